@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0
+# Every target is one call into tools/; "make help" lists them.
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+TARGETS := run shell test bench lint docs edit refresh series kernel doctor clean distclean help
+
+.PHONY: $(TARGETS)
+$(TARGETS):
+	@tools/armature $@
+
+%:
+	@tools/armature $@

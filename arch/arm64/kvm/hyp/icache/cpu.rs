@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The instructions that the invalidation is made of.
+//!
+//! Written out because the same code runs at EL2 of the nVHE hypervisor, where
+//! nothing of the kernel's own atomics can be called. Exclusive pairs, never
+//! FEAT_LSE: these words are touched a few times per full invalidation, and so
+//! they are right under `arm64.nolse_atomics` too.
+
+use super::epoch;
+use core::{arch::asm, cell::UnsafeCell};
+
+/// A word in Normal cacheable memory.
+///
+/// # Invariants
+///
+/// Only single-copy atomic accesses are made to it.
+#[repr(transparent)]
+pub(crate) struct Word(UnsafeCell<u64>);
+
+// SAFETY: By the type invariant, accesses from several CPUs are single-copy atomic.
+unsafe impl Sync for Word {}
+
+impl Word {
+    pub(crate) const fn new(value: u64) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    /// The counter at `ptr`.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` is valid and aligned for `'a`, and while any CPU uses it as a [`Word`]
+    /// all other accesses to it are single-copy atomic.
+    #[inline]
+    pub(crate) unsafe fn from_ptr<'a>(ptr: *mut u64) -> &'a Self {
+        // SAFETY: `Word` is transparent over `u64`; the rest is the caller's contract.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// Adds one, without ordering anything.
+    #[inline]
+    pub(crate) fn increment(&self) {
+        // SAFETY: The address is that of a live, aligned `u64`; an exclusive pair is
+        // single-copy atomic.
+        unsafe {
+            asm!(
+                "1: ldxr {value}, [{word}]",
+                "add {value}, {value}, #1",
+                "stxr {failed:w}, {value}, [{word}]",
+                "cbnz {failed:w}, 1b",
+                word = in(reg) self.0.get(),
+                value = out(reg) _,
+                failed = out(reg) _,
+                options(nostack, preserves_flags),
+            )
+        }
+    }
+}
+
+impl epoch::Word for Word {
+    #[inline]
+    fn load_acquire(&self) -> u64 {
+        let value;
+        // SAFETY: The address is that of a live, aligned `u64`; `LDAR` is
+        // single-copy atomic.
+        unsafe {
+            asm!(
+                "ldar {value}, [{word}]",
+                word = in(reg) self.0.get(),
+                value = out(reg) value,
+                options(nostack, preserves_flags),
+            )
+        }
+        value
+    }
+
+    #[inline]
+    fn store_release(&self, value: u64) {
+        // SAFETY: The address is that of a live, aligned `u64`; `STLR` is
+        // single-copy atomic.
+        unsafe {
+            asm!(
+                "stlr {value}, [{word}]",
+                word = in(reg) self.0.get(),
+                value = in(reg) value,
+                options(nostack, preserves_flags),
+            )
+        }
+    }
+
+    #[inline]
+    fn change(&self, old: u64, new: u64) -> bool {
+        let found: u64;
+        // SAFETY: The address is that of a live, aligned `u64`; an exclusive pair is
+        // single-copy atomic.
+        unsafe {
+            asm!(
+                "1: ldaxr {found}, [{word}]",
+                "cmp {found}, {old}",
+                "b.ne 2f",
+                "stxr {failed:w}, {new}, [{word}]",
+                "cbnz {failed:w}, 1b",
+                "2:",
+                word = in(reg) self.0.get(),
+                old = in(reg) old,
+                new = in(reg) new,
+                found = out(reg) found,
+                failed = out(reg) _,
+                options(nostack),
+            )
+        }
+        found == old
+    }
+}
+
+/// The CPU this runs on.
+pub(crate) struct ThisCpu;
+
+impl epoch::Cpu for ThisCpu {
+    #[inline]
+    fn complete(&self) {
+        // SAFETY: A barrier changes no state.
+        unsafe { asm!("dsb ish", options(nostack, preserves_flags)) }
+    }
+
+    #[inline]
+    fn invalidate_all(&self) {
+        // SAFETY: An instruction cache holds copies only: invalidating it never
+        // loses data.
+        unsafe { asm!("ic ialluis", options(nostack, preserves_flags)) }
+    }
+
+    #[inline]
+    fn relax(&self) {
+        // SAFETY: A hint changes no state.
+        unsafe { asm!("yield", options(nomem, nostack, preserves_flags)) }
+    }
+}

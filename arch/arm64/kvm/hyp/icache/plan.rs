@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How much of the instruction cache one request has to invalidate.
+//!
+//! Pure logic: no kernel types, no state, every function total. The same file
+//! is compiled into the kernel proper, into the nVHE object and into a test
+//! program for the build host.
+
+use super::sysreg::{CTR_EL0_IminLine_MASK, CTR_EL0_IminLine_SHIFT};
+
+/// What a request for `size` bytes needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Plan {
+    /// `CTR_EL0.DIC`, or no bytes: no instruction-cache maintenance is needed.
+    Nothing = 0,
+    /// `IC IVAU` for each line of the range.
+    ByLine = 1,
+    /// `IC IALLUIS`, once.
+    All = 2,
+}
+
+/// Bytes in the smallest instruction-cache line that `ctr`, a `CTR_EL0` value,
+/// describes.
+///
+/// `CTR_EL0.IminLine` is the logarithm of that size in words of four bytes. The
+/// value to pass is the sanitised one: the smallest of the system, since a range
+/// may be invalidated from any CPU.
+#[inline(always)]
+pub const fn line_bytes(ctr: u64) -> u64 {
+    4 << ((ctr & CTR_EL0_IminLine_MASK) >> CTR_EL0_IminLine_SHIFT)
+}
+
+/// Decides how to invalidate `size` bytes of freshly mapped guest memory.
+///
+/// * `ctr`: the sanitised `CTR_EL0`.
+/// * `aliasing`: whether the instruction cache is a VIPT one, in which a line
+///   may sit at an index that the hypervisor's address does not lead to.
+/// * `dic`: whether the system as a whole needs no invalidation to the Point of
+///   Unification for instruction to data coherence (`CTR_EL0.DIC`).
+/// * `size`: in bytes, of the whole request, before it is cut into pieces.
+/// * `max_lines`: how many maintenance instructions one request may broadcast
+///   (`MAX_DVM_OPS`).
+///
+/// A request of exactly `max_lines` lines goes line by line.
+#[inline(always)]
+pub const fn plan(ctr: u64, aliasing: bool, dic: bool, size: u64, max_lines: u64) -> Plan {
+    if dic || size == 0 {
+        Plan::Nothing
+    } else if aliasing || size.div_ceil(line_bytes(ctr)) > max_lines {
+        Plan::All
+    } else {
+        Plan::ByLine
+    }
+}

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! System registers.
+//!
+//! Every register and field here is generated from `arch/arm64/tools/sysreg`, as the C macros in
+//! `asm/sysreg-defs.h` are, by `arch/arm64/tools/gen-sysreg.rs`:
+//!
+//! - a [`bitfield!`](kernel::bitfield!) type for each register that has a user, such as
+//!   [`CTR_EL0`], and for layouts that several registers share, such as [`TTBRx_EL1`]. A type is a
+//!   value that was read, or is going to be written; it never touches the register;
+//! - each enumerator of a field, under its C name and with the type of the field, such as
+//!   [`CTR_EL0_L1Ip_VIPT`];
+//! - [`consts`]: the C macros as plain numbers.
+//!
+//! What a register *means* is written by hand, in `impl` blocks on its type below.
+//!
+//! # Examples
+//!
+//! ```
+//! use kernel::arm64::sysreg::*;
+//!
+//! let isar0 = ID_AA64ISAR0_EL1::zeroed().with_ATOMIC(ID_AA64ISAR0_EL1_ATOMIC_IMP);
+//!
+//! // ID fields are ordered: a higher value implements what the lower ones do.
+//! assert!(isar0.ATOMIC() >= ID_AA64ISAR0_EL1_ATOMIC_IMP);
+//! assert!(isar0.ATOMIC() < ID_AA64ISAR0_EL1_ATOMIC_FEAT_LSE128);
+//! ```
+
+use kernel::prelude::*;
+
+// `bitfield!` gives its per-field constants no documentation, and makes method and constant names
+// of the field names, which are the architecture's.
+#[allow(missing_docs, non_snake_case, non_upper_case_globals)]
+mod types {
+    include!(concat!(
+        env!("OBJTREE"),
+        "/arch/arm64/include/generated/rust/sysreg-types.rs"
+    ));
+
+    // Any register of `arch/arm64/tools/sysreg` can be added. A type that nobody uses still costs
+    // compile time, so these are the ones with a user. The enumerators of a register that shares
+    // its layout come with the layout.
+    sysreg_types! {
+        // Identification.
+        CTR_EL0 DCZID_EL0 GMID_EL1 SMIDR_EL1 MPAMIDR_EL1 CLIDR_EL1 CCSIDR_EL1
+        ID_AA64DFR0_EL1 ID_AA64DFR1_EL1
+        ID_AA64ISAR0_EL1 ID_AA64ISAR1_EL1 ID_AA64ISAR2_EL1 ID_AA64ISAR3_EL1
+        ID_AA64MMFR0_EL1 ID_AA64MMFR1_EL1 ID_AA64MMFR2_EL1 ID_AA64MMFR3_EL1 ID_AA64MMFR4_EL1
+        ID_AA64PFR0_EL1 ID_AA64PFR1_EL1 ID_AA64PFR2_EL1
+        ID_AA64ZFR0_EL1 ID_AA64SMFR0_EL1 ID_AA64FPFR0_EL1
+        ID_DFR0_EL1 ID_DFR1_EL1
+        ID_ISAR0_EL1 ID_ISAR1_EL1 ID_ISAR2_EL1 ID_ISAR3_EL1 ID_ISAR4_EL1 ID_ISAR5_EL1 ID_ISAR6_EL1
+        ID_MMFR0_EL1 ID_MMFR1_EL1 ID_MMFR2_EL1 ID_MMFR3_EL1 ID_MMFR4_EL1 ID_MMFR5_EL1
+        ID_PFR0_EL1 ID_PFR1_EL1 ID_PFR2_EL1
+        MVFR0_EL1 MVFR1_EL1 MVFR2_EL1
+
+        // System control.
+        SCTLR_EL1 ACTLR_EL1 TTBRx_EL1 TTBR0_EL1 HCR_EL2 ICH_VMCR_EL2
+
+        // Debug.
+        MDSCR_EL1 MDSELR_EL1 MDCR_EL2 HDFGRTR_EL2 HDFGWTR_EL2
+
+        // Statistical profiling.
+        PMSCR_EL1 PMSNEVFR_EL1 PMSICR_EL1 PMSIRR_EL1 PMSFCR_EL1 PMSEVFR_EL1 PMSLATFR_EL1
+        PMSIDR_EL1 PMSDSFR_EL1 PMBLIMITR_EL1 PMBPTR_EL1 PMBSR_EL1 PMBIDR_EL1
+    }
+}
+pub use types::*;
+
+/// The macros of `asm/sysreg-defs.h`, with their names and values.
+///
+/// This is for code that has to compile without the `kernel` crate, which includes the same file;
+/// other code is better served by the types.
+#[allow(missing_docs, non_upper_case_globals)]
+pub mod consts {
+    include!(concat!(
+        env!("OBJTREE"),
+        "/arch/arm64/include/generated/rust/sysreg-consts.rs"
+    ));
+}
+
+/// The operands of `MRS` and `MSR` that name a system register, as `sys_reg()` packs them in C.
+///
+/// # Invariants
+///
+/// Only bits 20:5 are set: this is where the operands are in the instruction (Arm ARM C6.2, `MRS`),
+/// with `op0` in full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Encoding(u32);
+
+impl Encoding {
+    /// Packs the five operands. Fails at build time if one is out of range.
+    pub const fn new<
+        const OP0: u32,
+        const OP1: u32,
+        const CRN: u32,
+        const CRM: u32,
+        const OP2: u32,
+    >() -> Self {
+        const {
+            assert!(OP0 < 4 && OP1 < 8 && CRN < 16 && CRM < 16 && OP2 < 8);
+        }
+
+        // INVARIANT: Each operand fits between its shift and the next one, the first at bit 19.
+        Self((OP0 << 19) | (OP1 << 16) | (CRN << 12) | (CRM << 8) | (OP2 << 5))
+    }
+
+    /// Returns the value of the C macro `SYS_<register>`.
+    pub const fn as_u32(self) -> u32 {
+        self.0
+    }
+}
+
+/// A field of a register, for code that handles fields as data.
+///
+/// # Invariants
+///
+/// `63 >= msb >= lsb`.
+#[derive(Debug)]
+pub struct Field {
+    name: &'static str,
+    msb: u32,
+    lsb: u32,
+    signed: Option<bool>,
+    enumerators: &'static [(u64, &'static str)],
+}
+
+impl Field {
+    /// Returns the architecture's name of this field.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Returns the bits of this field in the register.
+    pub const fn mask(&self) -> u64 {
+        (u64::MAX >> (63 - self.msb)) & (u64::MAX << self.lsb)
+    }
+
+    /// Returns the value of this field in `raw`, not sign extended.
+    pub const fn extract(&self, raw: u64) -> u64 {
+        (raw & self.mask()) >> self.lsb
+    }
+
+    /// Returns whether values are signed; [`None`] if that has no meaning for this field.
+    pub const fn is_signed(&self) -> Option<bool> {
+        self.signed
+    }
+
+    /// Returns the name of `value`, a value that [`Field::extract`] returns.
+    ///
+    /// [`None`] if the field has no names for its values, or `value` is newer than this kernel.
+    pub fn enumerator(&self, value: u64) -> Option<&'static str> {
+        let mut enumerators = self.enumerators.iter();
+        let (_, name) = enumerators.find(|(other, _)| *other == value)?;
+        Some(name)
+    }
+}
+
+/// 64 bits with names: a register, or the layout that several registers share.
+pub trait Layout: Copy + From<u64> + Into<u64> {
+    /// The name of the register or layout.
+    const NAME: &'static str;
+
+    /// The fields, from bit 63 down.
+    const FIELDS: &'static [Field];
+
+    /// Bits that read as 0, and must be written as 0, on the hardware this kernel knows.
+    const RES0: u64;
+
+    /// Bits that read as 1, and must be written as 1, on the hardware this kernel knows.
+    const RES1: u64;
+
+    /// Bits that read as an unknown value.
+    const UNKN: u64;
+
+    /// Bits that read as 0 and ignore writes.
+    const RAZ: u64;
+
+    /// Returns the reserved bits that are not as [`Layout::RES0`] and [`Layout::RES1`] say.
+    ///
+    /// This is no error: an architecture newer than this kernel may give them a meaning (Arm ARM
+    /// Glossary, RES0 and RES1).
+    fn unexpected_reserved(self) -> u64 {
+        let raw: u64 = self.into();
+        (raw & Self::RES0) | (!raw & Self::RES1)
+    }
+}
+
+/// A system register.
+pub trait SystemRegister: Layout {
+    /// The operands that name this register.
+    const ENCODING: Encoding;
+}
+
+/// Bytes in a word, the unit in which CTR_EL0 has its line sizes.
+const WORD_BYTES: usize = 4;
+
+impl CTR_EL0 {
+    /// Returns the size in bytes of the smallest line of all instruction caches.
+    ///
+    /// IminLine is the binary logarithm of the number of words (Arm ARM D24.2, CTR_EL0).
+    pub fn icache_line_bytes(self) -> usize {
+        WORD_BYTES << self.IminLine().get()
+    }
+
+    /// Returns the size in bytes of the smallest line of all data and unified caches.
+    ///
+    /// DminLine is the binary logarithm of the number of words (Arm ARM D24.2, CTR_EL0).
+    pub fn dcache_line_bytes(self) -> usize {
+        WORD_BYTES << self.DminLine().get()
+    }
+
+    /// Returns whether the same line may be in the instruction cache at several virtual addresses.
+    ///
+    /// True for anything that is not known to be PIPT, as in `cpuinfo_detect_icache_policy()`.
+    pub fn icache_may_alias(self) -> bool {
+        self.L1Ip() != CTR_EL0_L1Ip_PIPT
+    }
+}
+
+impl ID_AA64DFR0_EL1 {
+    /// Returns the number of breakpoints, if it can be told from this register alone.
+    ///
+    /// BRPs is that number less one. Where it is 15 and FEAT_Debugv8p9 is implemented, the number
+    /// is in `ID_AA64DFR1_EL1` (Arm ARM D24.2, ID_AA64DFR0_EL1), and this returns 16, the number
+    /// that can be reached without `MDSELR_EL1`.
+    pub fn breakpoints(self) -> usize {
+        1 + self.BRPs().get() as usize
+    }
+
+    /// Returns the number of watchpoints, as for [`ID_AA64DFR0_EL1::breakpoints`].
+    pub fn watchpoints(self) -> usize {
+        1 + self.WRPs().get() as usize
+    }
+
+    /// Returns the number of breakpoints that are context-aware; these are the highest numbered.
+    pub fn context_aware_breakpoints(self) -> usize {
+        1 + self.CTX_CMPs().get() as usize
+    }
+}
+
+#[cfg(CONFIG_RUST_ARM64_KUNIT_TEST)]
+#[kunit_tests(rust_kernel_arm64_sysreg)]
+mod tests {
+    use super::*;
+
+    use kernel::num::Bounded;
+
+    #[test]
+    fn raw_value_round_trips() {
+        for raw in [0, u64::MAX, 0x5555_5555_5555_5555, 0x9444_c004] {
+            assert_eq!(CTR_EL0::from_raw(raw).into_raw(), raw);
+            assert_eq!(u64::from(ID_AA64ISAR0_EL1::from(raw)), raw);
+        }
+    }
+
+    #[test]
+    fn field_round_trips_and_leaves_the_rest() {
+        let value = Bounded::<u64, 4>::new::<0xa>();
+        for raw in [0, u64::MAX] {
+            let ctr = CTR_EL0::from_raw(raw).with_DminLine(value);
+            assert_eq!(ctr.DminLine(), value);
+            let others = !consts::CTR_EL0_DminLine_MASK;
+            assert_eq!(ctr.into_raw() & others, raw & others);
+        }
+        assert!(CTR_EL0::zeroed().try_with_DminLine(16u64).is_err());
+    }
+
+    #[test]
+    fn types_agree_with_consts() {
+        assert_eq!(CTR_EL0::ENCODING.as_u32(), consts::SYS_CTR_EL0);
+        assert_eq!(CTR_EL0::IMINLINE_SHIFT, consts::CTR_EL0_IminLine_SHIFT);
+        assert_eq!(CTR_EL0::IMINLINE_MASK, consts::CTR_EL0_IminLine_MASK);
+        assert_eq!(CTR_EL0_L1Ip_PIPT, consts::CTR_EL0_L1Ip_PIPT);
+        assert_eq!(CTR_EL0::RES0, consts::CTR_EL0_RES0);
+        assert_eq!(CTR_EL0::RES1, consts::CTR_EL0_RES1);
+        // The fields of a layout are those of each register that has it.
+        assert_eq!(TTBR0_EL1::ASID_MASK, consts::TTBRx_EL1_ASID_MASK);
+        assert_eq!(TTBR0_EL1::FIELDS.len(), TTBRx_EL1::FIELDS.len());
+    }
+
+    #[test]
+    fn encodings_agree_with_c() {
+        use kernel::bindings::*;
+
+        assert_eq!(
+            CTR_EL0::ENCODING,
+            Encoding::new::<
+                SYS_CTR_EL0_Op0,
+                SYS_CTR_EL0_Op1,
+                SYS_CTR_EL0_CRn,
+                SYS_CTR_EL0_CRm,
+                SYS_CTR_EL0_Op2,
+            >()
+        );
+        assert_eq!(
+            HCR_EL2::ENCODING,
+            Encoding::new::<
+                SYS_HCR_EL2_Op0,
+                SYS_HCR_EL2_Op1,
+                SYS_HCR_EL2_CRn,
+                SYS_HCR_EL2_CRm,
+                SYS_HCR_EL2_Op2,
+            >()
+        );
+    }
+
+    #[test]
+    fn reserved_bits() {
+        // Bit 31 of CTR_EL0 is RES1, bit 30 is RES0.
+        let ctr = CTR_EL0::from_raw(1 << 31);
+        assert_eq!(ctr.unexpected_reserved(), 0);
+        assert_eq!(CTR_EL0::zeroed().unexpected_reserved(), 1 << 31);
+        let ctr = CTR_EL0::from_raw(0b11 << 30);
+        assert_eq!(ctr.unexpected_reserved(), 1 << 30);
+        // Setters keep reserved bits, known or not.
+        assert_eq!(ctr.with_DIC(true).unexpected_reserved(), 1 << 30);
+    }
+
+    #[test]
+    fn signed_fields() {
+        let not_implemented = ID_AA64PFR0_EL1::zeroed().with_FP(ID_AA64PFR0_EL1_FP_NI);
+        assert_eq!(not_implemented.FP(), 0xf);
+        assert_eq!(not_implemented.FP_signed(), -1);
+        let fp16 = ID_AA64PFR0_EL1::zeroed().with_FP(ID_AA64PFR0_EL1_FP_FP16);
+        assert_eq!(fp16.FP_signed(), 1);
+    }
+
+    #[test]
+    fn fields_as_data() {
+        let Some(field) = ID_AA64ISAR0_EL1::FIELDS
+            .iter()
+            .find(|f| f.name() == "ATOMIC")
+        else {
+            panic!("ID_AA64ISAR0_EL1.ATOMIC is missing");
+        };
+        assert_eq!(field.mask(), 0xf << 20);
+        assert_eq!(field.extract((0b0010 << 20) | 1), 0b0010);
+        assert_eq!(field.enumerator(0b0010), Some("IMP"));
+        // The architecture reserves 1.
+        assert_eq!(field.enumerator(0b0001), None);
+        assert_eq!(field.is_signed(), Some(false));
+    }
+
+    #[test]
+    fn prefixed_layout_is_a_type_of_its_own() {
+        assert_eq!(FEAT_GCIE_ICH_VMCR_EL2::ENCODING, ICH_VMCR_EL2::ENCODING);
+        assert_eq!(FEAT_GCIE_ICH_VMCR_EL2::VPMR_SHIFT, 27);
+        assert_eq!(ICH_VMCR_EL2::VPMR_SHIFT, 24);
+    }
+
+    #[test]
+    fn cache_lines() {
+        assert_eq!(CTR_EL0::zeroed().icache_line_bytes(), 4);
+        let ctr = CTR_EL0::zeroed()
+            .with_const_IminLine::<4>()
+            .with_const_DminLine::<0xf>();
+        assert_eq!(ctr.icache_line_bytes(), 64);
+        assert_eq!(ctr.dcache_line_bytes(), 4 << 15);
+        assert!(ctr.icache_may_alias());
+        assert!(!ctr.with_L1Ip(CTR_EL0_L1Ip_PIPT).icache_may_alias());
+    }
+
+    #[test]
+    fn debug_register_counts() {
+        let dfr0 = ID_AA64DFR0_EL1::zeroed()
+            .with_const_BRPs::<5>()
+            .with_const_CTX_CMPs::<1>()
+            .with_const_WRPs::<15>();
+        assert_eq!(dfr0.breakpoints(), 6);
+        assert_eq!(dfr0.context_aware_breakpoints(), 2);
+        assert_eq!(dfr0.watchpoints(), 16);
+    }
+}

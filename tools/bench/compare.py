@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Compare two result files of run.sh: the base kernel's and ours.
+
+Each row is one benchmark.  A row fails when ours executes more than 1.001
+times the instructions of the base, or when the two files do not measure the
+same thing: a row missing from one of them, another number of iterations,
+another KVM mode.  --in-use names rows in which a capability is not idle but does its
+work; those may cost up to 1.02 times, and say so.
+
+Exit status: 0 all rows pass, 1 some row fails, 2 a file is unusable.
+"""
+
+import argparse
+import json
+import sys
+
+# The bound as a ratio of integers, so that no rounding decides a verdict.
+LIMIT_NUM, LIMIT_DEN = 1001, 1000
+IN_USE_NUM, IN_USE_DEN = 1020, 1000
+
+
+class BadResults(Exception):
+    """A result file that cannot be compared."""
+
+
+class Results:
+    """One file: figures by name, and facts that must agree."""
+
+    def __init__(self):
+        self.figures = {}
+        self.info = {}
+
+    def add(self, line):
+        kind, _, rest = line.strip().partition(" ")
+        if kind == "bench":
+            self._add_figure(rest)
+        elif kind == "info":
+            key, _, value = rest.partition(" ")
+            self.info[key] = value
+        elif line.strip():
+            raise BadResults(f"not a result line: {line.strip()!r}")
+
+    def _add_figure(self, text):
+        fields = text.split()
+        if len(fields) != 3 or not all(f.isdecimal() for f in fields[1:]):
+            raise BadResults(f"not 'bench <name> <n> <n>': {text!r}")
+        if fields[0] in self.figures:
+            raise BadResults(f"{fields[0]} is there twice")
+        self.figures[fields[0]] = (int(fields[1]), int(fields[2]))
+
+
+def parse(lines):
+    results = Results()
+    for line in lines:
+        results.add(line)
+    if not results.figures:
+        raise BadResults("no result lines")
+    return results
+
+
+def load(path):
+    try:
+        with open(path, encoding="ascii") as lines:
+            return parse(lines)
+    except (OSError, UnicodeDecodeError, BadResults) as error:
+        raise BadResults(f"{path}: {error}") from error
+
+
+def judge(base, ours, in_use=False):
+    """The verdict on one row of (figure, iterations), None if missing."""
+    if base is None or ours is None:
+        return "missing"
+    if base[1] != ours[1]:
+        return "iterations"
+    if ours[0] * LIMIT_DEN > base[0] * LIMIT_NUM:
+        within = ours[0] * IN_USE_DEN <= base[0] * IN_USE_NUM
+        return "in use" if in_use and within else "slower"
+    if ours[0] == base[0]:
+        return "equal"
+    return "faster" if ours[0] < base[0] else "within"
+
+
+FAILURES = frozenset(("missing", "iterations", "slower"))
+
+
+def ratio(base, ours):
+    """Ours to base, None where there is no such number."""
+    if base == ours:
+        return 1.0
+    if not base or ours is None:
+        return None
+    return ours / base
+
+
+def row(name, base, ours, in_use=False):
+    verdict = judge(base, ours, in_use)
+    figures = [pair[0] if pair else None for pair in (base, ours)]
+    return {
+        "name": name,
+        "vanilla": figures[0],
+        "ours": figures[1],
+        "ratio": ratio(*figures),
+        "verdict": verdict,
+        "pass": verdict not in FAILURES,
+    }
+
+
+def mismatches(base, ours):
+    """Facts on which the two files differ, as lines to print."""
+    keys = sorted(base.info.keys() | ours.info.keys())
+    return [
+        f"{key}: vanilla {base.info.get(key)!r}, ours {ours.info.get(key)!r}"
+        for key in keys
+        if base.info.get(key) != ours.info.get(key)
+    ]
+
+
+def compare(base, ours, in_use=()):
+    names = list(base.figures)
+    names += [name for name in ours.figures if name not in base.figures]
+    rows = [row(n, base.figures.get(n), ours.figures.get(n), n.removesuffix(".min") in in_use)
+            for n in names]
+    differ = mismatches(base, ours)
+    return {
+        "limit": LIMIT_NUM / LIMIT_DEN,
+        "info": base.info,
+        "mismatches": differ,
+        "rows": rows,
+        "pass": not differ and all(r["pass"] for r in rows),
+    }
+
+
+def table(outcome):
+    form = "{:<28} {:>12} {:>12} {:>9}  {}"
+    lines = [form.format("name", "vanilla", "ours", "ratio", "verdict")]
+    for r in outcome["rows"]:
+        cells = ["-" if r[k] is None else r[k] for k in ("vanilla", "ours")]
+        quotient = "-" if r["ratio"] is None else f"{r['ratio']:.6f}"
+        verdict = r["verdict"] if r["pass"] else "FAIL " + r["verdict"]
+        lines.append(form.format(r["name"], *cells, quotient, verdict))
+    lines += ["FAIL different machines: " + m for m in outcome["mismatches"]]
+    lines.append("pass" if outcome["pass"] else "FAIL")
+    return "\n".join(lines)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("vanilla", help="result file of the base kernel")
+    parser.add_argument("ours", help="result file of our kernel")
+    parser.add_argument("--json", metavar="FILE", help="also write JSON")
+    parser.add_argument("--in-use", metavar="NAME", action="append", default=[],
+                        help="a row in which a capability does its work")
+    args = parser.parse_args(argv)
+    try:
+        outcome = compare(load(args.vanilla), load(args.ours), args.in_use)
+    except BadResults as error:
+        print(f"compare.py: {error}", file=sys.stderr)
+        return 2
+    print(table(outcome))
+    if args.json:
+        with open(args.json, "w", encoding="ascii") as out:
+            json.dump(outcome, out, indent=2)
+            out.write("\n")
+    return 0 if outcome["pass"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

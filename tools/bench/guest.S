@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The guest, EL1 with the MMU off: endless loops that each store, to the
+ * address in x19 that has no memory behind it, what their region measured.
+ */
+	.macro	begin, name
+	.global	\name
+\name:
+	.endm
+
+	.macro	start
+	mrs	x9, cntvct_el0
+	.endm
+
+	.macro	stop
+	mrs	x10, cntvct_el0
+	sub	x10, x10, x9
+	sub	x10, x10, #1		// the second read counts itself
+	str	x10, [x19]
+	.endm
+
+	.section .rodata
+	.balign	4096
+	.global	guest_code
+guest_code:
+
+begin guest_nop0
+	start
+	stop
+	b	guest_nop0
+
+begin guest_nop1000
+	start
+	.rept	1000
+	nop
+	.endr
+	stop
+	b	guest_nop1000
+
+/* PSCI_VERSION, which the kernel answers itself. */
+begin guest_hypercall
+	mov	w0, #0x84000000
+	start
+	hvc	#0
+	stop
+	b	guest_hypercall
+
+begin guest_hypercall_nop1000
+	mov	w0, #0x84000000
+	start
+	hvc	#0
+	.rept	1000
+	nop
+	.endr
+	stop
+	b	guest_hypercall_nop1000
+
+/* ID registers of group 3 trap (Arm ARM, HCR_EL2.TID3). */
+begin guest_id_reg
+	start
+	mrs	x0, id_aa64dfr0_el1
+	stop
+	b	guest_id_reg
+
+/* Nothing but exits, for user space to measure. */
+begin guest_store
+	str	xzr, [x19]
+	b	guest_store
+
+/* Call x20, then the same place one step (x21) on. */
+begin guest_call
+	start
+	blr	x20
+	stop
+	add	x20, x20, x21
+	b	guest_call
+
+	.balign	4096
+	.global	guest_code_end
+guest_code_end:
+
+	.section .note.GNU-stack, "", %progbits

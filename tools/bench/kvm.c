@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What a guest pays for: exits handled in the kernel, exits to user space, and
+ * the first execution of a page, where KVM maps it at stage 2 and, without
+ * CTR_EL0.DIC, invalidates the instruction cache.
+ */
+#include <string.h>
+#include <sys/mman.h>
+
+#include "bench.h"
+#include "guest.h"
+#include "vm.h"
+
+#define REPEAT		1001
+#define SZ_4K		0x1000UL
+#define SZ_2M		0x200000UL
+
+#define MMIO_IPA	0x10000000UL
+#define CODE_IPA	0x40000000UL
+#define TEXT_IPA	0x80000000UL
+#define RET		0xd65f03c0U
+
+/* Away from what the kernel places: where memory is decides how it is found. */
+#define CODE_HOST	0x2000000000UL
+#define TEXT_HOST	0x4000000000UL
+
+/* blr and ret: a call of a page that is mapped already. */
+#define MAPPED_CALL	2
+
+/* First calls, @step apart, into @size bytes of guest text. */
+struct exec_fault {
+	const char *name;
+	size_t size;
+	size_t step;
+	int advice;
+	int is_block;
+};
+
+/* Every second page, so that the page between tells a block from pages. */
+static const struct exec_fault exec_faults[] = {
+	{ "exec_fault_4k", 1001 * 2 * SZ_4K, 2 * SZ_4K, MADV_NOHUGEPAGE, 0 },
+	{ "exec_fault_2m",       65 * SZ_2M,     SZ_2M, MADV_HUGEPAGE,   1 },
+};
+
+static void *map_anonymous(uintptr_t where, size_t size)
+{
+	void *mem = mmap((void *)where, size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+			 -1, 0);
+
+	check(mem == (void *)where, "mmap of guest memory");
+	return mem;
+}
+
+static void enter(struct vm *vm, char *loop)
+{
+	vm_set_x(vm, 19, MMIO_IPA);
+	vm_set_pc(vm, CODE_IPA + (loop - guest_code));
+}
+
+static void start_vm(struct vm *vm, char *loop)
+{
+	size_t size = guest_code_end - guest_code;
+	void *code = map_anonymous(CODE_HOST, size);
+
+	memcpy(code, guest_code, size);
+	vm_create(vm);
+	vm_add_memory(vm, CODE_IPA, code, size);
+	enter(vm, loop);
+}
+
+static void stop_vm(struct vm *vm)
+{
+	vm_destroy(vm);
+	munmap((void *)CODE_HOST, guest_code_end - guest_code);
+}
+
+/* Figures that the guest takes itself. */
+static void run_guest(char *loop, uint64_t *figures)
+{
+	struct vm vm;
+
+	start_vm(&vm, loop);
+	for (int i = 0; i < REPEAT; i++)
+		figures[i] = vm_run_to_store(&vm);
+	stop_vm(&vm);
+}
+
+static void measure_guest(const char *name, char *loop)
+{
+	uint64_t figures[REPEAT];
+
+	run_guest(loop, figures);
+	report(name, figures, REPEAT);
+}
+
+static uint64_t guest_median(char *loop)
+{
+	uint64_t figures[REPEAT];
+
+	run_guest(loop, figures);
+	return median(figures, REPEAT);
+}
+
+/* The guest's counter counts as the host's does, around an exit as well. */
+static void check_known_lengths(void)
+{
+	uint64_t empty = guest_median(guest_nop0);
+	uint64_t nops = guest_median(guest_nop1000);
+	uint64_t exit = guest_median(guest_hypercall);
+	uint64_t exit_and_nops = guest_median(guest_hypercall_nop1000);
+
+	check(empty == 0, "an empty region of the guest");
+	check(nops == 1000, "1000 instructions of the guest");
+	check(exit_and_nops - exit == 1000, "1000 more after a hypercall");
+	report_once("self.guest_nop0", empty);
+	report_once("self.guest_nop1000", nops);
+	report_once("self.guest_hypercall_more", exit_and_nops - exit);
+}
+
+/* KVM_RUN from call to return: enter, a guest instruction or two, leave. */
+static void measure_exit(void)
+{
+	uint64_t figures[REPEAT], start, end;
+	struct vm vm;
+
+	start_vm(&vm, guest_store);
+	for (int i = 0; i < REPEAT; i++) {
+		start = counter();
+		vm_run_to_store(&vm);
+		end = counter();
+		figures[i] = between(start, end);
+	}
+	stop_vm(&vm);
+	report("exit_to_user", figures, REPEAT);
+}
+
+/* A return in each page; the host has it all mapped before the guest runs. */
+static void *make_text(const struct exec_fault *test)
+{
+	char *text = map_anonymous(TEXT_HOST, test->size);
+
+	check(!madvise(text, test->size, test->advice), "madvise");
+	for (size_t at = 0; at < test->size; at += SZ_4K)
+		*(uint32_t *)(text + at) = RET;
+	return text;
+}
+
+static void call_text(struct vm *vm, uint64_t first, uint64_t step)
+{
+	enter(vm, guest_call);
+	vm_set_x(vm, 20, TEXT_IPA + first);
+	vm_set_x(vm, 21, step);
+}
+
+static void check_mapping_size(struct vm *vm, const struct exec_fault *test)
+{
+	call_text(vm, SZ_4K, test->step);
+	check((vm_run_to_store(vm) == MAPPED_CALL) == test->is_block,
+	      "stage 2 is not mapped at the size asked for");
+}
+
+static void measure_exec_fault(const struct exec_fault *test)
+{
+	size_t count = test->size / test->step;
+	uint64_t figures[REPEAT];
+	struct vm vm;
+
+	start_vm(&vm, guest_call);
+	vm_add_memory(&vm, TEXT_IPA, make_text(test), test->size);
+	call_text(&vm, 0, test->step);
+	for (size_t i = 0; i < count; i++)
+		figures[i] = vm_run_to_store(&vm);
+	check_mapping_size(&vm, test);
+	stop_vm(&vm);
+	munmap((void *)TEXT_HOST, test->size);
+	report(test->name, figures, count);
+}
+
+void bench_kvm(void)
+{
+	check_known_lengths();
+	measure_guest("hypercall", guest_hypercall);
+	measure_guest("trap_id_reg", guest_id_reg);
+	measure_exit();
+	for (int i = 0; i < 2; i++)
+		measure_exec_fault(&exec_faults[i]);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The smallest VMM: one vCPU, memory slots, no interrupt controller.
+ * Whatever fails ends the benchmark.
+ */
+#ifndef ARMATURE_BENCH_VM_H
+#define ARMATURE_BENCH_VM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct kvm_run;
+
+struct vm {
+	int kvm;
+	int fd;
+	int vcpu;
+	int slots;
+	size_t run_size;
+	struct kvm_run *run;
+};
+
+void vm_create(struct vm *vm);
+void vm_destroy(struct vm *vm);
+void vm_add_memory(struct vm *vm, uint64_t ipa, void *host, size_t size);
+void vm_set_x(struct vm *vm, unsigned int n, uint64_t value);
+void vm_set_pc(struct vm *vm, uint64_t value);
+
+/* Runs until the guest stores to an address without memory: the value. */
+uint64_t vm_run_to_store(struct vm *vm);
+
+#endif

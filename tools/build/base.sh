@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# The base kernel as a git repository with one commit, in the cache: from the
+# Debian source package that `base` pins, or from the tree in $BASE.
+# Prints the repository's path. "base.sh check TARBALL VERSION" only compares a
+# file with the pin.
+set -eu -o pipefail
+. "$(dirname "$0")/lib.sh"
+
+# How the repository is made; another number makes a new one.
+FORMAT=1
+
+# The version a source tree says it is.
+version_of() {
+	awk -F' *= *' '$1 == "VERSION" { v = $2 } $1 == "PATCHLEVEL" { p = $2 } $1 == "SUBLEVEL" { print v "." p "." $2; exit }' "$1/Makefile"
+}
+
+# fetch DIR PACKAGE SUITE: the package's .deb into DIR; apt checks it against
+# the archive's signed index.
+fetch() {
+	in_root sh -eu -c '
+		sources=/tmp/sources.list
+		sed -n "s/^\(deb .*\) trixie main.*/\1 $3 main/p" /etc/apt/sources.list | head -n 1 > $sources
+		set -- "$1" "$2" -o Dir::Etc::sourcelist=$sources -o Dir::Etc::sourceparts=/dev/null -o APT::Sandbox::User=root
+		dir=$1 package=$2
+		shift 2
+		apt-get "$@" -qq update
+		cd "$dir"
+		apt-get "$@" -qq download "$package"
+	' sh "$@"
+}
+
+# check TARBALL DEB_VERSION: the pinned package must have the pinned content;
+# another version of the series has been checked by apt against its index.
+check() {
+	local sum
+
+	sum=$(sha256sum "$1" | cut -d' ' -f1)
+	[ "$2" != "$BASE_DEB" ] || [ "$sum" = "$BASE_SHA256" ]
+}
+
+# unpack DEB DIR: the checked source tree of the package into DIR/linux.
+unpack() {
+	local deb=$1 dir=$2 version
+
+	version=$(in_root dpkg-deb -f "$deb" Version)
+	in_root dpkg-deb -x "$deb" "$dir/x"
+	check "$dir"/x/usr/src/*.tar.xz "$version" || return 1
+	mkdir "$dir/linux"
+	in_root tar -xJf "$dir"/x/usr/src/linux-source-$BASE_SERIES.tar.xz --strip-components=1 -C "$dir/linux"
+	rm -rf "$dir/x"
+}
+
+# commit DIR: make the tree in DIR a repository whose one commit depends on
+# nothing but the tree.
+commit() {
+	in_root -b "$1:/armature/linux" sh -eu -c '
+		cd /armature/linux
+		export GIT_AUTHOR_NAME=Armature GIT_AUTHOR_EMAIL=armature@armature.invalid
+		export GIT_COMMITTER_NAME=Armature GIT_COMMITTER_EMAIL=armature@armature.invalid
+		export GIT_AUTHOR_DATE="1767225600 +0000" GIT_COMMITTER_DATE="1767225600 +0000"
+		git init -q -b base
+		git config core.fileMode true
+		git config gc.auto 0
+		git add -A -f .
+		git commit -q --no-verify -m "Linux $1"
+	' sh "$(version_of "$1")"
+}
+
+from_archive() {
+	local dest=$1 part=$1.part choice try
+
+	for choice in $BASE_PACKAGES; do
+		for try in 1 2; do
+			rm -rf "$part"
+			mkdir -p "$part"
+			say base "fetching ${choice%%/*} from ${choice##*/}"
+			( LOGS=$LOGS logged base fetch "$part" "${choice%%/*}" "${choice##*/}" ) 2> "$LOGS/base.err" || break
+			say base "checking and unpacking"
+			unpack "$part"/*.deb "$part" && { finish "$part/linux" "$dest"; rm -rf "$part"; return; }
+			say base "the download is not what base says it is (SHA-256): fetching it again"
+		done
+	done
+	rm -rf "$part"
+	die "no suite has Linux $BASE_SERIES intact (see build/log/base.log): check the network, or name a tree with BASE=/path/to/linux"
+}
+
+finish() {
+	local version
+
+	version=$(version_of "$1")
+	case $version in
+	"$BASE_SERIES".*) ;;
+	*) die "that tree is Linux $version, and the series is for $BASE_SERIES.y" ;;
+	esac
+	[ "$version" = "$BASE_VERSION" ] || say base "Linux $version in place of the pinned $BASE_VERSION: taken if the series applies"
+	# Debian's packaging adds a block that makes git ignore the kernel itself.
+	sed -i '/^# Debian packaging: ignore everything/,$d' "$1/.gitignore"
+	commit "$1"
+	mv "$1" "$2"
+}
+
+from_tree() {
+	local dest=$1 part=$1.part
+
+	rm -rf "$part"
+	say base "copying $BASE"
+	mkdir -p "$part"
+	if [ -e "$BASE/.git" ]; then
+		git -C "$BASE" archive HEAD | tar -x -C "$part"
+	else
+		cp -a "$BASE/." "$part"
+	fi
+	finish "$part" "$dest"
+}
+
+if [ "${1:-}" = check ]; then
+	check "$2" "$3"
+	exit
+fi
+"$TOP/tools/build/root.sh"
+if [ -n "${BASE:-}" ]; then
+	[ -f "$BASE/Makefile" ] && [ -d "$BASE/arch/arm64" ] || die "BASE=$BASE is not a kernel source tree"
+	id=$(git -C "$BASE" rev-parse HEAD 2> /dev/null || true)
+	[ -n "$id" ] || id=$(cd "$BASE" && find . -type f -printf '%P %s %T@\n' | sort | sha256sum)
+	dir=$CACHE/base-$(key "$FORMAT" "$BASE" "$id")
+else
+	dir=$CACHE/base-$(key "$FORMAT" "$BASE_DEB" "$BASE_SHA256")
+fi
+if [ ! -d "$dir" ]; then
+	locked base
+	disk "$CACHE" 6
+	[ -d "$dir" ] || if [ -n "${BASE:-}" ]; then from_tree "$dir"; else from_archive "$dir"; fi
+fi
+printf '%s\n' "$dir"

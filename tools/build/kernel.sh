@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# kernel.sh VARIANT [TARGET...]: configure and build one kernel.
+#
+#   armature     base + series, our options on       debug      the same with run-time checks
+#   off          base + series, our options off      64k        ours with 64 KiB pages
+#   norust       base + series, without Rust        clippy     ours, for lint
+#   vanilla      the base alone, same configuration  vanilla64k
+#
+# Objects are in build/obj/VARIANT; those of the base alone, which no checkout
+# changes, in the cache. Source and objects have the same paths in the build
+# root for every checkout, so that ccache serves them all.
+set -eu -o pipefail
+. "$(dirname "$0")/lib.sh"
+
+CONFIGS=$TOP/tools/machine/config
+
+# fragments VARIANT: the configuration fragments, in order.
+fragments() {
+	case $1 in
+	armature | clippy) echo base armature ;;
+	debug) echo base armature debug ;;
+	64k) echo base armature 64k ;;
+	off | vanilla) echo base ;;
+	vanilla64k) echo base 64k ;;
+	norust) echo base norust ;;
+	*) die "there is no kernel '$1': armature, debug, 64k, off, norust, vanilla or vanilla64k" ;;
+	esac
+}
+
+# objects VARIANT: where its objects are.
+objects() {
+	case $1 in
+	vanilla*)
+		local base
+		base=$("$TOP/tools/build/base.sh")
+		# shellcheck disable=SC2046
+		echo "$CACHE/$1-$(key "${base##*/}" "$(root_dir)" $(fragments "$1" | sed "s|[^ ]*|$CONFIGS/&.config|g"))"
+		;;
+	*) echo "$BUILD/obj/$1" ;;
+	esac
+}
+
+source_of() {
+	case $1 in
+	vanilla*) "$TOP/tools/build/base.sh" ;;
+	*) echo "$BUILD/tree" ;;
+	esac
+}
+
+kmake() {
+	in_root -b "$src:/armature/src" -b "$obj:/armature/obj" \
+		make -C /armature/src O=/armature/obj LLVM=1 ARCH=arm64 -j"$JOBS" "$@"
+}
+
+# configure: allnoconfig with the fragments on top; every line of them must
+# hold afterwards, or a dependency is missing.
+configure() {
+	local want missing
+
+	want=$(sed "s|[^ ]*|$CONFIGS/&.config|g" <<< "$(fragments "$variant")")
+	# shellcheck disable=SC2086
+	cat $want > "$obj/want.config.new"
+	if [ -e "$obj/.config" ] && cmp -s "$obj/want.config.new" "$obj/want.config"; then
+		rm "$obj/want.config.new"
+		kmake olddefconfig
+		return
+	fi
+	rm -f "$obj/want.config"
+	kmake KCONFIG_ALLCONFIG=/armature/obj/want.config.new allnoconfig
+	missing=$(grep -E '^CONFIG_.*=|is not set' "$obj/want.config.new" | tac | awk -F'[= ]' '{ n = $1 == "#" ? $2 : $1 } !seen[n]++' |
+		while read -r line; do
+			case $line in
+			'# '*) ! grep -q "^${line:2:-11}=" "$obj/.config" || echo "$line" ;;
+			*) grep -qxF "$line" "$obj/.config" || echo "$line" ;;
+			esac
+		done)
+	[ -z "$missing" ] || { echo "configuration not taken: $missing"; rm -f "$obj/.config"; return 1; }
+	mv "$obj/want.config.new" "$obj/want.config"
+}
+
+build() {
+	configure
+	kmake "$@"
+}
+
+variant=${1:-armature}
+shift || true
+fragments "$variant" > /dev/null
+src=$(source_of "$variant")
+obj=$(objects "$variant")
+case ${1:-} in
+--objects) echo "$obj"; exit ;;
+--make) shift; kmake "$@"; exit ;;
+esac
+[ $# -gt 0 ] || set -- Image modules
+case $variant in
+vanilla*) [ ! -e "$obj/done" ] || exit 0; locked "$variant" ;;
+*) "$TOP/tools/build/series.sh" tree ;;
+esac
+mkdir -p "$obj"
+disk "$obj" 3
+say "$variant" "building the kernel"
+logged "kernel-$variant" build "$@"
+case $variant in vanilla*) touch "$obj/done" ;; esac
+say "$variant" "kernel ready"

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0
+# What every step shares: where things are, how progress and errors look, how
+# a command runs in the build root. Sourced by bash, with "set -eu -o pipefail".
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/armature
+BUILD=$TOP/build
+LOGS=$BUILD/log
+JOBS=${JOBS:-$(nproc)}
+STARTED=${STARTED:-$(date +%s)}
+export STARTED
+# shellcheck source=base
+. "$TOP/base"
+
+mkdir -p "$CACHE" "$LOGS"
+
+# say STEP TEXT: one line of progress with the time since the command began.
+say() {
+	local t=$(($(date +%s) - STARTED))
+
+	printf '[%3d:%02d] %-9s %s\n' $((t / 60)) $((t % 60)) "$1" "${*:2}" >&2
+}
+
+# die TEXT: one line that says what is wrong and what to do.
+die() {
+	printf 'armature: %s\n' "$*" >&2
+	exit 1
+}
+
+# key FILE|TEXT...: 16 hex digits that change when an input does.
+key() {
+	local i
+
+	for i; do
+		if [ -f "$i" ]; then sha256sum < "$i"; else printf '%s\n' "$i"; fi
+	done | sha256sum | cut -c1-16
+}
+
+# locked NAME: hold the lock of that name until this shell ends, so that two
+# checkouts on one machine do not make the same cache entry at the same time.
+locked() {
+	local fd
+
+	exec {fd}> "$CACHE/$1.lock"
+	flock -n "$fd" || { say lock "waiting for another run that makes $1"; flock "$fd"; }
+}
+
+# logged NAME COMMAND...: the output goes to a file, of which the last lines
+# are shown if the command fails; a line a minute says that it goes on.
+logged() {
+	local log=$LOGS/$1.log name=$1 rc=0 pid beat
+
+	shift
+	"$@" > "$log" 2>&1 < /dev/null &
+	pid=$!
+	(
+		while sleep 30; do
+			say "$name" "$(tail -n 1 "$log" | cut -c1-70)"
+		done
+	) &
+	beat=$!
+	wait "$pid" || rc=$?
+	{ kill "$beat" && wait "$beat"; } 2> /dev/null || true
+	[ $rc = 0 ] || { tail -n 25 "$log" >&2; die "$name failed; the whole log is ${log#"$TOP"/}"; }
+}
+
+# disk DIR GIB: refuse to begin what would not fit.
+disk() {
+	local free
+
+	free=$(df --output=avail -BG "$1" | tail -n 1 | tr -dc 0-9)
+	[ "$free" -ge "$2" ] || die "$1 has $free GiB free and this step needs $2: free some, or point XDG_CACHE_HOME elsewhere"
+}
+
+root_dir() {
+	printf '%s/root-%s' "$CACHE" "$(key "$TOP/tools/build/root.sh" "$TOP/tools/build/packages")"
+}
+
+# in_root [-b DIR:MOUNT]... COMMAND...: run in the build root. The root itself
+# is read-only; the checkout and the cache keep their paths, -b adds others.
+in_root() {
+	local root mounts=()
+
+	root=$(root_dir)
+	while [ "$1" = -b ]; do
+		mounts+=(--bind "${2%%:*}" "${2##*:}")
+		shift 2
+	done
+	bwrap --ro-bind "$root/usr" /usr --ro-bind "$root/etc" /etc --ro-bind "$root/var" /var \
+		--symlink usr/bin /bin --symlink usr/sbin /sbin --symlink usr/lib /lib --symlink usr/lib64 /lib64 \
+		--dev /dev --proc /proc --tmpfs /tmp --tmpfs /run \
+		--tmpfs /var/lib/apt/lists --tmpfs /var/cache/apt --ro-bind-try /etc/resolv.conf /etc/resolv.conf \
+		--bind "$CACHE" "$CACHE" --bind "$TOP" "$TOP" "${mounts[@]}" \
+		--unshare-pid --die-with-parent --chdir "$TOP" --clearenv \
+		--setenv PATH /usr/lib/ccache:/usr/lib/llvm-19/bin:/usr/bin:/bin:/usr/sbin:/sbin \
+		--setenv HOME /tmp --setenv LC_ALL C.UTF-8 --setenv TERM "${TERM:-dumb}" \
+		--setenv CCACHE_DIR "$CACHE/ccache" --setenv CCACHE_MAXSIZE 6G \
+		--setenv CCACHE_NOHASHDIR 1 --setenv CCACHE_COMPILERCHECK content \
+		--setenv KBUILD_BUILD_TIMESTAMP 2026-01-01 --setenv KBUILD_BUILD_USER armature \
+		--setenv KBUILD_BUILD_HOST armature --setenv SOURCE_DATE_EPOCH 1767225600 \
+		--setenv JOBS "$JOBS" --setenv STARTED "$STARTED" --setenv PYTHONDONTWRITEBYTECODE 1 \
+		--setenv GIT_CONFIG_GLOBAL /dev/null --setenv GIT_CONFIG_COUNT 1 \
+		--setenv GIT_CONFIG_KEY_0 safe.directory --setenv GIT_CONFIG_VALUE_0 '*' \
+		-- "$@"
+}

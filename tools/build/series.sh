@@ -1,0 +1,261 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# Overlay + patches/ as commits on the base, and back.
+#
+#   series.sh tree      build/tree: the patched source that everything builds from
+#   series.sh edit      build/edit: a work tree to change, one commit per patch
+#   series.sh refresh   write the commits of build/edit back to overlay and patches/
+#   series.sh mail      build/series: what goes to a mailing list
+#   series.sh tip       print the commit that base + series makes
+#
+# patches/series names the patches in order; indented lines under one are the
+# new files that land with it. Commits depend on nothing but their content, so
+# the same overlay always gives the same commit ids.
+set -eu -o pipefail
+. "$(dirname "$0")/lib.sh"
+
+PATCHES=$TOP/patches
+# Where the project has new kernel files.
+OVERLAY="arch drivers include rust samples Documentation tools/testing"
+
+export GIT_COMMITTER_NAME=Armature GIT_COMMITTER_EMAIL=armature@armature.invalid
+export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
+
+# g ARGUMENTS: git on the repository that open_repo opened, and nothing else.
+g() {
+	git --git-dir="$REPO/.git" --work-tree="$REPO" "$@"
+}
+
+overlay_files() {
+	(cd "$TOP" && git ls-files -co --exclude-standard -- $OVERLAY)
+}
+
+# Every overlay file belongs to one patch, and every name in the series exists.
+check_series() {
+	local named have
+
+	named=$(sed -n 's/^[ \t]\+//p' "$PATCHES/series" | sort)
+	have=$(overlay_files | sort)
+	[ -z "$(uniq -d <<< "$named")" ] || die "patches/series names a file twice: $(uniq -d <<< "$named" | head -n 1)"
+	[ "$named" = "$have" ] ||
+		die "patches/series and the overlay differ: $(diff <(echo "$named") <(echo "$have") | grep '^[<>]' | head -n 3 | tr '\n' ' ') (< only named, > only there)"
+}
+
+# open_repo DIR: a repository at DIR that borrows the base's objects.
+open_repo() {
+	local base
+
+	base=$("$TOP/tools/build/base.sh")
+	if [ -d "$1/.git" ] && [ "$(cat "$1/.git/objects/info/alternates" 2> /dev/null)" != "$base/.git/objects" ]; then
+		say tree "the base has changed: starting ${1##*/} again"
+		rm -rf "$1"
+	fi
+	if [ ! -d "$1/.git" ]; then
+		mkdir -p "$1"
+		git -C "$1" init -q -b series
+		echo "$base/.git/objects" > "$1/.git/objects/info/alternates"
+		git -C "$1" config gc.auto 0
+		git -C "$1" config user.name Armature
+		git -C "$1" config user.email armature@armature.invalid
+	fi
+	REPO=$1
+	BASE_COMMIT=$(git --git-dir="$base/.git" rev-parse base)
+	g update-ref refs/heads/base "$BASE_COMMIT"
+}
+
+# add_file PATH: a new file goes into the index; upstream's are never replaced.
+add_file() {
+	local mode=100644
+
+	! g cat-file -e "$BASE_COMMIT:$1" 2> /dev/null || die "$1 exists upstream: change it in a patch"
+	[ ! -x "$TOP/$1" ] || mode=100755
+	g update-index --add --cacheinfo "$mode,$(g hash-object -w --no-filters "$TOP/$1"),$1"
+}
+
+# commit_patch PARENT MAIL FILE...: one patch and its new files as a commit.
+commit_patch() {
+	local parent=$1 mail=$PATCHES/$2 tmp
+
+	tmp=$(mktemp -d)
+	shift 2
+	git mailinfo "$tmp/body" "$tmp/diff" < "$mail" > "$tmp/info"
+	if grep -q '^diff --git' "$tmp/diff"; then
+		g apply --cached --whitespace=error-all "$tmp/diff" 2> "$tmp/err" ||
+			die "${mail##*/} does not apply to Linux $BASE_SERIES as it is (fuzz 0): $(paste -sd' ' "$tmp/err")"
+	fi
+	for file; do
+		add_file "$file"
+	done
+	field() { sed -n "s/^$1: //p" "$tmp/info"; }
+	GIT_AUTHOR_NAME=$(field Author) GIT_AUTHOR_EMAIL=$(field Email) GIT_AUTHOR_DATE=$(field Date) \
+		GIT_COMMITTER_DATE=$(field Date) \
+		g commit-tree "$(g write-tree)" -p "$parent" -F <(field Subject; echo; cat "$tmp/body")
+	rm -rf "$tmp"
+}
+
+# stack: base + series as commits; prints the last. No work tree is touched.
+stack() {
+	local tip=$BASE_COMMIT patch='' files=() line
+
+	check_series
+	GIT_INDEX_FILE=$(mktemp -u)
+	export GIT_INDEX_FILE
+	g read-tree "$BASE_COMMIT"
+	while IFS= read -r line; do
+		case $line in
+		'#'* | '') ;;
+		[[:space:]]*) files+=("${line#"${line%%[![:space:]]*}"}") ;;
+		*)
+			[ -z "$patch" ] || tip=$(commit_patch "$tip" "$patch" "${files[@]}")
+			patch=$line files=()
+			;;
+		esac
+	done < "$PATCHES/series"
+	[ -z "$patch" ] || tip=$(commit_patch "$tip" "$patch" "${files[@]}")
+	rm -f "$GIT_INDEX_FILE"
+	unset GIT_INDEX_FILE
+	printf '%s\n' "$tip"
+}
+
+# check_out DIR COMMIT: only files that differ are written, so that make
+# rebuilds only what they touch.
+check_out() {
+	rm -f "$REPO/.git/index.lock"
+	g checkout -q -f --detach "$2"
+}
+
+tree() {
+	local tip
+
+	open_repo "$BUILD/tree"
+	tip=$(stack)
+	g update-ref refs/heads/series "$tip"
+	if [ "$(g rev-parse -q --verify HEAD)" != "$tip" ] || [ ! -e "$BUILD/tree/Makefile" ]; then
+		say tree "checking out base + $(g rev-list --count "$BASE_COMMIT..$tip") patches"
+		check_out "$BUILD/tree" "$tip"
+	fi
+}
+
+edit() {
+	local tip dir=$BUILD/edit
+
+	open_repo "$dir"
+	if [ -e "$dir/Makefile" ] && [ -n "$(g status --porcelain -uno)" ]; then
+		die "build/edit has changes that are not committed: commit them and 'make refresh', or remove build/edit"
+	fi
+	tip=$(stack)
+	rm -f "$dir/.git/index.lock"
+	g checkout -q -f -B series "$tip"
+	# What refresh compares with: only what was changed there is written back.
+	g update-ref refs/armature/edit "$tip"
+	say edit "build/edit is base + series: commit there, then 'make refresh'"
+}
+
+# mail_of COMMIT: the mail that patches/ holds: message, then the diff of the
+# files that exist upstream.
+mail_of() {
+	g -c core.abbrev=12 log -1 --format='From: %an <%ae>%nDate: %aD%nSubject: [PATCH] %s%n%n%b---' "$1"
+	upstream_paths "$1" | {
+		mapfile -t paths
+		[ ${#paths[@]} = 0 ] || g -c core.abbrev=12 -c diff.algorithm=myers -c diff.indentHeuristic=true \
+			diff-tree -p -r --no-renames --no-commit-id -U3 "$1" -- "${paths[@]}"
+	}
+}
+
+# Paths of a commit that the base has, and those it has not.
+upstream_paths() {
+	local path
+
+	g diff-tree -r --no-renames --no-commit-id --name-only "$1" | while read -r path; do
+		! g cat-file -e "$BASE_COMMIT:$path" 2> /dev/null || echo "$path"
+	done
+}
+
+new_paths() {
+	local path
+
+	g diff-tree -r --no-renames --no-commit-id --name-only --diff-filter=A "$1" | while read -r path; do
+		g cat-file -e "$BASE_COMMIT:$path" 2> /dev/null || echo "$path"
+	done
+}
+
+# refresh: everything is made beside what is there and then put in its place.
+refresh() {
+	local dir=$BUILD/edit new=$BUILD/refresh n=0 commit name path
+
+	[ -d "$dir/.git" ] || die "there is no build/edit: 'make edit' makes it"
+	open_repo "$dir"
+	[ -z "$(g status --porcelain -uno)" ] || die "build/edit has changes that are not committed: commit them first"
+	[ -z "$(g rev-list --merges "$BASE_COMMIT..HEAD")" ] || die "build/edit has a merge commit: the series is a line of commits"
+	rm -rf "$new"
+	mkdir -p "$new/patches" "$new/overlay"
+	sed -n '/^#/p' "$PATCHES/series" > "$new/patches/series"
+	for commit in $(g rev-list --reverse "$BASE_COMMIT..HEAD"); do
+		n=$((n + 1))
+		name=$(printf '%04d-%s.patch' $n "$(g log -1 --format=%f "$commit")")
+		mail_of "$commit" > "$new/patches/$name"
+		echo "$name" >> "$new/patches/series"
+		new_paths "$commit" | sed 's/^/\t/' >> "$new/patches/series"
+	done
+	g diff --no-renames --name-only --diff-filter=A "$BASE_COMMIT" HEAD | while read -r path; do
+		take_back "$path" "$new/overlay/$path"
+	done
+	[ ! -e "$PATCHES/cover" ] || cp "$PATCHES/cover" "$new/patches/"
+	put_back "$new"
+	say refresh "$n patches written; 'git status' shows what changed"
+}
+
+# take_back PATH OUT: the new file PATH as the overlay shall have it. A file that
+# was changed in the overlay and not in build/edit stays as it is.
+take_back() {
+	local before=refs/armature/edit:$1 here=$TOP/$1
+
+	mkdir -p "$(dirname "$2")"
+	if [ -e "$here" ] && [ "$(g rev-parse -q --verify "HEAD:$1")" = "$(g rev-parse -q --verify "$before")" ]; then
+		cp -p "$here" "$2"
+		return
+	fi
+	[ ! -e "$here" ] || [ "$(g hash-object --no-filters "$here")" = "$(g rev-parse -q --verify "$before")" ] ||
+		g cat-file blob "HEAD:$1" | cmp -s - "$here" ||
+		die "$1 was changed both in the overlay and in build/edit: make them the same, then 'make refresh'"
+	g cat-file blob "HEAD:$1" > "$2"
+	[ "$(g ls-tree HEAD "$1" | cut -c1-6)" != 100755 ] || chmod +x "$2"
+}
+
+# put_back NEW: overlay files and patches/ become what NEW holds; what is the
+# same already is not written, so that its time does not change.
+put_back() {
+	local path
+
+	# Only what the series named before is removed: a file that it does not
+	# know yet is somebody's work.
+	sed -n 's/^[ \t]\+//p' "$PATCHES/series" | while read -r path; do
+		[ -e "$1/overlay/$path" ] || rm -f "$TOP/$path"
+	done
+	(cd "$1/overlay" && find . -type f -printf '%P\n') | while read -r path; do
+		cmp -s "$1/overlay/$path" "$TOP/$path" || { mkdir -p "$TOP/$(dirname "$path")"; cp -p "$1/overlay/$path" "$TOP/$path"; }
+	done
+	rm -rf "$PATCHES.old"
+	mv "$PATCHES" "$PATCHES.old"
+	mv "$1/patches" "$PATCHES"
+	rm -rf "$PATCHES.old" "$1"
+}
+
+mail() {
+	local tip
+
+	open_repo "$BUILD/tree"
+	tip=$(stack)
+	rm -rf "$BUILD/series"
+	g branch -q -f cover "$tip"
+	g config branch.cover.description "$(cat "$PATCHES/cover")"
+	g -c core.abbrev=12 format-patch -q --cover-letter --cover-from-description=subject --base="$BASE_COMMIT" \
+		--no-signature --thread=shallow -o "$BUILD/series" "$BASE_COMMIT..cover"
+	say series "$(find "$BUILD/series" -name '*.patch' | wc -l) mails in build/series (base-commit: Linux $BASE_VERSION)"
+}
+
+case ${1:-} in
+tree | edit | refresh | mail) "$1" ;;
+tip) open_repo "$BUILD/tree" && stack ;;
+*) die "series.sh: tree, edit, refresh, mail or tip" ;;
+esac

@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# Everything a maintainer would run over the series before reading it; prints
+# TAP, a line a check, and fails if one does. Logs are in build/log/lint-*.log.
+set -eu -o pipefail
+. "$(dirname "$0")/../build/lib.sh"
+
+n=0
+failed=0
+
+# check NAME COMMAND...: one check; its output goes to a log of its own.
+check() {
+	local name=$1 log=$LOGS/lint-${1//[^a-zA-Z0-9]/-}.log
+
+	shift
+	n=$((n + 1))
+	say lint "$name"
+	if "$@" > "$log" 2>&1 < /dev/null; then
+		echo "ok $n - $name"
+	else
+		echo "not ok $n - $name"
+		tail -n 15 "$log" | sed 's/^/# /'
+		failed=1
+	fi
+}
+
+ours() {
+	(cd "$TOP" && git ls-files -co --exclude-standard -- "$@")
+}
+
+# Objects of the upstream C and assembly files that the series touches.
+touched_objects() {
+	sed -n 's|^diff --git a/\(arch/arm64/.*\)\.[cS] b/.*|\1.o|p' "$TOP"/patches/*.patch | sort -u | grep -v /pi/
+}
+
+rust_format() {
+	in_root rustfmt --edition 2021 --config-path build/tree/.rustfmt.toml --check $(ours '*.rs')
+}
+
+# No warning of ours: those of upstream's own code are not.
+no_warning_of_ours() {
+	local files pattern
+
+	files=$(ours arch rust samples drivers include; sed -n 's|^diff --git a/\(.*\) b/.*|\1|p' "$TOP"/patches/*.patch)
+	pattern=$(sort -u <<< "$files" | sed 's/[.]/[.]/g' | paste -sd'|')
+	! grep -E "($pattern):[0-9]+.*(warning|error)|^(warning|error).*($pattern)" "$1"
+}
+
+rust_clippy() {
+	local out=$LOGS/clippy.out rc=0
+
+	"$TOP/tools/build/kernel.sh" clippy --make CLIPPY=1 rust/kernel.o arch/arm64/kvm/icache.o arch/arm64/kvm/nolse.o \
+		arch/arm64/kvm/hyp/nvhe/ > "$out" 2>&1 || rc=$?
+	cat "$out"
+	[ $rc = 0 ] && ! grep -B3 -A8 -E '^ +--> .*(arm64|kernel/kvm\.rs|icache|nolse)' "$out"
+}
+
+rust_doc() {
+	local out=$LOGS/rustdoc.out rc=0
+
+	"$TOP/tools/build/kernel.sh" clippy --make rustdoc > "$out" 2>&1 || rc=$?
+	cat "$out"
+	[ $rc = 0 ] && ! grep -A6 -E '^(warning|error)' "$out" | grep -E 'kernel/(arm64|kvm)'
+}
+
+check_patches() {
+	"$TOP/tools/build/series.sh" mail
+	in_root sh -c 'cd build/tree && scripts/checkpatch.pl --strict --no-signoff --ignore FILE_PATH_CHANGES,CAMELCASE,NO_AUTHOR_SIGN_OFF --show-types ../series/0*[1-9]-*.patch ../series/0*[1-9]0-*.patch' |
+		tee "$LOGS/checkpatch.out"
+	! grep -qE '^(ERROR|WARNING|CHECK):' "$LOGS/checkpatch.out"
+}
+
+# W=1 and sparse, on the objects that the series touches.
+strict_objects() {
+	local out=$LOGS/strict.out objects rc=0
+
+	objects=$(touched_objects | grep -v nvhe)
+	(cd "$BUILD/obj/clippy" && rm -f $objects)
+	"$TOP/tools/build/kernel.sh" clippy --make "$@" $objects arch/arm64/kvm/trace_icache.o > "$out" 2>&1 || rc=$?
+	cat "$out"
+	[ $rc = 0 ] && no_warning_of_ours "$out"
+}
+
+kernel_doc() {
+	local out=$LOGS/kernel-doc.out
+
+	in_root sh -c 'cd build/tree && for f in "$@"; do scripts/kernel-doc -none -Wall "$f"; done' sh $(ours 'arch/*.h' 'arch/*.c') > "$out" 2>&1
+	cat "$out"
+	! grep -q . "$out"
+}
+
+shell_scripts() {
+	local f
+
+	for f in $(ours tools .ci | grep -E '\.sh$|armature$|run$|build$|machine/init$'); do
+		head -n 1 "$TOP/$f" | grep -q bash && { bash -n "$TOP/$f" || return 1; continue; }
+		sh -n "$TOP/$f" || return 1
+	done
+	in_root python3 -m py_compile $(ours '*.py')
+}
+
+# Nothing of the machine it was written on.
+no_traces() {
+	! (cd "$TOP" && git grep -nIE 'deb\.debian\.org|/root/|/home/' -- . ':!LICENSES' ':!tools/lint/lint.sh')
+}
+
+"$TOP/tools/build/series.sh" tree
+"$TOP/tools/build/kernel.sh" clippy prepare modules_prepare
+check "rustfmt" rust_format
+check "clippy" rust_clippy
+check "rustdoc" rust_doc
+check "checkpatch --strict" check_patches
+check "W=1 on what is touched" strict_objects W=1
+check "sparse on what is touched" strict_objects C=2
+check "kernel-doc" kernel_doc
+check "scripts parse" shell_scripts
+check "no host names or paths" no_traces
+echo "1..$n"
+exit $failed

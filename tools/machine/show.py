@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Boots the machine and shows each capability in a few lines: what was asked, what the
+machine has, what happened. With an argument of 1, ends in a shell on the last machine."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import machine as machines
+
+BUILD = machines.TOP / "build"
+IMAGE = BUILD / "obj/armature/arch/arm64/boot/Image"
+ICACHE = BUILD / "selftests/kvm/arm64/icache_bound"
+HWCAP = BUILD / "selftests/arm64/lse/nolse_hwcap"
+
+STORM = """
+cd /tests.d
+./icache_bound -v 4 -r 2 2>&1 | grep -E '^ok|^not ok|^# round' | head -n 8
+"""
+
+ATOMICS = """
+grep -m1 Features /proc/cpuinfo | grep -q atomics && echo 'user space sees: atomics' || echo 'user space sees: no atomics'
+test -e /dev/kvm && echo 'KVM: runs guests' || echo 'KVM: does not run guests'
+dmesg | grep -E 'ISAR0_EL1\\[23:20\\]|kvm \\[|kvm:' | grep -iE 'forced|nolse|atomics' | sed 's/^\\[[^]]*\\] *//'
+"""
+
+
+def show(title, asked, machine, script, files=None, plugin=None):
+    """Boot, run the script, and print what it said under the heading."""
+    print(f"\n{title}\n  asked:   {asked}\n  machine: {machine['cpu']}, {machine.get('smp', 2)} CPUs"
+          f"{', kvm-arm.mode=' + machine['mode'] if 'mode' in machine else ''}", flush=True)
+    work = BUILD / "show"
+    work.mkdir(exist_ok=True)
+    machines.initramfs(work / "initrd", {"/show": script, **(files or {})})
+    console, counts = work / "console.log", work / "counts.txt"
+    for old in (console, counts):
+        old.unlink(missing_ok=True)
+    machine = {**machine, "cmdline": f"quiet {machine.get('cmdline', '')}"}
+    option = f"{BUILD}/plugins/libopcodes.so,out={counts},{plugin}" if plugin else None
+    ended = machines.run(machines.command(machine, IMAGE, work / "initrd", console, None, option), 120, work / "qemu.log")
+    said = console.read_text(errors="replace").replace("\r", "")
+    lines = [line for line in said.splitlines() if line.strip() and "reboot:" not in line]
+    for line in lines[-10:]:
+        print(f"  {line}")
+    if counts.exists():
+        figures = dict(re.findall(r"^(el \d atomics|mark|atomics|ic_ialluis) (\d+)$", counts.read_text(), re.M))
+        print("  counted: " + ", ".join(f"{k} {v}" for k, v in sorted(figures.items())))
+    if not ended:
+        sys.exit("  the machine did not end in time; its console is build/show/console.log")
+
+
+def main():
+    show("Bounded instruction-cache invalidation", "4 vCPUs fetch from 4 new 2 MiB blocks at once, twice",
+         {"cpu": "neoverse-n1", "smp": 4, "memory": "2G"}, STORM, {"/tests.d/icache_bound": ICACHE},
+         "slow=ic_ialluis:100000")
+    show("arm64.nolse_atomics", "no atomics, KVM only where guests cannot reach the interconnect",
+         {"cpu": "max", "cmdline": "arm64.nolse_atomics"}, ATOMICS, plugin="insns=on")
+    show("The same, on CPUs without FEAT_S2FWB", "the same",
+         {"cpu": "neoverse-n1", "cmdline": "arm64.nolse_atomics"}, ATOMICS)
+    if sys.argv[1:] == ["1"]:
+        work = BUILD / "show"
+        machines.initramfs(work / "initrd", {"/tests.d/icache_bound": ICACHE, "/tests.d/nolse_hwcap": HWCAP})
+        print("\nA shell in the machine; 'poweroff -f' or Ctrl-A X ends it.", flush=True)
+        subprocess.run(machines.command({"cpu": "max", "cmdline": "quiet SHELL_ON_CONSOLE=1"}, IMAGE,
+                                        work / "initrd", "stdio"), check=False)
+
+
+if __name__ == "__main__":
+    main()

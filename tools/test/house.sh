@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# house.sh: what the repository promises about itself; prints TAP. Works on a
+# copy of the checkout, so that nothing of it can be lost.
+set -u -o pipefail
+. "$(dirname "$0")/../build/lib.sh"
+
+n=0
+failed=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+copy=$work/copy
+
+ok() {
+	n=$((n + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $n - $2"
+	else
+		echo "not ok $n - $2"
+		failed=1
+	fi
+}
+
+# says TEXT NAME COMMAND...: the command fails and its message has TEXT.
+says() {
+	local text=$1 name=$2 out rc=0
+
+	shift 2
+	out=$("$@" 2>&1) || rc=$?
+	[ $rc != 0 ] && grep -qF -- "$text" <<< "$out"
+	ok $? "$name"
+}
+
+fresh_copy() {
+	rm -rf "$copy"
+	mkdir -p "$copy"
+	(cd "$TOP" && git ls-files -co --exclude-standard -z | tar -c --null -T - -f -) | tar -x -C "$copy"
+	git -C "$copy" init -q
+	git -C "$copy" add -A
+	git -C "$copy" -c user.name=a -c user.email=a@a commit -q -m copy
+}
+
+says "there is no target 'nonsense'" "an unknown target names the choices" "$TOP/tools/armature" nonsense
+says "CONFIG=nonsense is unknown: debug" "an unknown CONFIG names the choices" env CONFIG=nonsense "$TOP/tools/test/test.sh"
+says "matches nothing; it may be part of" "an ONLY that matches nothing names the choices" \
+	in_root "$TOP/tools/test/run.py" needs no-such-test
+says "there is no kernel 'nonsense'" "an unknown kernel names the choices" "$TOP/tools/build/kernel.sh" nonsense
+
+# A download that is not what was pinned, whole or in part.
+head -c 1000 /dev/zero > "$work/short.tar.xz"
+"$TOP/tools/build/base.sh" check "$work/short.tar.xz" "$BASE_DEB" > /dev/null 2>&1
+ok $((!$?)) "a truncated download is refused"
+says "is not a kernel source tree" "BASE= that is not a kernel is refused" env BASE="$work" "$TOP/tools/build/base.sh"
+
+fresh_copy
+says "exists upstream" "the overlay cannot replace an upstream file" sh -c '
+	cd "$1" && cp README.md samples/Makefile 2> /dev/null || touch samples/Makefile
+	printf "\tsamples/Makefile\n" >> patches/series && tools/build/series.sh tip' sh "$copy"
+fresh_copy
+says "patches/series and the overlay differ" "a new file that no patch names is an error" \
+	sh -c 'cd "$1" && touch arch/arm64/kvm/stray.c && tools/build/series.sh tip' sh "$copy"
+fresh_copy
+first=$(cd "$copy/patches" && ls *.patch | head -n 1)
+sed -i '0,/^-[A-Z]/s/^-\([A-Z]\)/-not \1/' "$copy/patches/$first"
+says "$first does not apply" "a patch that does not apply is named" "$copy/tools/build/series.sh" tip
+
+fresh_copy
+"$copy/tools/build/series.sh" edit > "$work/edit.log" 2>&1 && "$copy/tools/build/series.sh" refresh >> "$work/edit.log" 2>&1
+ok $? "make edit, make refresh"
+[ -z "$(git -C "$copy" status --porcelain)" ]
+ok $? "refreshing what was applied changes nothing"
+git -C "$copy" status --porcelain >&2
+
+# The mails, on the pristine base, give the tree that everything is built from.
+"$copy/tools/build/series.sh" mail > /dev/null 2>&1
+tip=$("$copy/tools/build/series.sh" tip)
+am=$copy/build/edit
+git -C "$am" checkout -q -f --detach base &&
+	git -C "$am" -c user.name=a -c user.email=a@a am -q "$copy"/build/series/*.patch > "$work/am.log" 2>&1
+ok $? "git am takes the whole series"
+[ "$(git -C "$am" rev-parse 'HEAD^{tree}')" = "$(git -C "$copy/build/tree" rev-parse "$tip^{tree}")" ]
+ok $? "git am of the series is overlay + patches"
+
+# Two objects are the same code: no line numbers, no file names.
+code() {
+	in_root -b "$1:/armature/obj" sh -c '
+		llvm-objdump -d -r --no-show-raw-insn --no-leading-addr "/armature/obj/$1" | tail -n +4 |
+			sed "s/\.L[^ ]*//; s/<[^>]*>//"' sh "$2"
+}
+
+if [ -n "${OBJECTS:-}" ]; then
+	"$TOP/tools/build/kernel.sh" vanilla && "$TOP/tools/build/kernel.sh" off
+	ok $? "the base alone and the series with its options off build"
+	vanilla=$("$TOP/tools/build/kernel.sh" vanilla --objects)
+	for object in $(sed -n 's|^diff --git a/\(arch/arm64/.*\)\.[cS] b/.*|\1.o|p' "$TOP"/patches/*.patch | sort -u); do
+		case $object in */nvhe/*) object=${object%.o}.nvhe.o ;; */pi/*) object=${object%.o}.pi.o ;; esac
+		cmp -s <(code "$vanilla" "$object") <(code "$BUILD/obj/off" "$object")
+		ok $? "with the options off, $object is the code it was"
+	done
+	"$TOP/tools/build/kernel.sh" norust
+	ok $? "the series builds without Rust"
+fi
+echo "1..$n"
+exit $failed

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# pure.sh: unit tests of the pure modules, and the generator's check against C;
+# prints TAP. Runs in the build root.
+set -eu -o pipefail
+top=$(cd "$(dirname "$0")/../.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+n=0
+failed=0
+
+report() {
+	n=$((n + 1))
+	if [ "$1" = ok ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
+}
+
+rustc --edition 2021 -O "$top/arch/arm64/tools/gen-sysreg.rs" -o "$work/gen-sysreg"
+"$work/gen-sysreg" --consts "$top/build/tree/arch/arm64/tools/sysreg" > "$work/consts.rs"
+for test in "$top"/tools/test/pure/*.rs; do
+	name=$(basename "$test" .rs)
+	SYSREG_CONSTS=$work/consts.rs rustc --edition 2021 -O -D warnings --test "$test" -o "$work/$name"
+	"$work/$name" --test-threads 2 > "$work/$name.out" 2>&1 || cat "$work/$name.out" >&2
+	while read -r _ what _ status; do
+		report "$status" "$name::$what"
+	done < <(grep '^test .* \.\.\. ' "$work/$name.out")
+done
+if "$top/tools/test/sysreg-consts.sh" "$top/build/tree" > "$work/consts.out" 2>&1; then
+	report ok "sysreg: $(tail -n 1 "$work/consts.out")"
+else
+	cat "$work/consts.out" >&2
+	report failed "sysreg: constants are those of C"
+fi
+echo "1..$n"
+exit $failed

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of `arch/arm64/kvm/nolse/policy.rs` on the build host.
+
+#[path = "../../../arch/arm64/kvm/nolse/policy.rs"]
+mod policy;
+
+use policy::{decide, Decision::*, Policy};
+
+/// Every row of the table.
+#[test]
+fn every_decision() {
+    for (active, fwb, policy, expected) in [
+        (false, false, Policy::Auto, Run),
+        (false, false, Policy::Deny, Run),
+        (false, false, Policy::Allow, Run),
+        (false, true, Policy::Auto, Run),
+        (false, true, Policy::Deny, Run),
+        (false, true, Policy::Allow, Run),
+        (true, false, Policy::Auto, RefuseNoFwb),
+        (true, false, Policy::Deny, RefuseDenied),
+        (true, false, Policy::Allow, RunUncontained),
+        (true, true, Policy::Auto, RunContained),
+        (true, true, Policy::Deny, RefuseDenied),
+        (true, true, Policy::Allow, RunUncontained),
+    ] {
+        assert_eq!(
+            decide(active, fwb, policy),
+            expected,
+            "{active} {fwb} {policy:?}"
+        );
+    }
+}
+
+#[test]
+fn only_exact_names() {
+    assert_eq!(Policy::parse(b"auto"), Some(Policy::Auto));
+    assert_eq!(Policy::parse(b"deny"), Some(Policy::Deny));
+    assert_eq!(Policy::parse(b"allow"), Some(Policy::Allow));
+    for name in [
+        "",
+        "Auto",
+        " auto",
+        "auto ",
+        "au",
+        "denyy",
+        "0",
+        "on",
+        "allow,deny",
+    ] {
+        assert_eq!(Policy::parse(name.as_bytes()), None, "{name:?}");
+    }
+}

@@ -1,0 +1,321 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Boots the machines of matrix.toml and reports what was found there.
+
+Runs inside the build root (tools/test/test.sh enters it). KTAP is read with the
+kernel tree's own parser, tools/testing/kunit/kunit_parser.py.
+
+    run.py needs [PATTERN]           kernels and tools that a selection needs, a line each
+    run.py run [PATTERN]             boot, judge, write build/report/
+
+Environment: CONFIG=debug takes the debug kernel in place of ours.
+"""
+
+import concurrent.futures
+import dataclasses
+import fnmatch
+import html
+import json
+import os
+import pathlib
+import re
+import sys
+import time
+import tomllib
+import xml.etree.ElementTree as xml
+
+HERE = pathlib.Path(__file__).resolve().parent
+TOP = HERE.parent.parent
+BUILD = TOP / "build"
+REPORT = BUILD / "report"
+sys.path[:0] = [str(TOP / "tools/machine"), str(BUILD / "tree/tools/testing/kunit")]
+import machine as machines  # noqa: E402
+
+# What a healthy kernel never prints.
+SPLAT = re.compile(
+    r"WARNING: |\bBUG: |\bBUG at |Internal error|Oops|Kernel panic|KASAN:|UBSAN:|"
+    r"INFO: (possible|task|rcu)|rcu: INFO|suspicious RCU|inconsistent lock state|"
+    r"circular locking|sleeping function called|bad unlock balance|Unable to handle kernel|"
+    r"hung_task|soft lockup|watchdog: ")
+
+
+@dataclasses.dataclass
+class Result:
+    """One fact that was tested."""
+    boot: str
+    name: str
+    status: str  # pass, fail or skip
+    detail: str = ""
+
+
+def load():
+    rows = tomllib.loads((HERE / "matrix.toml").read_text())["boot"]
+    names = [row["name"] for row in rows]
+    assert len(set(names)) == len(names), "two boots of one name in matrix.toml"
+    for row in rows:
+        if row.get("kernel", "armature") == "armature" and os.environ.get("CONFIG") == "debug":
+            row["kernel"] = "debug"
+            row["limit"] = row.get("limit", 120) * 4
+    return rows
+
+
+def select(rows, pattern):
+    if not pattern:
+        return rows
+    chosen = [row for row in rows
+              if any(fnmatch.fnmatch(word, f"*{pattern}*") for word in [row["name"], *row["for"]])]
+    if not chosen:
+        words = sorted({word for row in rows for word in row["for"]})
+        sys.exit(f"armature: ONLY={pattern} matches nothing; it may be part of a boot's name or one of: {', '.join(words)}")
+    return chosen
+
+
+def kernel_dir(variant):
+    marker = BUILD / f"kernel-{variant}"
+    return pathlib.Path(marker.read_text().strip()) if marker.exists() else BUILD / "obj" / variant
+
+
+def test_lines(row):
+    return [tuple(part.strip() for part in line.split(":", 1)) for line in row.get("tests", [])]
+
+
+def programs(row):
+    """Files that the tests of a boot name, by where they go."""
+    files = {}
+    for _, command in test_lines(row):
+        for word in re.findall(r"[\w./-]+", command):
+            for base in (BUILD / "selftests", BUILD / "bench"):
+                if (base / word).is_file():
+                    files["/tests.d/" + pathlib.Path(word).name] = base / word
+            if word.endswith(".ko"):
+                files["/" + pathlib.Path(word).name] = kernel_dir(row.get("kernel", "armature")) / word
+    return files
+
+
+def guest_command(command):
+    """The command as it is called in the machine: programs by their last name."""
+    def last(match):
+        word = match.group(0)
+        if any((base / word).is_file() for base in (BUILD / "selftests", BUILD / "bench")):
+            return "/tests.d/" + pathlib.Path(word).name
+        return "/" + pathlib.Path(word).name if word.endswith(".ko") else word
+    return re.sub(r"[\w./-]+", last, command)
+
+
+def parse_ktap(text):
+    """The test tree of a KTAP text, by the kernel's parser; None if there is no KTAP in it."""
+    import kunit_parser
+    from kunit_printer import Printer
+    import io
+    if "KTAP version" not in text:
+        return None
+    return kunit_parser.parse_run_tests(text.splitlines(), Printer(print=False, output=io.StringIO()))
+
+
+def leaves(test, path=()):
+    path = path + ((test.name,) if test.name and test.name != "main" else ())
+    if not test.subtests:
+        yield "/".join(path), test
+    for child in test.subtests:
+        yield from leaves(child, path)
+
+
+def results_of(row, text, prefix=""):
+    tree = parse_ktap(text)
+    if tree is None:
+        return [Result(row["name"], prefix + "ktap", "fail", "no KTAP output")]
+    out = []
+    for name, test in leaves(tree):
+        status = {"SUCCESS": "pass", "SKIPPED": "skip"}.get(test.status.name, "fail")
+        detail = "" if status == "pass" else (getattr(test, "skip_reason", "") or "; ".join(test.log[-3:]))
+        if status == "skip" and not any(fnmatch.fnmatch(f"{name} {detail}", p) for p in row.get("skips", [])):
+            status, detail = "fail", f"skipped, which this machine has no reason for: {detail}"
+        out.append(Result(row["name"], prefix + name, status, detail))
+    return out
+
+
+def judge_log(row, console):
+    name = row["name"]
+    splat = SPLAT.search(console)
+    line = console[splat.start():].splitlines()[0] if splat else ""
+    yield Result(name, "console/no splat", "fail" if splat else "pass", line)
+    for pattern in row.get("log", []):
+        yield Result(name, f"console/has: {pattern}",
+                     "pass" if re.search(pattern, console) else "fail", "the console does not show it")
+    for pattern in row.get("nolog", []):
+        yield Result(name, f"console/has not: {pattern}",
+                     "fail" if re.search(pattern, console) else "pass", "the console shows it")
+
+
+def read_counts(text):
+    """The plugin's figures by name: "CLASS", "el E CLASS", and "mark CLASS" summed over all marks."""
+    counts = {}
+    for line in text.splitlines():
+        words = line.split()
+        if not words or not words[-1].isdigit() or words[0] == "where":
+            continue
+        if words[0] == "mark":
+            words = ["mark", *words[2:]]
+        name = " ".join(words[:-1])
+        counts[name] = counts.get(name, 0) + int(words[-1])
+    return counts
+
+
+def judge_counts(row, out):
+    text = out.read_text() if out.exists() else ""
+    counts = read_counts(text)
+    for rule in row.get("count", []):
+        name, relation, figure = rule.rsplit(" ", 2)
+        # A figure that is zero is not printed for each exception level, but then
+        # those of the whole run are.
+        have = counts.get(name, 0 if "insns" in counts else None)
+        if have is None or (name.startswith("mark") and "mark insns" not in counts):
+            holds, have = False, "nothing"
+        else:
+            holds = {"==": have == int(figure), ">": have > int(figure), "<=": have <= int(figure)}[relation]
+        detail = "; ".join(line for line in text.splitlines() if line.startswith("where"))[:300]
+        yield Result(row["name"], f"executed/{rule}", "pass" if holds else "fail", f"counted {have} {detail}")
+
+
+def boot(row):
+    """Boot one machine; its results, and how long it took."""
+    name = row["name"]
+    where = REPORT / "boots" / name
+    where.mkdir(parents=True, exist_ok=True)
+    for old in where.iterdir():
+        old.unlink()
+    tests = test_lines(row)
+    files = programs(row)
+    if tests:
+        files["/tests"] = "".join(f"{n}\t{guest_command(c)}\n" for n, c in tests)
+    machines.initramfs(where / "initrd", files)
+    console, tap, counts = where / "console.log", where / "tap.log", where / "counts.txt"
+    plugin = None
+    if "plugin" in row:
+        plugin = f"{BUILD}/plugins/libopcodes.so,out={counts},{row['plugin']}"
+    kernel = kernel_dir(row.get("kernel", "armature")) / "arch/arm64/boot/Image"
+    machine = dict(row)
+    if row.get("kunit"):
+        machine["cmdline"] = f"kunit.enable=1 {row.get('cmdline', '')}"
+    started = time.monotonic()
+    ended = machines.run(machines.command(machine, kernel, where / "initrd", console, tap, plugin),
+                         row.get("limit", 120), where / "qemu.log")
+    seconds = time.monotonic() - started
+    (where / "initrd").unlink()
+    said = console.read_text(errors="replace") if console.exists() else ""
+    spoke = tap.read_text(errors="replace") if tap.exists() else ""
+    results = list(judge_log(row, said))
+    if row.get("kunit"):
+        results += results_of(row, said, "kunit/")
+    if tests:
+        results += results_of(row, spoke)
+    results += judge_counts(row, counts)
+    finished = not tests or "# end" in spoke
+    if not ended or not finished:
+        running = re.findall(r"^# running (.*)$", spoke, re.M)
+        what = f"no end after {row.get('limit', 120)} s" if not ended else "the machine stopped by itself"
+        results.append(Result(name, "machine/ended", "fail",
+                              f"{what}, in {running[-1] if running else 'the boot'}"))
+    return results, seconds
+
+
+def junit(results, seconds):
+    suites = xml.Element("testsuites")
+    for name in seconds:
+        mine = [r for r in results if r.boot == name]
+        suite = xml.SubElement(suites, "testsuite", name=name, tests=str(len(mine)),
+                               failures=str(sum(r.status == "fail" for r in mine)),
+                               skipped=str(sum(r.status == "skip" for r in mine)),
+                               time=f"{seconds[name]:.1f}")
+        for r in mine:
+            case = xml.SubElement(suite, "testcase", classname=name, name=r.name)
+            if r.status != "pass":
+                xml.SubElement(case, "failure" if r.status == "fail" else "skipped", message=r.detail)
+    xml.ElementTree(suites).write(REPORT / "junit.xml", encoding="utf-8", xml_declaration=True)
+
+
+def page(results, seconds, rows):
+    """build/report/index.html: every result, and the console of every boot."""
+    style = ("body{font:14px sans-serif;margin:2em auto;max-width:70em}table{border-collapse:collapse;width:100%}"
+             "td,th{text-align:left;padding:.2em .6em;border-bottom:1px solid #ddd;vertical-align:top}"
+             ".fail{background:#fdd}.skip{background:#ffc}pre{background:#f4f4f4;padding:1em;overflow:auto;max-height:40em}")
+    out = [f"<!doctype html><meta charset=utf-8><title>Armature: test report</title><style>{style}</style><h1>Test report</h1>"]
+    described = {row["name"]: row for row in rows}
+    for name, took in seconds.items():
+        mine = [r for r in results if r.boot == name]
+        bad = sum(r.status == "fail" for r in mine)
+        row = described.get(name, {})
+        facts = ", ".join(f"{k}={row[k]}" for k in ("kernel", "cpu", "mode", "cmdline", "smp") if k in row)
+        out.append(f"<details {'open' if bad else ''}><summary class={'fail' if bad else 'pass'}><b>{html.escape(name)}</b> "
+                   f"{len(mine) - bad}/{len(mine)} in {took:.0f} s — {html.escape(facts)}</summary><table>")
+        out += [f"<tr class={r.status}><td>{r.status}<td>{html.escape(r.name)}<td>{html.escape(r.detail if r.status != 'pass' else '')}" for r in mine]
+        out.append("</table>")
+        for log in ("console.log", "tap.log", "counts.txt"):
+            path = REPORT / "boots" / name / log
+            if path.exists():
+                out.append(f"<details><summary>{log}</summary><pre>{html.escape(path.read_text(errors='replace'))}</pre></details>")
+        out.append("</details>")
+    (REPORT / "index.html").write_text("\n".join(out))
+
+
+def extra_results():
+    """Results of the steps that ran before the boots: lines of build/report/steps/*.tap."""
+    for path in sorted((REPORT / "steps").glob("*.tap")):
+        step = path.stem
+        for line in path.read_text().splitlines():
+            match = re.match(r"(not ok|ok) \d+ -? ?(.*)", line)
+            if match:
+                failed = match.group(1) != "ok"
+                skipped = "# SKIP" in match.group(2)
+                yield Result(step, match.group(2), "skip" if skipped else "fail" if failed else "pass",
+                             "see build/log" if failed else "")
+
+
+def summary(results, seconds):
+    print(f"\n{'where':34} {'passed':>6} {'failed':>6} {'skipped':>7} {'seconds':>8}")
+    for name in seconds:
+        mine = [r.status for r in results if r.boot == name]
+        print(f"{name:34} {mine.count('pass'):6} {mine.count('fail'):6} {mine.count('skip'):7} {seconds[name]:8.0f}")
+    for r in results:
+        if r.status == "fail":
+            print(f"FAILED {r.boot}: {r.name}: {r.detail[:200]}")
+    total = [r.status for r in results]
+    print(f"\nReport: build/report/index.html")
+    print(f"{total.count('pass')} passed, {total.count('fail')} failed, {total.count('skip')} skipped")
+    return 0 if results and not total.count("fail") else 1
+
+
+def run(rows):
+    REPORT.mkdir(parents=True, exist_ok=True)
+    results, seconds = list(extra_results()), {}
+    for r in results:
+        seconds.setdefault(r.boot, 0)
+    begun = float(os.environ.get("STARTED", time.time()))
+    workers = max(1, int(os.environ.get("JOBS", "2")))
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        jobs = {pool.submit(boot, row): row["name"] for row in rows}
+        for count, job in enumerate(concurrent.futures.as_completed(jobs), 1):
+            name = jobs[job]
+            found, seconds[name] = job.result()
+            results += found
+            bad = sum(r.status == "fail" for r in found)
+            spent = int(time.time() - begun)
+            print(f"[{spent // 60:3}:{spent % 60:02}] boot {count}/{len(rows)}  {name}: "
+                  f"{len(found) - bad} of {len(found)} in {seconds[name]:.0f} s{'  FAILED' if bad else ''}",
+                  file=sys.stderr, flush=True)
+    junit(results, seconds)
+    page(results, seconds, rows)
+    return summary(results, seconds)
+
+
+def main():
+    verb, pattern = sys.argv[1], (sys.argv[2] if len(sys.argv) > 2 else "")
+    rows = select(load(), pattern)
+    if verb == "needs":
+        print("\n".join(sorted({row.get("kernel", "armature") for row in rows})))
+        return 0
+    return run(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

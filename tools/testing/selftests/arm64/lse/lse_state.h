@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Whether the kernel has been told, or is expected, to use LSE atomics.
+ *
+ * A test takes the state it is meant to run in as its first argument, "on" or
+ * "off". Without one, the kernel command line says it: "off" if it has
+ * arm64.nolse_atomics, otherwise nothing is expected.
+ */
+#ifndef LSE_STATE_H
+#define LSE_STATE_H
+
+#include <ctype.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/auxv.h>
+
+#include <asm/hwcap.h>
+
+#include "kselftest.h"
+
+enum lse_state {
+	LSE_UNKNOWN,
+	LSE_ON,
+	LSE_OFF,
+};
+
+/* The kernel takes '-' for '_' in the name of an option. */
+static inline bool lse_is_option(const char *word)
+{
+	const char *option = "arm64.nolse_atomics";
+
+	while (*option && (*word == *option || (*word == '-' && *option == '_'))) {
+		word++;
+		option++;
+	}
+
+	return !*option && !*word;
+}
+
+static inline enum lse_state lse_state_of_cmdline(void)
+{
+	char line[4096] = "", *word, *save;
+	FILE *f = fopen("/proc/cmdline", "r");
+
+	if (!f)
+		return LSE_UNKNOWN;
+	if (!fgets(line, sizeof(line), f))
+		line[0] = '\0';
+	fclose(f);
+
+	for (word = strtok_r(line, "\n ", &save); word; word = strtok_r(NULL, "\n ", &save)) {
+		if (!strcmp(word, "--"))
+			break;
+		if (lse_is_option(word))
+			return LSE_OFF;
+	}
+
+	return LSE_UNKNOWN;
+}
+
+static inline enum lse_state lse_expected(int argc, char *argv[])
+{
+	if (argc < 2)
+		return lse_state_of_cmdline();
+	if (!strcmp(argv[1], "on"))
+		return LSE_ON;
+	if (!strcmp(argv[1], "off"))
+		return LSE_OFF;
+
+	ksft_exit_fail_msg("usage: %s [on|off]\n", argv[0]);
+}
+
+static inline bool lse_hwcap(void)
+{
+	return getauxval(AT_HWCAP) & HWCAP_ATOMICS;
+}
+
+/* One TAP line: the test runs in the state it is meant to run in. */
+static inline void lse_result_state(enum lse_state expected)
+{
+	if (expected == LSE_UNKNOWN)
+		ksft_test_result_skip("HWCAP_ATOMICS is %s: neither on nor off is expected\n",
+				      lse_hwcap() ? "present" : "absent");
+	else
+		ksft_test_result(lse_hwcap() == (expected == LSE_ON), "HWCAP_ATOMICS is %s\n",
+				 expected == LSE_ON ? "present" : "absent");
+}
+
+#endif /* LSE_STATE_H */

@@ -1,0 +1,1020 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * icache_bound - Check what KVM spends on instruction cache invalidation when
+ * guest memory becomes executable.
+ *
+ * Without CTR_EL0.DIC, KVM grants execute permission on the first instruction
+ * fetch from a stage-2 leaf, and invalidates the I-cache before it does so. One
+ * leaf (page or block) that becomes executable is one request. A request is
+ * served line by line while it covers at most MAX_DVM_OPS lines, by one full
+ * invalidation beyond; concurrent requests may share a full invalidation. With
+ * CTR_EL0.DIC nothing has to be invalidated and every statistic stays 0.
+ *
+ * Without option: single-vCPU facts, for a page and for a PMD-sized block.
+ *   -v N   N vCPUs take an exec fault on N different blocks at the same time
+ *   -r N   rounds of -v
+ *   -s     strict: a round of -v costs at most 2 full invalidations. For a
+ *          machine where invalidations are slow enough to overlap; pKVM handles
+ *          stage-2 faults one at a time, so they do not overlap there
+ *   -b     exec faults over all of a large region (512 MiB unless -m is given)
+ *   -p     with -b: back the region by pages instead of blocks
+ *
+ * Without the statistics the workloads still run, so that executed instructions
+ * can be counted from outside on any kernel, and the exit code is KSFT_SKIP.
+ */
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/bitfield.h>
+#include <linux/sizes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/mman.h>
+
+#include <asm/sysreg.h>
+
+#include "kselftest.h"
+#include "kvm_util.h"
+#include "processor.h"
+#include "test_util.h"
+#include "ucall.h"
+
+/*
+ * Unallocated hints, executed as NOP (Arm ARM, "HINT"), bracket every measured
+ * phase so that an instruction-counting emulator knows what to count.
+ */
+#define MARK_START		0x5a
+#define MARK_STOP		0x5b
+
+#define MAX_VCPUS		64
+#define NR_MANY_PAGES		64
+#define WARMUP_UNIT		0
+#define STEP_UNIT		1
+
+#define PAGES_SLOT		1
+#define BLOCKS_SLOT		2
+#define PAGES_GVA		0x100000000UL
+#define BLOCKS_GVA		0x1000000000UL
+
+#define INSN_MOV_W0(imm)	(0x52800000U | (u32)(u16)(imm) << 5)
+#define INSN_RET		0xd65f03c0U
+
+enum guest_op {
+	OP_NONE,	/* nothing: the host acts alone */
+	OP_TOUCH,	/* read one word of every unit */
+	OP_EXEC,	/* call the code of every unit */
+	OP_REWRITE,	/* write the code of every unit, then call it */
+	OP_RENDEZVOUS,	/* wait for all vCPUs, then OP_EXEC */
+};
+
+/* What one vCPU has to do; unit @i has to return @value + @i. */
+struct job {
+	u64 op;
+	u64 gva;
+	u64 nr;
+	u64 stride;
+	u64 value;
+	u64 round;
+	u64 nr_vcpus;
+	u64 good;
+};
+
+struct shared {
+	struct job job[MAX_VCPUS];
+	u64 arrived[MAX_VCPUS];
+};
+
+/* Guest memory of which every unit is one stage-2 leaf. */
+struct area {
+	const char *name;
+	struct kvm_vm *vm;
+	u32 slot;
+	size_t unit;
+	u64 nr;
+	gva_t gva;
+	u8 *hva;
+};
+
+struct counts {
+	u64 by_line;
+	u64 full;
+	u64 saved;
+};
+
+enum plan {
+	PLAN_NOTHING,
+	PLAN_BY_LINE,
+	PLAN_ALL,
+};
+
+static bool have_stats;
+static u64 ctr;
+
+static void mark_start(void)
+{
+	asm volatile("hint %0" : : "i" (MARK_START) : "memory");
+}
+
+static void mark_stop(void)
+{
+	asm volatile("hint %0" : : "i" (MARK_STOP) : "memory");
+}
+
+/* Guest */
+
+static void guest_write_code(gva_t gva, u16 value)
+{
+	u32 *insn = (u32 *)gva;
+
+	WRITE_ONCE(insn[0], INSN_MOV_W0(value));
+	WRITE_ONCE(insn[1], INSN_RET);
+	asm volatile("dc cvau, %0\n\t"
+		     "dsb ish\n\t"
+		     "ic ivau, %0\n\t"
+		     "dsb ish\n\t"
+		     "isb" : : "r" (gva) : "memory");
+}
+
+static u64 guest_exec(struct job *job)
+{
+	u64 good = 0, i;
+
+	for (i = 0; i < job->nr; i++) {
+		gva_t code = job->gva + i * job->stride;
+
+		good += ((u32 (*)(void))code)() == (u16)(job->value + i);
+	}
+
+	return good;
+}
+
+static u64 guest_touch(struct job *job)
+{
+	u64 i;
+
+	for (i = 0; i < job->nr; i++)
+		READ_ONCE(*(u32 *)(job->gva + i * job->stride));
+
+	return job->nr;
+}
+
+static u64 guest_rewrite(struct job *job)
+{
+	u64 i;
+
+	for (i = 0; i < job->nr; i++)
+		guest_write_code(job->gva + i * job->stride, job->value + i);
+
+	return guest_exec(job);
+}
+
+static u64 guest_rendezvous(struct shared *shared, u64 id)
+{
+	struct job *job = &shared->job[id];
+	u64 i;
+
+	WRITE_ONCE(shared->arrived[id], job->round);
+	for (i = 0; i < job->nr_vcpus; i++)
+		while (READ_ONCE(shared->arrived[i]) < job->round)
+			cpu_relax();
+
+	return guest_exec(job);
+}
+
+static u64 guest_do(struct shared *shared, u64 id)
+{
+	struct job *job = &shared->job[id];
+
+	switch (READ_ONCE(job->op)) {
+	case OP_TOUCH:
+		return guest_touch(job);
+	case OP_EXEC:
+		return guest_exec(job);
+	case OP_REWRITE:
+		return guest_rewrite(job);
+	case OP_RENDEZVOUS:
+		return guest_rendezvous(shared, id);
+	}
+
+	return 0;
+}
+
+static void guest_code(struct shared *shared, u64 id)
+{
+	for (;;) {
+		WRITE_ONCE(shared->job[id].good, guest_do(shared, id));
+		GUEST_SYNC(id);
+	}
+}
+
+/* What the architecture and the bound ask for */
+
+static size_t block_size(void)
+{
+	return (size_t)getpagesize() * (getpagesize() / sizeof(u64));
+}
+
+static size_t line_size(void)
+{
+	return 4UL << FIELD_GET(CTR_EL0_IminLine_MASK, ctr);
+}
+
+static bool icache_is_pipt(void)
+{
+	return FIELD_GET(CTR_EL0_L1Ip_MASK, ctr) == CTR_EL0_L1Ip_PIPT;
+}
+
+static enum plan plan_of(size_t size)
+{
+	size_t max_lines = getpagesize() / sizeof(u64);
+
+	if (ctr & CTR_EL0_DIC_MASK)
+		return PLAN_NOTHING;
+	if (!icache_is_pipt() || size > max_lines * line_size())
+		return PLAN_ALL;
+	return PLAN_BY_LINE;
+}
+
+static struct counts expected(size_t unit, u64 requests)
+{
+	enum plan plan = plan_of(unit);
+
+	return (struct counts) {
+		.by_line = plan == PLAN_BY_LINE ? requests : 0,
+		.full = plan == PLAN_ALL ? requests : 0,
+	};
+}
+
+/* Statistics */
+
+static bool vm_has_stat(struct kvm_vm *vm, const char *name)
+{
+	struct kvm_binary_stats *stats = &vm->stats;
+	int i;
+
+	if (!stats->desc) {
+		read_stats_header(stats->fd, &stats->header);
+		stats->desc = read_stats_descriptors(stats->fd, &stats->header);
+	}
+
+	for (i = 0; i < stats->header.num_desc; i++)
+		if (!strcmp(get_stats_descriptor(stats->desc, i, &stats->header)->name, name))
+			return true;
+
+	return false;
+}
+
+static void probe_stats(struct kvm_vm *vm)
+{
+	have_stats = kvm_has_cap(KVM_CAP_BINARY_STATS_FD) &&
+		     vm_has_stat(vm, "icache_by_line") &&
+		     vm_has_stat(vm, "icache_full") &&
+		     vm_has_stat(vm, "icache_full_saved");
+	if (!have_stats)
+		ksft_print_msg("KVM has no icache statistics (CONFIG_KVM_ARM64_ICACHE_BOUND)\n");
+}
+
+static struct counts read_counts(struct kvm_vm *vm)
+{
+	if (!have_stats)
+		return (struct counts) {};
+
+	return (struct counts) {
+		.by_line = vm_get_stat(vm, icache_by_line),
+		.full = vm_get_stat(vm, icache_full),
+		.saved = vm_get_stat(vm, icache_full_saved),
+	};
+}
+
+static struct counts counts_since(struct kvm_vm *vm, struct counts from)
+{
+	struct counts now = read_counts(vm);
+
+	return (struct counts) {
+		.by_line = now.by_line - from.by_line,
+		.full = now.full - from.full,
+		.saved = now.saved - from.saved,
+	};
+}
+
+static u64 counts_sum(struct counts c)
+{
+	return c.by_line + c.full + c.saved;
+}
+
+/* One TAP line about statistics, skipped where there are none. */
+static void result_stats(bool ok, struct counts got, const char *what)
+{
+	if (!have_stats) {
+		ksft_test_result_skip("%s: KVM has no icache statistics\n", what);
+		return;
+	}
+
+	if (!ok)
+		ksft_print_msg("by_line +%lu full +%lu saved +%lu\n",
+			       got.by_line, got.full, got.saved);
+	ksft_test_result(ok, "%s\n", what);
+}
+
+/* Guest memory */
+
+static enum vm_mem_backing_src_type block_backing(void)
+{
+	switch (block_size()) {
+	case SZ_2M:
+		return VM_MEM_SRC_ANONYMOUS_HUGETLB_2MB;
+	case SZ_32M:
+		return VM_MEM_SRC_ANONYMOUS_HUGETLB_32MB;
+	case SZ_512M:
+		return VM_MEM_SRC_ANONYMOUS_HUGETLB_512MB;
+	}
+
+	TEST_FAIL("Unexpected block size %#lx", block_size());
+}
+
+static void area_write(struct area *area, u64 i, u16 value)
+{
+	u32 *insn = (u32 *)(area->hva + i * area->unit);
+
+	WRITE_ONCE(insn[0], INSN_MOV_W0(value));
+	WRITE_ONCE(insn[1], INSN_RET);
+}
+
+static void area_add(struct area *area, struct kvm_vm *vm,
+		     enum vm_mem_backing_src_type src)
+{
+	size_t size = area->nr * area->unit;
+	gpa_t gpa = (u64)area->slot << 32;
+	u64 i;
+
+	/* A gpa of its own for each slot, aligned to any block size. */
+	vm_userspace_mem_region_add(vm, src, gpa, area->slot, size / vm->page_size, 0);
+
+	/* Only the first page of a unit holds code. */
+	for (i = 0; i < area->nr; i++)
+		virt_pg_map(vm, area->gva + i * area->unit, gpa + i * area->unit);
+
+	area->vm = vm;
+	area->hva = addr_gpa2hva(vm, gpa);
+}
+
+static struct area pages_area(u64 nr)
+{
+	return (struct area) {
+		.name = "page",
+		.slot = PAGES_SLOT,
+		.unit = getpagesize(),
+		.nr = nr,
+		.gva = PAGES_GVA,
+	};
+}
+
+static struct area blocks_area(u64 nr)
+{
+	return (struct area) {
+		.name = "block",
+		.slot = BLOCKS_SLOT,
+		.unit = block_size(),
+		.nr = nr,
+		.gva = BLOCKS_GVA,
+	};
+}
+
+/* Huge pages: taken from the pool, which is grown for the test and given back */
+
+static char *pool_path;
+static long pool_before = -1;
+
+static long pool_read(void)
+{
+	FILE *f = fopen(pool_path, "r");
+	long nr = -1;
+
+	if (!f)
+		return -1;
+	if (fscanf(f, "%ld", &nr) != 1)
+		nr = -1;
+	fclose(f);
+
+	return nr;
+}
+
+static void pool_write(long nr)
+{
+	FILE *f = fopen(pool_path, "w");
+
+	if (!f)
+		return;
+	fprintf(f, "%ld\n", nr);
+	fclose(f);
+}
+
+static void pool_restore(void)
+{
+	pool_write(pool_before);
+}
+
+static bool blocks_mappable(u64 nr)
+{
+	size_t size = nr * block_size();
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
+		    __builtin_ctzl(block_size()) << MAP_HUGE_SHIFT;
+	void *mem = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
+
+	if (mem == MAP_FAILED)
+		return false;
+
+	munmap(mem, size);
+	return true;
+}
+
+static bool reserve_blocks(u64 nr)
+{
+	if (blocks_mappable(nr))
+		return true;
+
+	pool_path = strdup_printf("/sys/kernel/mm/hugepages/hugepages-%zukB/nr_hugepages",
+				  block_size() / SZ_1K);
+	pool_before = pool_read();
+	if (pool_before < 0)
+		return false;
+
+	atexit(pool_restore);
+	pool_write(pool_before + nr);
+
+	return blocks_mappable(nr);
+}
+
+/* VM */
+
+static struct shared *shared;
+
+static struct kvm_vm *create_vm(u32 nr_vcpus, u64 extra_pages, struct kvm_vcpu **vcpus)
+{
+	struct kvm_vm *vm;
+	gva_t gva;
+	u32 i;
+
+	vm = __vm_create_with_vcpus(VM_SHAPE_DEFAULT, nr_vcpus, extra_pages,
+				    guest_code, vcpus);
+	gva = vm_alloc(vm, sizeof(*shared), KVM_UTIL_MIN_VADDR);
+	shared = addr_gva2hva(vm, gva);
+	memset(shared, 0, sizeof(*shared));
+
+	vm_init_descriptor_tables(vm);
+	for (i = 0; i < nr_vcpus; i++) {
+		vcpu_init_descriptor_tables(vcpus[i]);
+		vcpu_args_set(vcpus[i], 2, gva, (u64)i);
+	}
+
+	probe_stats(vm);
+
+	return vm;
+}
+
+static void run_job(struct kvm_vcpu *vcpu)
+{
+	struct ucall uc;
+
+	vcpu_run(vcpu);
+	switch (get_ucall(vcpu, &uc)) {
+	case UCALL_SYNC:
+		return;
+	case UCALL_ABORT:
+		REPORT_GUEST_ASSERT(uc);
+		break;
+	default:
+		TEST_FAIL("Unexpected ucall %lu", uc.cmd);
+	}
+}
+
+/* Runs @op on @nr units of @area and returns how many returned their value. */
+static u64 run_units(struct kvm_vcpu *vcpu, struct area *area, enum guest_op op,
+		     u64 first, u64 nr, u16 value)
+{
+	struct job *job = &shared->job[vcpu->id];
+
+	*job = (struct job) {
+		.op = op,
+		.gva = area->gva + first * area->unit,
+		.nr = nr,
+		.stride = area->unit,
+		.value = value,
+	};
+	run_job(vcpu);
+
+	return job->good;
+}
+
+/* Everything the guest executes in the steps is executable after this. */
+static void warm_up(struct kvm_vcpu *vcpu, struct area *pages)
+{
+	enum guest_op op;
+
+	for (op = OP_NONE; op <= OP_RENDEZVOUS; op++) {
+		area_write(pages, WARMUP_UNIT, op);
+		run_units(vcpu, pages, op, WARMUP_UNIT, 1, op);
+	}
+}
+
+/* Single-vCPU facts */
+
+enum host_op {
+	HOST_NOTHING,
+	HOST_WRITE,		/* write the code */
+	HOST_UNMAP,		/* take the area out of stage 2 */
+	HOST_UNMAP_WRITE,
+	HOST_DISCARD_WRITE,	/* drop the backing memory, write the code */
+};
+
+struct step {
+	const char *name;
+	enum host_op host;
+	enum guest_op guest;
+	u64 requests;
+};
+
+/* In order: each step starts from the state that the one before it left. */
+static const struct step steps[] = {
+	{ "code written by the host", HOST_WRITE, OP_EXEC, 1 },
+	{ "code already executable", HOST_NOTHING, OP_EXEC, 0 },
+	{ "code rewritten by the guest", HOST_NOTHING, OP_REWRITE, 0 },
+	{ "code rewritten by the host while unmapped", HOST_UNMAP_WRITE, OP_EXEC, 1 },
+	{ "data read of unmapped memory", HOST_UNMAP, OP_TOUCH, 0 },
+	{ "execution after a data read", HOST_NOTHING, OP_EXEC, 1 },
+	{ "code written by the guest to unmapped memory", HOST_UNMAP, OP_REWRITE, 1 },
+	{ "code rewritten by the host after MADV_DONTNEED", HOST_DISCARD_WRITE, OP_EXEC, 1 },
+};
+
+static bool step_writes(const struct step *step)
+{
+	return step->guest == OP_REWRITE || step->host == HOST_WRITE ||
+	       step->host == HOST_UNMAP_WRITE || step->host == HOST_DISCARD_WRITE;
+}
+
+static void host_prepare(struct area *area, u64 i, enum host_op op, u16 value)
+{
+	if (op == HOST_UNMAP || op == HOST_UNMAP_WRITE)
+		vm_mem_region_reload(area->vm, area->slot);
+	if (op == HOST_DISCARD_WRITE)
+		TEST_ASSERT(!madvise(area->hva + i * area->unit, area->unit, MADV_DONTNEED),
+			    "MADV_DONTNEED failed, errno %d", errno);
+	if (op == HOST_WRITE || op == HOST_UNMAP_WRITE || op == HOST_DISCARD_WRITE)
+		area_write(area, i, value);
+}
+
+static void test_step(struct kvm_vcpu *vcpu, struct area *area, u64 unit,
+		      const struct step *step, u16 value)
+{
+	struct counts want = expected(area->unit, step->requests), got;
+	char *what;
+	u64 good;
+
+	host_prepare(area, unit, step->host, value);
+	got = read_counts(area->vm);
+	mark_start();
+	good = run_units(vcpu, area, step->guest, unit, 1, value);
+	mark_stop();
+	got = counts_since(area->vm, got);
+
+	ksft_test_result(good == 1, "%s: %s: the guest sees it\n", area->name, step->name);
+
+	what = strdup_printf("%s: %s: by_line +%lu full +%lu saved +0", area->name,
+			     step->name, want.by_line, want.full);
+	result_stats(got.by_line == want.by_line && got.full == want.full && !got.saved,
+		     got, what);
+	free(what);
+}
+
+static void test_steps(struct kvm_vcpu *vcpu, struct area *area, u64 unit)
+{
+	u16 value = 0x100;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(steps); i++) {
+		value += step_writes(&steps[i]);
+		test_step(vcpu, area, unit, &steps[i], value);
+	}
+}
+
+static void skip_steps(const char *name, const char *why)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(steps); i++) {
+		ksft_test_result_skip("%s: %s: %s\n", name, steps[i].name, why);
+		ksft_test_result_skip("%s: %s: %s\n", name, steps[i].name, why);
+	}
+}
+
+static void test_many(struct kvm_vcpu *vcpu, struct area *area, u64 first, u64 nr)
+{
+	struct counts want = expected(area->unit, nr), got;
+	u64 good = 0, i;
+	char *what;
+
+	got = read_counts(area->vm);
+	mark_start();
+	for (i = 0; i < nr; i++) {
+		area_write(area, first + i, i);
+		good += run_units(vcpu, area, OP_EXEC, first + i, 1, i);
+	}
+	mark_stop();
+	got = counts_since(area->vm, got);
+
+	ksft_test_result(good == nr, "%s: %lu one by one: the guest sees all\n",
+			 area->name, nr);
+	what = strdup_printf("%s: %lu one by one: by_line +%lu full +%lu saved +0",
+			     area->name, nr, want.by_line, want.full);
+	result_stats(got.by_line == want.by_line && got.full == want.full && !got.saved,
+		     got, what);
+	free(what);
+}
+
+/* Tracepoint kvm:kvm_icache_inval */
+
+#define TRACEFS			"/sys/kernel/tracing/"
+#define TRACE_EVENT		TRACEFS "events/kvm/kvm_icache_inval/"
+
+static bool trace_write(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC);
+	bool ok;
+
+	if (fd < 0)
+		return false;
+	ok = write(fd, text, strlen(text)) == strlen(text);
+	close(fd);
+
+	return ok;
+}
+
+static int trace_count(void)
+{
+	FILE *f = fopen(TRACEFS "trace", "r");
+	char line[512];
+	int nr = 0;
+
+	TEST_ASSERT(f, "Cannot open the trace, errno %d", errno);
+	while (fgets(line, sizeof(line), f))
+		nr += !!strstr(line, "kvm_icache_inval:");
+	fclose(f);
+
+	return nr;
+}
+
+/* The invalidations of a pKVM host happen at EL2, which has no tracepoints. */
+static bool host_is_protected(void)
+{
+	int kvm = open_kvm_dev_path_or_exit();
+	int vm = ioctl(kvm, KVM_CREATE_VM, (void *)KVM_VM_TYPE_ARM_PROTECTED);
+
+	close(kvm);
+	if (vm >= 0)
+		close(vm);
+
+	return vm >= 0;
+}
+
+static const char *trace_unusable(void)
+{
+	if (access(TRACEFS "trace", R_OK | W_OK))
+		return "no tracefs at " TRACEFS;
+	if (access(TRACE_EVENT "enable", W_OK))
+		return "no tracepoint kvm_icache_inval";
+	if (ctr & CTR_EL0_DIC_MASK)
+		return "CTR_EL0.DIC, nothing to trace";
+	if (host_is_protected())
+		return "pKVM host, no tracepoints at EL2";
+	return NULL;
+}
+
+static void test_trace(struct kvm_vcpu *vcpu, struct area *area, u64 unit)
+{
+	const char *why = trace_unusable();
+	enum plan plan = plan_of(area->unit);
+	char *filter;
+	int nr;
+
+	if (why) {
+		ksft_test_result_skip("%s: kvm_icache_inval: %s\n", area->name, why);
+		return;
+	}
+
+	filter = strdup_printf("size == %zu && result == %d", area->unit, plan);
+	host_prepare(area, unit, HOST_UNMAP_WRITE, 0x7ace);
+	trace_write(TRACEFS "trace", " ");
+	TEST_ASSERT(trace_write(TRACE_EVENT "filter", filter), "Filter '%s' refused", filter);
+	TEST_ASSERT(trace_write(TRACE_EVENT "enable", "1"), "Cannot enable the event");
+	run_units(vcpu, area, OP_EXEC, unit, 1, 0x7ace);
+	trace_write(TRACE_EVENT "enable", "0");
+	nr = trace_count();
+	trace_write(TRACE_EVENT "filter", "0");
+
+	ksft_test_result(nr == 1, "%s: kvm_icache_inval: 1 event with %s\n", area->name, filter);
+	free(filter);
+}
+
+#define NR_AREA_FACTS		(2 * ARRAY_SIZE(steps) + 1)
+#define NR_MANY_FACTS		2
+
+static void test_blocks(struct kvm_vm *vm, struct kvm_vcpu *vcpu)
+{
+	struct area blocks = blocks_area(1);
+
+	if (!reserve_blocks(blocks.nr)) {
+		skip_steps(blocks.name, "no huge page to be had");
+		ksft_test_result_skip("block: kvm_icache_inval: no huge page to be had\n");
+		return;
+	}
+
+	area_add(&blocks, vm, block_backing());
+	test_steps(vcpu, &blocks, 0);
+	test_trace(vcpu, &blocks, 0);
+}
+
+static void test_single(void)
+{
+	struct area pages = pages_area(STEP_UNIT + 1 + NR_MANY_PAGES);
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	ksft_set_plan(2 * NR_AREA_FACTS + NR_MANY_FACTS);
+
+	vm = create_vm(1, 0, &vcpu);
+	area_add(&pages, vm, VM_MEM_SRC_ANONYMOUS);
+	warm_up(vcpu, &pages);
+	test_steps(vcpu, &pages, STEP_UNIT);
+	test_trace(vcpu, &pages, STEP_UNIT);
+	test_many(vcpu, &pages, STEP_UNIT + 1, NR_MANY_PAGES);
+	test_blocks(vm, vcpu);
+
+	kvm_vm_free(vm);
+}
+
+/* N vCPUs at the same time */
+
+struct round {
+	struct counts counts;
+	u64 good;
+};
+
+static pthread_barrier_t round_start, round_end;
+static u64 nr_rounds = 8;
+
+static void *vcpu_thread(void *arg)
+{
+	struct kvm_vcpu *vcpu = arg;
+	u64 round;
+
+	/* Round 0 makes the guest's own code executable and is not counted. */
+	for (round = 0; round <= nr_rounds; round++) {
+		pthread_barrier_wait(&round_start);
+		run_job(vcpu);
+		pthread_barrier_wait(&round_end);
+	}
+
+	return NULL;
+}
+
+static int nth_cpu(cpu_set_t *set, int n)
+{
+	int cpu;
+
+	n %= CPU_COUNT(set);
+	for (cpu = 0; ; cpu++)
+		if (CPU_ISSET(cpu, set) && !n--)
+			return cpu;
+}
+
+static void start_threads(struct kvm_vcpu **vcpus, pthread_t *threads, u32 nr)
+{
+	cpu_set_t set;
+	u32 i;
+
+	TEST_ASSERT(!sched_getaffinity(0, sizeof(set), &set), "sched_getaffinity() failed");
+	pthread_barrier_init(&round_start, NULL, nr + 1);
+	pthread_barrier_init(&round_end, NULL, nr + 1);
+
+	for (i = 0; i < nr; i++) {
+		TEST_ASSERT(!pthread_create(&threads[i], NULL, vcpu_thread, vcpus[i]),
+			    "pthread_create() failed");
+		pin_task_to_cpu(threads[i], nth_cpu(&set, i));
+	}
+}
+
+static struct round run_round(struct area *blocks, u32 nr, u64 round)
+{
+	u16 value = round * MAX_VCPUS;
+	struct round res = {};
+	u32 i;
+
+	vm_mem_region_reload(blocks->vm, blocks->slot);
+	for (i = 0; i < nr; i++) {
+		area_write(blocks, i, value + i);
+		shared->job[i] = (struct job) {
+			.op = OP_RENDEZVOUS,
+			.gva = blocks->gva + i * blocks->unit,
+			.nr = 1,
+			.value = value + i,
+			.round = round + 1,
+			.nr_vcpus = nr,
+		};
+	}
+
+	res.counts = read_counts(blocks->vm);
+	mark_start();
+	pthread_barrier_wait(&round_start);
+	pthread_barrier_wait(&round_end);
+	mark_stop();
+	res.counts = counts_since(blocks->vm, res.counts);
+
+	for (i = 0; i < nr; i++)
+		res.good += shared->job[i].good;
+
+	return res;
+}
+
+/* Returns what all rounds cost; @max_full is the dearest round. */
+static struct round run_rounds(struct area *blocks, u32 nr, u64 *max_full, u64 *odd_rounds)
+{
+	u64 requests = plan_of(blocks->unit) == PLAN_NOTHING ? 0 : nr, round;
+	struct round total = {}, one;
+
+	run_round(blocks, nr, 0);
+	for (round = 1; round <= nr_rounds; round++) {
+		one = run_round(blocks, nr, round);
+		ksft_print_msg("round %lu: vcpus %u by_line +%lu full +%lu saved +%lu\n",
+			       round, nr, one.counts.by_line, one.counts.full,
+			       one.counts.saved);
+		total.good += one.good;
+		total.counts.by_line += one.counts.by_line;
+		total.counts.full += one.counts.full;
+		total.counts.saved += one.counts.saved;
+		*max_full = max(*max_full, one.counts.full);
+		*odd_rounds += counts_sum(one.counts) != requests;
+	}
+
+	return total;
+}
+
+#define NR_VCPUS_FACTS		4
+
+static void report_rounds(struct round total, u32 nr, u64 max_full, u64 odd_rounds, bool strict)
+{
+	bool all = plan_of(block_size()) == PLAN_ALL;
+
+	ksft_test_result(total.good == nr * nr_rounds,
+			 "%u vCPUs, %lu rounds: every guest sees its code\n", nr, nr_rounds);
+	result_stats(!odd_rounds, total.counts, "each request is counted once in every round");
+	result_stats(!total.counts.by_line || !all, total.counts,
+		     "no block is invalidated line by line");
+	if (strict && all)
+		result_stats(max_full && max_full <= 2, total.counts,
+			     "strict: 1 or 2 full invalidations in every round");
+	else
+		ksft_test_result_skip("strict: %s\n", strict ? "blocks need no full invalidation" :
+				      "not asked for (-s)");
+}
+
+static void test_vcpus(u32 nr, bool strict)
+{
+	struct area blocks = blocks_area(nr);
+	struct kvm_vcpu *vcpus[MAX_VCPUS];
+	pthread_t threads[MAX_VCPUS];
+	u64 max_full = 0, odd = 0;
+	struct round total;
+	struct kvm_vm *vm;
+	u32 i;
+
+	ksft_set_plan(NR_VCPUS_FACTS);
+	if (!reserve_blocks(nr))
+		ksft_exit_skip("No %u huge pages of %#lx bytes to be had\n", nr, block_size());
+
+	vm = create_vm(nr, nr * block_size() / SZ_4K, vcpus);
+	area_add(&blocks, vm, block_backing());
+	start_threads(vcpus, threads, nr);
+	total = run_rounds(&blocks, nr, &max_full, &odd);
+	for (i = 0; i < nr; i++)
+		pthread_join(threads[i], NULL);
+
+	report_rounds(total, nr, max_full, odd, strict);
+	kvm_vm_free(vm);
+}
+
+/* A large region */
+
+#define NR_BULK_FACTS		3
+
+static void bulk_measure(struct kvm_vcpu *vcpu, struct area *area)
+{
+	struct counts want = expected(area->unit, area->nr), got;
+	u64 good, i;
+
+	for (i = 0; i < area->nr; i++)
+		area_write(area, i, i);
+
+	got = read_counts(area->vm);
+	mark_start();
+	good = run_units(vcpu, area, OP_EXEC, 0, area->nr, 0);
+	mark_stop();
+	got = counts_since(area->vm, got);
+
+	ksft_print_msg("requests %lu of %zu bytes: by_line +%lu full +%lu saved +%lu\n",
+		       area->nr, area->unit, got.by_line, got.full, got.saved);
+	ksft_test_result(good == area->nr, "the guest sees all code\n");
+	result_stats(counts_sum(got) == counts_sum(want), got, "each request is counted once");
+	result_stats(got.by_line == want.by_line, got, "the bound decides by the request's size");
+}
+
+static void test_bulk(size_t bytes, bool by_page)
+{
+	size_t unit = by_page ? getpagesize() : block_size();
+	u64 nr = max(bytes / unit, (size_t)1);
+	struct area area = by_page ? pages_area(nr) : blocks_area(nr);
+	struct area warm = pages_area(1);
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	ksft_set_plan(NR_BULK_FACTS);
+	if (!by_page && !reserve_blocks(nr))
+		ksft_exit_skip("No %lu huge pages of %zu bytes to be had\n", nr, unit);
+
+	vm = create_vm(1, nr * unit / SZ_4K, &vcpu);
+	warm.slot = BLOCKS_SLOT + 1;
+	warm.gva = BLOCKS_GVA / 2;
+	area_add(&warm, vm, VM_MEM_SRC_ANONYMOUS);
+	area_add(&area, vm, by_page ? VM_MEM_SRC_ANONYMOUS : block_backing());
+	warm_up(vcpu, &warm);
+	bulk_measure(vcpu, &area);
+
+	kvm_vm_free(vm);
+}
+
+static void help(const char *name)
+{
+	printf("usage: %s [-v vcpus [-r rounds] [-s]] | [-b [-m MiB] [-p]]\n", name);
+	exit(KSFT_FAIL);
+}
+
+/* Facts that were skipped for want of statistics must not look like a pass. */
+static void finish(void)
+{
+	if (have_stats || ksft_get_fail_cnt() || ksft_get_error_cnt())
+		ksft_finished();
+
+	ksft_print_cnts();
+	exit(KSFT_SKIP);
+}
+
+int main(int argc, char *argv[])
+{
+	bool bulk = false, by_page = false, strict = false;
+	size_t mib = 512;
+	u32 vcpus = 0;
+	int opt;
+
+	while ((opt = getopt(argc, argv, "v:r:sbpm:h")) != -1) {
+		switch (opt) {
+		case 'v':
+			vcpus = atoi_positive("Number of vCPUs", optarg);
+			break;
+		case 'r':
+			nr_rounds = atoi_positive("Number of rounds", optarg);
+			break;
+		case 's':
+			strict = true;
+			break;
+		case 'b':
+			bulk = true;
+			break;
+		case 'p':
+			by_page = true;
+			break;
+		case 'm':
+			mib = atoi_positive("MiB", optarg);
+			break;
+		default:
+			help(argv[0]);
+		}
+	}
+
+	TEST_ASSERT(vcpus <= MAX_VCPUS, "At most %d vCPUs", MAX_VCPUS);
+
+	test_disable_default_vgic();
+	ctr = read_sysreg(ctr_el0);
+
+	ksft_print_header();
+	ksft_print_msg("CTR_EL0 %#lx: %s line %zu page %d: %s block %#lx: %s\n", ctr,
+		       ctr & CTR_EL0_DIC_MASK ? "DIC" : "no DIC", line_size(), getpagesize(),
+		       plan_of(getpagesize()) == PLAN_BY_LINE ? "by line" : "not by line",
+		       block_size(), plan_of(block_size()) == PLAN_ALL ? "all" : "not all");
+
+	if (vcpus)
+		test_vcpus(vcpus, strict);
+	else if (bulk)
+		test_bulk(mib * SZ_1M, by_page);
+	else
+		test_single();
+
+	finish();
+}
