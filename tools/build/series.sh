@@ -130,10 +130,10 @@ tree() {
 	open_repo "$BUILD/tree"
 	tip=$(stack)
 	g update-ref refs/heads/series "$tip"
-	if [ "$(g rev-parse -q --verify HEAD)" != "$tip" ] || [ ! -e "$BUILD/tree/Makefile" ]; then
+	[ "$(g rev-parse -q --verify HEAD)" = "$tip" ] ||
 		say tree "checking out base + $(g rev-list --count "$BASE_COMMIT..$tip") patches"
-		check_out "$BUILD/tree" "$tip"
-	fi
+	# Also puts right what was changed there by hand or by an interrupted run.
+	check_out "$BUILD/tree" "$tip"
 }
 
 edit() {

@@ -27,7 +27,7 @@ import xml.etree.ElementTree as xml
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 BUILD = TOP / "build"
-REPORT = BUILD / "report"
+REPORT = pathlib.Path(os.environ.get("REPORT", BUILD / "report"))
 sys.path[:0] = [str(TOP / "tools/machine"), str(BUILD / "tree/tools/testing/kunit")]
 import machine as machines  # noqa: E402
 
@@ -62,6 +62,8 @@ def load():
 def select(rows, pattern):
     if not pattern:
         return rows
+    if pattern.startswith("="):
+        return [row for row in rows if row["name"] == pattern[1:]]
     chosen = [row for row in rows
               if any(fnmatch.fnmatch(word, f"*{pattern}*") for word in [row["name"], *row["for"]])]
     if not chosen:
@@ -196,7 +198,7 @@ def boot(row):
     kernel = kernel_dir(row.get("kernel", "armature")) / "arch/arm64/boot/Image"
     machine = dict(row)
     if row.get("kunit"):
-        machine["cmdline"] = f"kunit.enable=1 {row.get('cmdline', '')}"
+        machine["cmdline"] = f"kunit.enable=1 kunit.autorun=1 {row.get('cmdline', '')}"
     started = time.monotonic()
     ended = machines.run(machines.command(machine, kernel, where / "initrd", console, tap, plugin),
                          row.get("limit", 120), where / "qemu.log")

@@ -14,7 +14,11 @@ mkdir -p "$BUILD/report/steps"
 
 "$TOP/tools/build/series.sh" tree
 runner=(env "CONFIG=${CONFIG:-}" "$TOP/tools/test/run.py")
-needs=$(in_root "${runner[@]}" needs "$pattern")
+case $pattern in
+# What is not on a machine.
+house | plugins | breaks | pure) needs=armature pattern_of_boots='=none' ;;
+*) needs=$(in_root "${runner[@]}" needs "$pattern") pattern_of_boots=$pattern ;;
+esac
 
 # step NAME: a step outside the machines that speaks TAP.
 step() {
@@ -22,18 +26,31 @@ step() {
 
 	shift
 	say "$name" "testing"
-	"$@" > "$BUILD/report/steps/$name.tap" 2> "$LOGS/step-$name.log" < /dev/null || true
+	"$@" > "$BUILD/report/steps/$name.tap" 2> >(tee "$LOGS/step-$name.log" >&2) < /dev/null || true
 	grep -q '^\(not \)\?ok ' "$BUILD/report/steps/$name.tap" || echo "not ok 1 $name ran" >> "$BUILD/report/steps/$name.tap"
 }
 
+# Lint and the house stand for everything; the rest goes by the pattern.
+all=$([ -n "$pattern" ] && echo '' || echo 1)
+wants() {
+	[ -n "$all" ] && return
+	case $1 in *"$pattern"*) ;; *) false ;; esac
+}
+
 step pure in_root "$TOP/tools/test/pure.sh"
-[ -n "$pattern" ] || step house "$TOP/tools/test/house.sh"
-[ -n "$pattern" ] || step plugins in_root "$TOP/tools/machine/plugins/test.sh"
+! wants house || step house env OBJECTS=1 "$TOP/tools/test/house.sh"
+! wants plugins || step plugins in_root "$TOP/tools/machine/plugins/test.sh"
 for kernel in $needs; do
 	"$TOP/tools/build/kernel.sh" "$kernel"
 	"$TOP/tools/build/kernel.sh" "$kernel" --objects > "$BUILD/kernel-$kernel"
 done
 "$TOP/tools/build/selftests.sh"
 in_root "$TOP/tools/machine/plugins/build" "$BUILD/plugins" > "$LOGS/plugins.log" 2>&1 || die "the plugins do not build: build/log/plugins.log"
+! wants breaks || step breaks "$TOP/tools/test/breaks.sh"
+if [ -n "${LINT:-}" ]; then
+	step lint "$TOP/tools/lint/lint.sh"
+	step prefixes "$TOP/tools/lint/prefixes.sh"
+	step docs "$TOP/tools/lint/docs.sh"
+fi
 say boot "booting the machines"
-in_root "${runner[@]}" run "$pattern"
+in_root "${runner[@]}" run "$pattern_of_boots"

@@ -17,7 +17,7 @@
 #include "lse_state.h"
 
 #define NR_THREADS	2
-#define NR_ITERATIONS	100000
+#define NR_ITERATIONS	20000
 
 static long futex(uint32_t *word, int op, uint32_t val, unsigned long val2,
 		  uint32_t *word2, uint32_t val3)
