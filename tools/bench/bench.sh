@@ -8,11 +8,11 @@ set -eu -o pipefail
 out=$BUILD/bench
 rm -rf "$out"
 mkdir -p "$out"
-for kernel in vanilla armature; do
+for kernel in vanilla bench; do
 	"$TOP/tools/build/kernel.sh" "$kernel"
 done
 vanilla=$("$TOP/tools/build/kernel.sh" vanilla --objects)/arch/arm64/boot/Image
-ours=$("$TOP/tools/build/kernel.sh" armature --objects)/arch/arm64/boot/Image
+ours=$("$TOP/tools/build/kernel.sh" bench --objects)/arch/arm64/boot/Image
 
 # measure CPU MODE [IN-USE ROW]...: both kernels on one machine.
 measure() {

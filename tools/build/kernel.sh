@@ -5,6 +5,7 @@
 #   armature     base + series, our options on       debug      the same with run-time checks
 #   off          base + series, our options off      64k        ours with 64 KiB pages
 #   norust       base + series, without Rust        clippy     ours, for lint
+#   bench        ours, without tests of any kind
 #   vanilla      the base alone, same configuration  vanilla64k
 #
 # Objects are in build/obj/VARIANT; those of the base alone, which no checkout
@@ -18,13 +19,14 @@ CONFIGS=$TOP/tools/machine/config
 # fragments VARIANT: the configuration fragments, in order.
 fragments() {
 	case $1 in
-	armature | clippy) echo base armature ;;
-	debug) echo base armature debug ;;
-	64k) echo base armature small 64k ;;
+	armature | clippy) echo base options tests ;;
+	bench) echo base options ;;
+	debug) echo base options tests debug ;;
+	64k) echo base options small 64k ;;
 	off | vanilla) echo base ;;
 	vanilla64k) echo base small 64k ;;
 	norust) echo base norust ;;
-	*) die "there is no kernel '$1': armature, debug, 64k, off, norust, vanilla or vanilla64k" ;;
+	*) die "there is no kernel '$1': armature, debug, 64k, off, norust, bench, vanilla or vanilla64k" ;;
 	esac
 }
 
@@ -95,7 +97,11 @@ case ${1:-} in
 esac
 [ $# -gt 0 ] || set -- Image modules
 case $variant in
-vanilla*) [ ! -e "$obj/done" ] || exit 0; locked "$variant" ;;
+vanilla*)
+	[ ! -e "$obj/done" ] || exit 0
+	locked "$variant"
+	[ ! -e "$obj/done" ] || exit 0
+	;;
 # AS_IT_IS: what a test has done to the tree is what it wants built.
 *) [ -n "${AS_IT_IS:-}" ] || "$TOP/tools/build/series.sh" tree ;;
 esac

@@ -65,7 +65,7 @@ rust_doc() {
 
 check_patches() {
 	"$TOP/tools/build/series.sh" mail
-	in_root sh -c 'cd build/tree && scripts/checkpatch.pl --strict --no-signoff --ignore FILE_PATH_CHANGES,CAMELCASE,NO_AUTHOR_SIGN_OFF --show-types ../series/0*[1-9]-*.patch ../series/0*[1-9]0-*.patch' |
+	in_root sh -c 'cd build/tree && scripts/checkpatch.pl --strict --no-signoff --ignore FILE_PATH_CHANGES,CAMELCASE,NO_AUTHOR_SIGN_OFF --show-types $(find ../series -name "*.patch" ! -name "0000-*" | sort)' |
 		tee "$LOGS/checkpatch.out"
 	! grep -qE '^(ERROR|WARNING|CHECK):' "$LOGS/checkpatch.out"
 }

@@ -14,7 +14,7 @@ build() {
 	local config=$1 obj=$BUILD/obj/prefix-$1 targets='prepare arch/arm64/kernel/ arch/arm64/kvm/' fragments=base
 
 	case $config in
-	on) fragments='base armature' targets="$targets samples/rust/" ;;
+	on) fragments='base options tests' targets="$targets samples/rust/" ;;
 	norust) fragments='base norust' ;;
 	esac
 	mkdir -p "$obj"

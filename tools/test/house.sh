@@ -76,7 +76,7 @@ git -C "$copy" status --porcelain >&2
 tip=$("$copy/tools/build/series.sh" tip)
 am=$copy/build/edit
 git -C "$am" checkout -q -f --detach base &&
-	git -C "$am" -c user.name=a -c user.email=a@a am -q "$copy"/build/series/*.patch > "$work/am.log" 2>&1
+	git -C "$am" -c user.name=a -c user.email=a@a am -q $(find "$copy/build/series" -name "*.patch" ! -name "0000-*" | sort) > "$work/am.log" 2>&1
 ok $? "git am takes the whole series"
 [ "$(git -C "$am" rev-parse 'HEAD^{tree}')" = "$(git -C "$copy/build/tree" rev-parse "$tip^{tree}")" ]
 ok $? "git am of the series is overlay + patches"

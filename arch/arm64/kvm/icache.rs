@@ -23,7 +23,7 @@ declare_trace! {
 ///
 /// # Safety
 ///
-/// `stat` is NULL or points to the counters of a live VM. Preemption is off.
+/// `stat` is NULL or points to the counters of a live VM. Interrupts are off.
 #[export]
 pub unsafe extern "C" fn __kvm_icache_request(
     stat: *mut bindings::kvm_vm_stat,
@@ -58,6 +58,7 @@ mod tests {
     };
     use kernel::{
         arm64::{cpufeature::sanitised, sysreg::CTR_EL0},
+        interrupt::local_interrupt_disable,
         page::PAGE_SIZE,
     };
 
@@ -94,6 +95,7 @@ mod tests {
 
         assert!(request(ctr, false, 0, MAX_LINES) == Outcome::Nothing);
         assert!(request(ctr, false, 64 * MAX_LINES, MAX_LINES) == Outcome::ByLine);
+        let _guard = local_interrupt_disable();
         // Others may be running guests: theirs may be the one that serves this.
         let all = request(ctr, false, 64 * MAX_LINES + 64, MAX_LINES);
         assert!(all == Outcome::All || all == Outcome::AllShared);
@@ -102,6 +104,7 @@ mod tests {
     /// With nobody else around, each request executes its own invalidation.
     #[test]
     fn alone() {
+        let _guard = local_interrupt_disable();
         let epochs = Epochs::new(Word::new(0), Word::new(0));
 
         for _ in 0..10 {

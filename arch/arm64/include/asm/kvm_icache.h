@@ -26,7 +26,7 @@ enum kvm_icache_result {
 
 #ifdef CONFIG_KVM_ARM64_ICACHE_BOUND
 
-#include <linux/preempt.h>
+#include <linux/irqflags.h>
 #include <asm/alternative.h>
 #include <asm/cache.h>
 #include <asm/kvm_asm.h>
@@ -57,8 +57,9 @@ static __always_inline u64 kvm_icache_ctr(void)
  *	  whose vCPU is running
  * @size: bytes that become executable, all of them, before any chunking
  *
- * The data must have been cleaned to the Point of Unification by this CPU.
- * Does not sleep. On hardware with CTR_EL0.DIC it is one patched branch.
+ * The data must have been cleaned to the Point of Unification, by this CPU or
+ * by one whose clean has completed. Does not sleep. On hardware with
+ * CTR_EL0.DIC it is one patched branch.
  *
  * Return: whether the caller has to invalidate the range line by line.
  */
@@ -69,7 +70,8 @@ static __always_inline bool kvm_icache_request(struct kvm_vm_stat *stat,
 		return false;
 
 #ifndef __KVM_NVHE_HYPERVISOR__
-	guard(preempt)();
+	/* Others may be waiting for this CPU's invalidation */
+	guard(irqsave)();
 #endif
 	return __kvm_icache_request(stat, kvm_icache_ctr(), icache_is_aliasing(),
 				    size, MAX_DVM_OPS) == KVM_ICACHE_BY_LINE;

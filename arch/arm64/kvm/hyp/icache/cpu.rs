@@ -14,7 +14,7 @@ use core::{arch::asm, cell::UnsafeCell};
 ///
 /// # Invariants
 ///
-/// Only single-copy atomic accesses are made to it.
+/// Its own accesses are single-copy atomic; no others are made that matter to anyone.
 #[repr(transparent)]
 pub(crate) struct Word(UnsafeCell<u64>);
 
@@ -30,8 +30,8 @@ impl Word {
     ///
     /// # Safety
     ///
-    /// `ptr` is valid and aligned for `'a`, and while any CPU uses it as a [`Word`]
-    /// all other accesses to it are single-copy atomic.
+    /// `ptr` is valid and aligned for `'a`, and nothing depends on the order or the
+    /// wholeness of accesses that are made to it otherwise.
     #[inline]
     pub(crate) unsafe fn from_ptr<'a>(ptr: *mut u64) -> &'a Self {
         // SAFETY: `Word` is transparent over `u64`; the rest is the caller's contract.

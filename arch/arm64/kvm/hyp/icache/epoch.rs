@@ -28,15 +28,17 @@
 //!   and only then is `n` written to `done`, with release. A waiter reads `done`
 //!   with acquire, so what it does next, installing the translation table entry
 //!   that lets the guest fetch from the page, comes after the invalidation.
-//! * No `ISB` is needed here: a CPU executes the guest's new instructions only
-//!   after an exception return, which is a context synchronisation event.
+//! * No `ISB` is needed here. Until that entry is there, no CPU has an executable
+//!   translation of the page, so none has fetched from it; a CPU that returns to the
+//!   guest does so by an exception return, which is a context synchronisation event.
 //!
 //! # Cost
 //!
-//! Among requests that are made at the same time, one starts an invalidation.
-//! Those that read `started` before it need that very one. Those that read it
-//! after need the next one, and the first of them to start it serves all of the
-//! others. N simultaneous requests cost at most two invalidations.
+//! Take requests that have all been made, that is have read `started`, before the
+//! first invalidation among them is over. One of them starts it. Those that read
+//! `started` before that need that very one. Those that read it after need the next
+//! one, and the first of them to start it serves all of the others. N requests cost at
+//! most two invalidations.
 
 /// A 64-bit variable that all CPUs share.
 pub trait Word {
@@ -94,7 +96,7 @@ impl<W: Word> Epochs<W> {
 
     /// Returns once a full invalidation that started after this call has completed.
     ///
-    /// The caller must not be preempted, since others may be waiting for it.
+    /// Must not be preempted or interrupted, since others may be waiting for this CPU.
     #[inline]
     pub fn serve(&self, cpu: &impl Cpu) -> Served {
         cpu.complete();

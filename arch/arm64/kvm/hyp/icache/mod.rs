@@ -50,7 +50,7 @@ pub(crate) enum Outcome {
 static EPOCHS: Epochs<Word> = Epochs::new(Word::new(0), Word::new(0));
 
 /// Serves a request for `size` bytes as far as that is possible without touching
-/// the range; the arguments are those of [`plan`]. Preemption must be off.
+/// the range; the arguments are those of [`plan`]. Interrupts must be off.
 ///
 /// The caller has found `CTR_EL0.DIC` clear: where it is set there is no call.
 #[inline]
@@ -81,7 +81,7 @@ pub(crate) unsafe fn count(stat: *mut bindings::kvm_vm_stat, outcome: Outcome) {
             Outcome::AllShared => &raw mut (*stat).icache_full_saved,
         }
     };
-    // SAFETY: Alive by the caller's contract; KVM reads and clears a counter with one
-    // access each.
+    // SAFETY: Alive by the caller's contract. KVM's own accesses to a counter are plain
+    // loads, for user space to see, and a store that clears it.
     unsafe { Word::from_ptr(counter) }.increment();
 }

@@ -47,7 +47,8 @@ int main(void)
 		ksft_exit_skip("the machine has no FEAT_MTE\n");
 	ksft_set_plan(2);
 
-	sigaction(SIGSEGV, &action, NULL);
+	if (sigaction(SIGSEGV, &action, NULL))
+		ksft_exit_fail_perror("sigaction");
 	if (prctl(PR_SET_TAGGED_ADDR_CTRL, ctrl, 0, 0, 0))
 		ksft_exit_fail_perror("PR_SET_TAGGED_ADDR_CTRL");
 	page = mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE | PROT_MTE,
