@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 TARGETS := run shell test bench lint docs edit refresh series kernel module doctor clean distclean help
 
 .PHONY: $(TARGETS)
+.NOTPARALLEL:
 $(TARGETS):
 	@tools/armature $@
 

@@ -3,7 +3,7 @@
 # The base kernel as a git repository with one commit, in the cache: from the
 # Debian source package that `base` pins, or from the tree in $BASE.
 # Prints the repository's path. "base.sh check TARBALL VERSION" only compares a
-# file with the pin.
+# file with the pin, "base.sh unpack DEB DIR" only unpacks one.
 set -eu -o pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -36,18 +36,21 @@ check() {
 	local sum
 
 	sum=$(sha256sum "$1" | cut -d' ' -f1)
+	[ -n "$sum" ] && [ -n "$2" ] || return 1
 	[ "$2" != "$BASE_DEB" ] || [ "$sum" = "$BASE_SHA256" ]
 }
 
-# unpack DEB DIR: the checked source tree of the package into DIR/linux.
+# unpack DEB DIR: the checked source tree of the package into DIR/linux. Called
+# where bash does not stop at errors, so every step says so itself. Returns 1 if
+# the package is not what it should be, 2 if there was no room for it.
 unpack() {
-	local deb=$1 dir=$2 version
+	local deb=$1 dir=$2 version tar=$2/x/usr/src/linux-source-$BASE_SERIES.tar.xz
 
-	version=$(in_root dpkg-deb -f "$deb" Version)
-	in_root dpkg-deb -x "$deb" "$dir/x"
-	check "$dir"/x/usr/src/*.tar.xz "$version" || return 1
-	mkdir "$dir/linux"
-	in_root tar -xJf "$dir"/x/usr/src/linux-source-$BASE_SERIES.tar.xz --strip-components=1 -C "$dir/linux"
+	version=$(in_root dpkg-deb -f "$deb" Version) || return 1
+	in_root dpkg-deb -x "$deb" "$dir/x" || return 1
+	[ -f "$tar" ] && check "$tar" "$version" || return 1
+	mkdir "$dir/linux" || return 2
+	in_root tar -xJf "$tar" --strip-components=1 -C "$dir/linux" || return 2
 	rm -rf "$dir/x"
 }
 
@@ -68,16 +71,23 @@ commit() {
 }
 
 from_archive() {
-	local dest=$1 part=$1.part choice try
+	local dest=$1 part=$1.part choice try rc
 
 	for choice in $BASE_PACKAGES; do
 		for try in 1 2; do
 			rm -rf "$part"
 			mkdir -p "$part"
 			say base "fetching ${choice%%/*} from ${choice##*/}"
-			( LOGS=$LOGS logged base fetch "$part" "${choice%%/*}" "${choice##*/}" ) 2> "$LOGS/base.err" || break
+			(logged "base-${choice##*/}" fetch "$part" "${choice%%/*}" "${choice##*/}") 2> "$LOGS/base.err" || continue
 			say base "checking and unpacking"
-			unpack "$part"/*.deb "$part" && { finish "$part/linux" "$dest"; rm -rf "$part"; return; }
+			rc=0
+			unpack "$part"/*.deb "$part" || rc=$?
+			[ $rc != 2 ] || die "the kernel source does not unpack into $CACHE: is the disk full?"
+			if [ $rc = 0 ]; then
+				finish "$part/linux" "$dest"
+				rm -rf "$part"
+				return
+			fi
 			say base "the download is not what base says it is (SHA-256): fetching it again"
 		done
 	done
@@ -114,10 +124,10 @@ from_tree() {
 	finish "$part" "$dest"
 }
 
-if [ "${1:-}" = check ]; then
-	check "$2" "$3"
-	exit
-fi
+case ${1:-} in
+check) check "$2" "$3"; exit ;;
+unpack) mkdir -p "$3" && unpack "$2" "$3"; exit ;;
+esac
 "$TOP/tools/build/root.sh"
 if [ -n "${BASE:-}" ]; then
 	[ -f "$BASE/Makefile" ] && [ -d "$BASE/arch/arm64" ] || die "BASE=$BASE is not a kernel source tree"

@@ -63,11 +63,6 @@ configure() {
 	want=$(sed "s|[^ ]*|$CONFIGS/&.config|g" <<< "$(fragments "$variant")")
 	# shellcheck disable=SC2086
 	cat $want > "$obj/want.config.new"
-	if [ -e "$obj/.config" ] && cmp -s "$obj/want.config.new" "$obj/want.config"; then
-		rm "$obj/want.config.new"
-		kmake olddefconfig
-		return
-	fi
 	rm -f "$obj/want.config"
 	kmake KCONFIG_ALLCONFIG=/armature/obj/want.config.new allnoconfig
 	missing=$(grep -E '^CONFIG_.*=|is not set' "$obj/want.config.new" | tac | awk -F'[= ]' '{ n = $1 == "#" ? $2 : $1 } !seen[n]++' |

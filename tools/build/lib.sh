@@ -2,8 +2,11 @@
 # What every step shares: where things are, how progress and errors look, how
 # a command runs in the build root. Sourced by bash, with "set -eu -o pipefail".
 
+shopt -s inherit_errexit
+unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
+export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/armature
+CACHE=${XDG_CACHE_HOME:-${HOME:?is not set: set it, or XDG_CACHE_HOME}/.cache}/armature
 BUILD=$TOP/build
 LOGS=$BUILD/log
 JOBS=${JOBS:-$(nproc)}
@@ -42,6 +45,7 @@ locked() {
 	local fd
 
 	exec {fd}> "$CACHE/$1.lock"
+	LOCKS="${LOCKS:-} $fd"
 	flock -n "$fd" || { say lock "waiting for another run that makes $1"; flock "$fd"; }
 }
 
@@ -53,8 +57,13 @@ logged() {
 	shift
 	"$@" > "$log" 2>&1 < /dev/null &
 	pid=$!
+	# The beat holds neither the lock nor the output of its caller, and ends
+	# with it.
 	(
-		while sleep 30; do
+		exec > /dev/null < /dev/null
+		for fd in ${LOCKS:-}; do exec {fd}>&-; done
+		trap 'kill $! 2> /dev/null; exit' TERM
+		while sleep 30 & wait $!; kill -0 $$ 2> /dev/null; do
 			say "$name" "$(tail -n 1 "$log" | cut -c1-70)"
 		done
 	) &
@@ -79,9 +88,12 @@ root_dir() {
 # in_root [-b DIR:MOUNT]... COMMAND...: run in the build root. The root itself
 # is read-only; the checkout and the cache keep their paths, -b adds others.
 in_root() {
-	local root mounts=()
+	local root proxy mounts=()
 
 	root=$(root_dir)
+	for proxy in http_proxy https_proxy no_proxy; do
+		[ -z "${!proxy:-}" ] || mounts+=(--setenv "$proxy" "${!proxy}")
+	done
 	while [ "$1" = -b ]; do
 		mounts+=(--bind "${2%%:*}" "${2##*:}")
 		shift 2
@@ -90,8 +102,8 @@ in_root() {
 		--symlink usr/bin /bin --symlink usr/sbin /sbin --symlink usr/lib /lib --symlink usr/lib64 /lib64 \
 		--dev /dev --proc /proc --tmpfs /tmp --tmpfs /run \
 		--tmpfs /var/lib/apt/lists --tmpfs /var/cache/apt --ro-bind-try /etc/resolv.conf /etc/resolv.conf \
-		--bind "$CACHE" "$CACHE" --bind "$TOP" "$TOP" "${mounts[@]}" \
-		--unshare-pid --die-with-parent --chdir "$TOP" --clearenv \
+		--bind "$CACHE" "$CACHE" --bind "$TOP" "$TOP" \
+		--unshare-pid --die-with-parent --chdir "$TOP" --clearenv "${mounts[@]}" \
 		--setenv PATH /usr/lib/ccache:/usr/lib/llvm-19/bin:/usr/bin:/bin:/usr/sbin:/sbin \
 		--setenv HOME /tmp --setenv LC_ALL C.UTF-8 --setenv TERM "${TERM:-dumb}" \
 		--setenv CCACHE_DIR "$CACHE/ccache" --setenv CCACHE_MAXSIZE 6G \

@@ -26,7 +26,7 @@ install_host_tools() {
 host_mirror() {
 	command -v apt-get > /dev/null || return 0
 	apt-get indextargets --format '$(REPO_URI) $(LABEL)' 'Created-By: Packages' 'Origin: Debian' 2> /dev/null |
-		awk '$2 == "Debian" && !seen++ { print $1 }'
+		awk '$2 == "Debian" && $1 ~ /^https?:/ && !seen++ { print $1 }' || true
 }
 
 make_root() {
@@ -38,7 +38,8 @@ make_root() {
 	backports='sed -n "s/^\(deb .*\) '$SUITE' main.*/\1 '$SUITE'-backports main/p" "$1/etc/apt/sources.list" > "$1/etc/apt/sources.list.d/backports.list"'
 	rm -rf "$root.part"
 	mkdir -p "$root.part"
-	mmdebstrap --variant=apt --architectures=amd64,arm64 --include="$include" \
+	disk /var/tmp 4
+	TMPDIR=/var/tmp mmdebstrap --variant=apt --architectures="$(dpkg --print-architecture),arm64" --include="$include" \
 		--aptopt='APT::Install-Recommends "false"' --customize-hook="$backports" \
 		--format=tar "$SUITE" - ${mirror:+"deb $mirror $SUITE main"} |
 		tar -x --no-same-owner --exclude='./dev/*' -C "$root.part"

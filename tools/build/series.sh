@@ -15,6 +15,8 @@ set -eu -o pipefail
 . "$(dirname "$0")/lib.sh"
 
 PATCHES=$TOP/patches
+# A refresh that was interrupted between two renames.
+[ -d "$PATCHES" ] || [ ! -d "$PATCHES.old" ] || mv "$PATCHES.old" "$PATCHES"
 # Where the project has new kernel files.
 OVERLAY="arch drivers include rust samples Documentation tools/testing"
 
@@ -47,6 +49,8 @@ open_repo() {
 
 	base=$("$TOP/tools/build/base.sh")
 	if [ -d "$1/.git" ] && [ "$(cat "$1/.git/objects/info/alternates" 2> /dev/null)" != "$base/.git/objects" ]; then
+		[ "$1" = "$BUILD/tree" ] || ! unsaved ||
+			die "the base has changed under build/edit, which has work that is not in patches/: move it away first"
 		say tree "the base has changed: starting ${1##*/} again"
 		rm -rf "$1"
 	fi
@@ -136,13 +140,18 @@ tree() {
 	check_out "$BUILD/tree" "$tip"
 }
 
+# Whether build/edit holds what refresh has not written back.
+unsaved() {
+	[ -e "$BUILD/edit/Makefile" ] || return 1
+	[ -n "$(git -C "$BUILD/edit" status --porcelain -uno)" ] ||
+		[ "$(git -C "$BUILD/edit" rev-parse -q --verify HEAD)" != "$(git -C "$BUILD/edit" rev-parse -q --verify refs/armature/edit)" ]
+}
+
 edit() {
 	local tip dir=$BUILD/edit
 
+	! unsaved || die "build/edit has work that is not in patches/: 'make refresh', or remove build/edit"
 	open_repo "$dir"
-	if [ -e "$dir/Makefile" ] && [ -n "$(g status --porcelain -uno)" ]; then
-		die "build/edit has changes that are not committed: commit them and 'make refresh', or remove build/edit"
-	fi
 	tip=$(stack)
 	rm -f "$dir/.git/index.lock"
 	g checkout -q -f -B series "$tip"
@@ -202,6 +211,7 @@ refresh() {
 	done
 	[ ! -e "$PATCHES/cover" ] || cp "$PATCHES/cover" "$new/patches/"
 	put_back "$new"
+	g update-ref refs/armature/edit HEAD
 	say refresh "$n patches written; 'git status' shows what changed"
 }
 
@@ -256,6 +266,10 @@ mail() {
 
 case ${1:-} in
 tree | edit | refresh | mail) "$1" ;;
-tip) open_repo "$BUILD/tree" && stack ;;
+unsaved) ! unsaved || echo yes ;;
+tip)
+	open_repo "$BUILD/tree"
+	stack
+	;;
 *) die "series.sh: tree, edit, refresh, mail or tip" ;;
 esac

@@ -49,6 +49,7 @@ no_warning_of_ours() {
 rust_clippy() {
 	local out=$LOGS/clippy.out rc=0
 
+	(cd "$BUILD/obj/clippy" && rm -f rust/kernel.o arch/arm64/kvm/icache.o arch/arm64/kvm/nolse.o arch/arm64/kvm/hyp/nvhe/icache.nvhe.o)
 	"$TOP/tools/build/kernel.sh" clippy --make CLIPPY=1 rust/kernel.o arch/arm64/kvm/icache.o arch/arm64/kvm/nolse.o \
 		arch/arm64/kvm/hyp/nvhe/ > "$out" 2>&1 || rc=$?
 	cat "$out"
@@ -64,10 +65,14 @@ rust_doc() {
 }
 
 check_patches() {
-	"$TOP/tools/build/series.sh" mail
-	in_root sh -c 'cd build/tree && scripts/checkpatch.pl --strict --no-signoff --ignore FILE_PATH_CHANGES,CAMELCASE,NO_AUTHOR_SIGN_OFF --show-types $(find ../series -name "*.patch" ! -name "0000-*" | sort)' |
-		tee "$LOGS/checkpatch.out"
-	! grep -qE '^(ERROR|WARNING|CHECK):' "$LOGS/checkpatch.out"
+	local out=$LOGS/checkpatch.out patches
+
+	"$TOP/tools/build/series.sh" mail || return 1
+	patches=$(find "$BUILD/series" -name '*.patch' ! -name '0000-*' | sort)
+	in_root sh -c 'cd build/tree && scripts/checkpatch.pl --strict --no-signoff \
+		--ignore FILE_PATH_CHANGES,CAMELCASE,NO_AUTHOR_SIGN_OFF --show-types "$@"' sh $patches > "$out" 2>&1 || true
+	cat "$out"
+	[ "$(grep -c '^total: ' "$out")" = "$(wc -w <<< "$patches")" ] && ! grep -qE '^(ERROR|WARNING|CHECK):' "$out"
 }
 
 # W=1 and sparse, on the objects that the series touches.
@@ -96,7 +101,7 @@ shell_scripts() {
 		head -n 1 "$TOP/$f" | grep -q bash && { bash -n "$TOP/$f" || return 1; continue; }
 		sh -n "$TOP/$f" || return 1
 	done
-	in_root python3 -m py_compile $(ours '*.py')
+	in_root python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' $(ours '*.py')
 }
 
 # Nothing of the machine it was written on.

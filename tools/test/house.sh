@@ -5,9 +5,12 @@
 set -u -o pipefail
 . "$(dirname "$0")/../build/lib.sh"
 
+export GIT_CONFIG_GLOBAL=/dev/null
 n=0
 failed=0
-work=$(mktemp -d)
+work=$BUILD/house
+rm -rf "$work"
+mkdir -p "$work"
 trap 'rm -rf "$work"' EXIT
 copy=$work/copy
 
@@ -50,6 +53,10 @@ says "there is no kernel 'nonsense'" "an unknown kernel names the choices" "$TOP
 head -c 1000 /dev/zero > "$work/short.tar.xz"
 "$TOP/tools/build/base.sh" check "$work/short.tar.xz" "$BASE_DEB" > /dev/null 2>&1
 ok $((!$?)) "a truncated download is refused"
+printf 'not a package' > "$work/half.deb"
+"$TOP/tools/build/base.sh" unpack "$work/half.deb" "$work/half" > /dev/null 2>&1
+[ $? = 1 ] && [ ! -e "$work/half/linux" ]
+ok $? "a package cut short is refused, and nothing of it is used"
 says "is not a kernel source tree" "BASE= that is not a kernel is refused" env BASE="$work" "$TOP/tools/build/base.sh"
 
 fresh_copy
@@ -83,21 +90,23 @@ ok $? "git am of the series is overlay + patches"
 
 # Two objects are the same code: no line numbers, no file names.
 code() {
-	in_root -b "$1:/armature/obj" sh -c '
+	in_root -b "$1:/armature/obj" bash -o pipefail -c '
 		llvm-objdump -d -r --no-show-raw-insn --no-leading-addr "/armature/obj/$1" | tail -n +4 |
-			sed "s/\.L[^ ]*//; s/<[^>]*>//"' sh "$2"
+			sed "s/\.L[^ ]*//; s/<[^>]*>//"' bash "$2"
 }
 
 if [ -n "${OBJECTS:-}" ]; then
-	"$TOP/tools/build/kernel.sh" vanilla && "$TOP/tools/build/kernel.sh" off
+	touched="prepare arch/arm64/kernel/ arch/arm64/kvm/"
+	"$TOP/tools/build/kernel.sh" vanilla && "$TOP/tools/build/kernel.sh" off $touched
 	ok $? "the base alone and the series with its options off build"
 	vanilla=$("$TOP/tools/build/kernel.sh" vanilla --objects)
 	for object in $(sed -n 's|^diff --git a/\(arch/arm64/.*\)\.[cS] b/.*|\1.o|p' "$TOP"/patches/*.patch | sort -u); do
 		case $object in */nvhe/*) object=${object%.o}.nvhe.o ;; */pi/*) object=${object%.o}.pi.o ;; esac
-		cmp -s <(code "$vanilla" "$object") <(code "$BUILD/obj/off" "$object")
+		code "$vanilla" "$object" > "$work/theirs" && code "$BUILD/obj/off" "$object" > "$work/ours" &&
+			[ -s "$work/ours" ] && cmp -s "$work/theirs" "$work/ours"
 		ok $? "with the options off, $object is the code it was"
 	done
-	"$TOP/tools/build/kernel.sh" norust
+	"$TOP/tools/build/kernel.sh" norust $touched
 	ok $? "the series builds without Rust"
 fi
 echo "1..$n"

@@ -19,10 +19,13 @@ rustc --edition 2021 -O "$top/arch/arm64/tools/gen-sysreg.rs" -o "$work/gen-sysr
 for test in "$top"/tools/test/pure/*.rs; do
 	name=$(basename "$test" .rs)
 	SYSREG_CONSTS=$work/consts.rs rustc --edition 2021 -O -D warnings --test "$test" -o "$work/$name"
-	"$work/$name" --test-threads 2 > "$work/$name.out" 2>&1 || cat "$work/$name.out" >&2
+	rc=0
+	"$work/$name" --test-threads 2 > "$work/$name.out" 2>&1 || rc=$?
+	[ $rc = 0 ] || cat "$work/$name.out" >&2
 	while read -r _ what _ status; do
 		report "$status" "$name::$what"
 	done < <(grep '^test .* \.\.\. ' "$work/$name.out")
+	[ $rc = 0 ] || report failed "$name exits with $rc"
 done
 if "$top/tools/test/sysreg-consts.sh" "$top/build/tree" > "$work/consts.out" 2>&1; then
 	report ok "sysreg: $(tail -n 1 "$work/consts.out")"

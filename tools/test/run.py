@@ -19,6 +19,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import sys
 import time
 import tomllib
@@ -36,7 +37,8 @@ SPLAT = re.compile(
     r"WARNING: |\bBUG: |\bBUG at |Internal error|Oops|Kernel panic|KASAN:|UBSAN:|"
     r"INFO: (possible|task|rcu)|rcu: INFO|suspicious RCU|inconsistent lock state|"
     r"circular locking|sleeping function called|bad unlock balance|Unable to handle kernel|"
-    r"hung_task|soft lockup|watchdog: ")
+    r"hung_task|soft lockup|watchdog: |Call trace:|cut here|Unexpected kernel BRK|hyp panic|"
+    r"INFO: trying to register")
 
 
 @dataclasses.dataclass
@@ -63,7 +65,10 @@ def select(rows, pattern):
     if not pattern:
         return rows
     if pattern.startswith("="):
-        return [row for row in rows if row["name"] == pattern[1:]]
+        chosen = [row for row in rows if row["name"] == pattern[1:]]
+        if not chosen and pattern != "=none":
+            sys.exit(f"armature: there is no boot '{pattern[1:]}' in tools/test/matrix.toml")
+        return chosen
     chosen = [row for row in rows
               if any(fnmatch.fnmatch(word, f"*{pattern}*") for word in [row["name"], *row["for"]])]
     if not chosen:
@@ -85,7 +90,7 @@ def programs(row):
     """Files that the tests of a boot name, by where they go."""
     files = {}
     for _, command in test_lines(row):
-        for word in re.findall(r"[\w./-]+", command):
+        for word in re.findall(r"(?<![\w./-])[\w-][\w./-]*", command):
             for base in (BUILD / "selftests", BUILD / "bench"):
                 if (base / word).is_file():
                     files["/tests.d/" + pathlib.Path(word).name] = base / word
@@ -101,7 +106,7 @@ def guest_command(command):
         if any((base / word).is_file() for base in (BUILD / "selftests", BUILD / "bench")):
             return "/tests.d/" + pathlib.Path(word).name
         return "/" + pathlib.Path(word).name if word.endswith(".ko") else word
-    return re.sub(r"[\w./-]+", last, command)
+    return re.sub(r"(?<![\w./-])[\w-][\w./-]*", last, command)
 
 
 def parse_ktap(text):
@@ -115,11 +120,16 @@ def parse_ktap(text):
 
 
 def leaves(test, path=()):
+    """What was tested, and the exit of a program whose own lines are all well."""
+    good = ("SUCCESS", "SKIPPED")
     path = path + ((test.name,) if test.name and test.name != "main" else ())
     if not test.subtests:
-        yield "/".join(path), test
-    for child in test.subtests:
-        yield from leaves(child, path)
+        yield "/".join(path) or "(a test that did not run)", test
+        return
+    below = [leaf for child in test.subtests for leaf in leaves(child, path)]
+    yield from below
+    if test.status.name not in good and all(leaf.status.name in good for _, leaf in below):
+        yield "/".join((*path, "(its exit)")), test
 
 
 def results_of(row, text, prefix=""):
@@ -168,9 +178,9 @@ def judge_counts(row, out):
     counts = read_counts(text)
     for rule in row.get("count", []):
         name, relation, figure = rule.rsplit(" ", 2)
-        # A figure that is zero is not printed for each exception level, but then
-        # those of the whole run are.
-        have = counts.get(name, 0 if "insns" in counts else None)
+        # A figure that is zero is not printed for each exception level or range, but
+        # then those of the whole run are: the class has to be one of them.
+        have = counts.get(name, 0 if name.split()[-1] in counts else None)
         if have is None or (name.startswith("mark") and "mark insns" not in counts):
             holds, have = False, "nothing"
         else:
@@ -183,9 +193,8 @@ def boot(row):
     """Boot one machine; its results, and how long it took."""
     name = row["name"]
     where = REPORT / "boots" / name
-    where.mkdir(parents=True, exist_ok=True)
-    for old in where.iterdir():
-        old.unlink()
+    shutil.rmtree(where, ignore_errors=True)
+    where.mkdir(parents=True)
     tests = test_lines(row)
     files = programs(row)
     if tests:
@@ -212,6 +221,8 @@ def boot(row):
     if tests:
         results += results_of(row, spoke)
     results += judge_counts(row, counts)
+    results += [Result(name, f"{program} (exit)", "fail", f"exit {code}")
+                for program, code in re.findall(r"^not ok \d+ (\S+) # exit (.*)$", spoke, re.M)]
     finished = not tests or "# end" in spoke
     if not ended or not finished:
         running = re.findall(r"^# running (.*)$", spoke, re.M)
@@ -232,7 +243,8 @@ def junit(results, seconds):
         for r in mine:
             case = xml.SubElement(suite, "testcase", classname=name, name=r.name)
             if r.status != "pass":
-                xml.SubElement(case, "failure" if r.status == "fail" else "skipped", message=r.detail)
+                xml.SubElement(case, "failure" if r.status == "fail" else "skipped",
+                               message=re.sub(r"[^\t\n\x20-\ud7ff]", "?", r.detail))
     xml.ElementTree(suites).write(REPORT / "junit.xml", encoding="utf-8", xml_declaration=True)
 
 
@@ -298,7 +310,10 @@ def run(rows):
         jobs = {pool.submit(boot, row): row["name"] for row in rows}
         for count, job in enumerate(concurrent.futures.as_completed(jobs), 1):
             name = jobs[job]
-            found, seconds[name] = job.result()
+            try:
+                found, seconds[name] = job.result()
+            except Exception as error:  # the other boots go on
+                found, seconds[name] = [Result(name, "machine/ran", "fail", f"{type(error).__name__}: {error}")], 0.0
             results += found
             bad = sum(r.status == "fail" for r in found)
             spent = int(time.time() - begun)
