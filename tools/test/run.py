@@ -21,6 +21,7 @@ import pathlib
 import re
 import shutil
 import sys
+import threading
 import time
 import tomllib
 import xml.etree.ElementTree as xml
@@ -30,6 +31,7 @@ TOP = HERE.parent.parent
 BUILD = TOP / "build"
 REPORT = pathlib.Path(os.environ.get("REPORT", BUILD / "report"))
 sys.path[:0] = [str(TOP / "tools/machine"), str(BUILD / "tree/tools/testing/kunit")]
+import lie  # noqa: E402
 import machine as machines  # noqa: E402
 
 # What a healthy kernel never prints.
@@ -189,6 +191,17 @@ def judge_counts(row, out):
         yield Result(row["name"], f"executed/{rule}", "pass" if holds else "fail", f"counted {have} {detail}")
 
 
+def lie_when_ready(row, socket, tap):
+    """Wait until the machine is up and running its tests, then let one CPU lie."""
+    cpu, register, field = re.match(r"CPU(\d+) lacks (\w+)\.(\w+)$", row["lie"]).groups()
+    limit = row.get("limit", 120)
+    for _ in range(limit * 10):
+        if tap.exists() and "# running" in tap.read_text(errors="replace"):
+            lie.lie(socket, kernel_dir(row.get("kernel", "armature")), int(cpu), register, field, limit)
+            return
+        time.sleep(0.1)
+
+
 def boot(row):
     """Boot one machine; its results, and how long it took."""
     name = row["name"]
@@ -208,6 +221,10 @@ def boot(row):
     machine = dict(row)
     if row.get("kunit"):
         machine["cmdline"] = f"kunit.enable=1 kunit.autorun=1 {row.get('cmdline', '')}"
+    if "lie" in row:
+        socket = where / "gdb"
+        machine["qemu"] = f"-gdb unix:{socket},server=on,wait=off {row.get('qemu', '')}"
+        threading.Thread(target=lie_when_ready, args=(row, socket, tap), daemon=True).start()
     started = time.monotonic()
     ended = machines.run(machines.command(machine, kernel, where / "initrd", console, tap, plugin),
                          row.get("limit", 120), where / "qemu.log")

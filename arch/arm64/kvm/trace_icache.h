@@ -14,31 +14,29 @@ TRACE_DEFINE_ENUM(KVM_ICACHE_ALL);
 TRACE_DEFINE_ENUM(KVM_ICACHE_ALL_SHARED);
 
 TRACE_EVENT(kvm_icache_inval,
-	TP_PROTO(u64 size, u32 result),
-	TP_ARGS(size, result),
+	    TP_PROTO(u64 size, u32 result),
+	    TP_ARGS(size, result),
 
-	TP_STRUCT__entry(
-		__field(u64, size)
-		__field(u32, result)
-	),
+	    TP_STRUCT__entry(__field(u64, size)
+			     __field(u32, result)
+	    ),
 
-	TP_fast_assign(
-		__entry->size = size;
-		__entry->result = result;
-	),
+	    TP_fast_assign(__entry->size = size;
+			   __entry->result = result;
+	    ),
 
-	TP_printk("size: 0x%llx, %s", __entry->size,
-		  __print_symbolic(__entry->result,
-				   { KVM_ICACHE_NOTHING, "nothing to do" },
-				   { KVM_ICACHE_BY_LINE, "by line" },
-				   { KVM_ICACHE_ALL, "all" },
-				   { KVM_ICACHE_ALL_SHARED, "all, shared" }))
+	    TP_printk("size: 0x%llx, %s", __entry->size,
+		      __print_symbolic(__entry->result,
+				       { KVM_ICACHE_NOTHING, "nothing to do" },
+				       { KVM_ICACHE_BY_LINE, "by line" },
+				       { KVM_ICACHE_ALL, "all" },
+				       { KVM_ICACHE_ALL_SHARED, "all, shared" }))
 );
 
 #endif /* _TRACE_ICACHE_ARM64_KVM_H */
 
 #undef TRACE_INCLUDE_PATH
-#define TRACE_INCLUDE_PATH ../../arch/arm64/kvm
+#define TRACE_INCLUDE_PATH .
 #undef TRACE_INCLUDE_FILE
 #define TRACE_INCLUDE_FILE trace_icache
 

@@ -26,9 +26,9 @@ enum kvm_icache_result {
 
 #ifdef CONFIG_KVM_ARM64_ICACHE_BOUND
 
+#include <linux/cache.h>
 #include <linux/irqflags.h>
 #include <asm/alternative.h>
-#include <asm/cache.h>
 #include <asm/kvm_asm.h>
 #include <asm/tlbflush.h>
 

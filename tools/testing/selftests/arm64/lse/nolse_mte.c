@@ -14,7 +14,7 @@
 #include "kselftest.h"
 
 #ifndef HWCAP2_MTE
-#define HWCAP2_MTE		(1UL << 18)
+#define HWCAP2_MTE		0x40000UL
 #endif
 #ifndef PROT_MTE
 #define PROT_MTE		0x20
@@ -23,9 +23,9 @@
 #define SEGV_MTEAERR		8
 #endif
 #define NR_FAULTS		100
-#define OTHER_TAG		(1UL << 56)
+#define OTHER_TAG		0x0100000000000000UL
 
-static volatile sig_atomic_t faults, other_signals;
+static sig_atomic_t faults, other_signals;
 
 static void handler(int sig, siginfo_t *info, void *context)
 {
@@ -57,7 +57,8 @@ int main(void)
 		ksft_exit_fail_perror("mmap(PROT_MTE)");
 
 	for (i = 0; i < NR_FAULTS; i++) {
-		*(volatile char *)((unsigned long)page | OTHER_TAG) = i;
+		asm volatile("strb wzr, [%0]"
+			     : : "r" ((unsigned long)page | OTHER_TAG) : "memory");
 		/* The fault is asynchronous: it is noticed on entry */
 		getppid();
 	}
