@@ -16,7 +16,7 @@
 /// What the owner of the machine asked for: `kvm-arm.nolse_policy=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Policy {
+pub(crate) enum Policy {
     /// Guests run where they cannot reach the interconnect with an atomic.
     Auto = 0,
     /// Guests never run.
@@ -27,7 +27,7 @@ pub enum Policy {
 
 impl Policy {
     /// The policy of that name.
-    pub const fn parse(name: &[u8]) -> Option<Self> {
+    pub(crate) const fn parse(name: &[u8]) -> Option<Self> {
         match name {
             b"auto" => Some(Self::Auto),
             b"deny" => Some(Self::Deny),
@@ -39,7 +39,7 @@ impl Policy {
 
 /// What follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// Atomics are in use: there is nothing to protect.
     Run,
     /// Guests run, and never get a Normal Non-cacheable mapping.
@@ -56,7 +56,7 @@ pub enum Decision {
 ///
 /// * `active`: whether the kernel goes without atomics that its CPUs have.
 /// * `fwb`: whether every CPU has FEAT_S2FWB.
-pub const fn decide(active: bool, fwb: bool, policy: Policy) -> Decision {
+pub(crate) const fn decide(active: bool, fwb: bool, policy: Policy) -> Decision {
     match (active, policy, fwb) {
         (false, _, _) => Decision::Run,
         (true, Policy::Deny, _) => Decision::RefuseDenied,

@@ -41,7 +41,7 @@
 //! most two invalidations.
 
 /// A 64-bit variable that all CPUs share.
-pub trait Word {
+pub(crate) trait Word {
     /// Reads with acquire semantics.
     fn load_acquire(&self) -> u64;
 
@@ -54,7 +54,7 @@ pub trait Word {
 }
 
 /// What a CPU does to its caches.
-pub trait Cpu {
+pub(crate) trait Cpu {
     /// Completes all earlier accesses and cache maintenance, for the Inner
     /// Shareable domain (`DSB ISH`).
     fn complete(&self);
@@ -69,7 +69,7 @@ pub trait Cpu {
 
 /// Who executed the invalidation that serves a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Served {
+pub(crate) enum Served {
     /// The CPU that asked.
     Own,
     /// Another one.
@@ -82,14 +82,14 @@ pub enum Served {
 ///
 /// `done <= started <= done + 1`, and `started == done + 1` only between the two
 /// writes of one CPU in [`Epochs::serve`].
-pub struct Epochs<W> {
+pub(crate) struct Epochs<W> {
     started: W,
     done: W,
 }
 
 impl<W: Word> Epochs<W> {
     /// No invalidation has been started. Both words must be 0.
-    pub const fn new(started: W, done: W) -> Self {
+    pub(crate) const fn new(started: W, done: W) -> Self {
         // INVARIANT: Both are 0.
         Self { started, done }
     }
@@ -98,7 +98,7 @@ impl<W: Word> Epochs<W> {
     ///
     /// Must not be preempted or interrupted, since others may be waiting for this CPU.
     #[inline]
-    pub fn serve(&self, cpu: &impl Cpu) -> Served {
+    pub(crate) fn serve(&self, cpu: &impl Cpu) -> Served {
         cpu.complete();
         let seen = self.started.load_acquire();
         loop {

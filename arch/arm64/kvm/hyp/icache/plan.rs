@@ -11,7 +11,7 @@ use super::sysreg::{CTR_EL0_IminLine_MASK, CTR_EL0_IminLine_SHIFT};
 /// What a request for `size` bytes needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
-pub enum Plan {
+pub(crate) enum Plan {
     /// `CTR_EL0.DIC`, or no bytes: no instruction-cache maintenance is needed.
     Nothing = 0,
     /// `IC IVAU` for each line of the range.
@@ -27,7 +27,7 @@ pub enum Plan {
 /// value to pass is the sanitised one: the smallest of the system, since a range
 /// may be invalidated from any CPU.
 #[inline(always)]
-pub const fn line_bytes(ctr: u64) -> u64 {
+pub(crate) const fn line_bytes(ctr: u64) -> u64 {
     4 << ((ctr & CTR_EL0_IminLine_MASK) >> CTR_EL0_IminLine_SHIFT)
 }
 
@@ -44,7 +44,7 @@ pub const fn line_bytes(ctr: u64) -> u64 {
 ///
 /// A request of exactly `max_lines` lines goes line by line.
 #[inline(always)]
-pub const fn plan(ctr: u64, aliasing: bool, dic: bool, size: u64, max_lines: u64) -> Plan {
+pub(crate) const fn plan(ctr: u64, aliasing: bool, dic: bool, size: u64, max_lines: u64) -> Plan {
     if dic || size == 0 {
         Plan::Nothing
     } else if aliasing || size.div_ceil(line_bytes(ctr)) > max_lines {
