@@ -42,7 +42,7 @@ pub unsafe extern "C" fn __kvm_icache_request(
     }
     // SAFETY: The arguments are plain integers.
     unsafe { kvm_icache_inval(size, outcome as u32) };
-    outcome as _
+    outcome as bindings::kvm_icache_result
 }
 
 #[cfg(CONFIG_KVM_ARM64_ICACHE_BOUND_KUNIT_TEST)]

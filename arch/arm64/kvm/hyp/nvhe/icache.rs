@@ -29,5 +29,5 @@ pub unsafe extern "C" fn __kvm_icache_request(
     let outcome = icache::request(ctr, aliasing, size, max_lines);
     // SAFETY: By the caller's contract.
     unsafe { icache::count(stat, outcome) };
-    outcome as _
+    outcome as bindings::kvm_icache_result
 }
