@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
@@ -27,7 +26,7 @@ def busybox_for_arm64():
     return BUSYBOX
 
 
-def initramfs(out, files, links=()):
+def initramfs(out, files):
     """Write an initramfs to `out`: busybox, our init, and `files` {path: source}."""
     stage = out.with_suffix(".d")
     shutil.rmtree(stage, ignore_errors=True)

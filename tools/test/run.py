@@ -15,12 +15,12 @@ import concurrent.futures
 import dataclasses
 import fnmatch
 import html
-import json
 import os
 import pathlib
 import re
 import shutil
 import sys
+import tempfile
 import threading
 import time
 import tomllib
@@ -234,7 +234,8 @@ def boot(row):
     if row.get("kunit"):
         machine["cmdline"] = f"kunit.enable=1 kunit.autorun=1 {row.get('cmdline', '')}"
     if "lie" in row:
-        socket = where / "gdb"
+        # A socket's path has to be short, whatever that of the checkout is.
+        socket = pathlib.Path(tempfile.mkdtemp()) / "gdb"
         machine["qemu"] = f"-gdb unix:{socket},server=on,wait=off {row.get('qemu', '')}"
         threading.Thread(target=lie_when_ready, args=(row, socket, tap), daemon=True).start()
     started = time.monotonic()
