@@ -15,6 +15,18 @@ export STARTED
 # shellcheck source=base
 . "$TOP/base"
 
+# A proxy that only this host's apt knows of.
+if [ -z "${http_proxy:-}" ] && command -v apt-config > /dev/null; then
+	eval "$(apt-config shell http_proxy Acquire::http::Proxy)"
+	[ -z "${http_proxy:-}" ] || [ "$http_proxy" = DIRECT ] || export http_proxy
+fi
+
+case $TOP:$CACHE in
+/usr/* | /etc/* | *:/usr/* | *:/etc/*)
+	echo "armature: neither the checkout nor the cache can be under /usr or /etc: the build root has its own" >&2
+	exit 1
+	;;
+esac
 mkdir -p "$CACHE" "$LOGS"
 
 # say STEP TEXT: one line of progress with the time since the command began.
@@ -49,6 +61,15 @@ locked() {
 	flock -n "$fd" || { say lock "waiting for another run that makes $1"; flock "$fd"; }
 }
 
+# alone: one command at a time in this checkout. What the command starts
+# inherits the lock, so that nothing a killed one has left goes on beside it.
+alone() {
+	[ -z "${ARMATURE_ALONE:-}" ] || return 0
+	export ARMATURE_ALONE=1
+	exec 8> "$BUILD/lock"
+	flock -n 8 || { say lock "waiting for another command of this checkout"; flock 8; }
+}
+
 # logged NAME COMMAND...: the output goes to a file, of which the last lines
 # are shown if the command fails; a line a minute says that it goes on.
 logged() {
@@ -61,7 +82,7 @@ logged() {
 	# with it.
 	(
 		exec > /dev/null < /dev/null
-		for fd in ${LOCKS:-}; do exec {fd}>&-; done
+		for fd in 8 ${LOCKS:-}; do exec {fd}>&-; done
 		trap 'kill $! 2> /dev/null; exit' TERM
 		while sleep 30 & wait $!; kill -0 $$ 2> /dev/null; do
 			say "$name" "$(tail -n 1 "$log" | cut -c1-70)"
@@ -98,10 +119,11 @@ in_root() {
 		mounts+=(--bind "${2%%:*}" "${2##*:}")
 		shift 2
 	done
-	bwrap --ro-bind "$root/usr" /usr --ro-bind "$root/etc" /etc --ro-bind "$root/var" /var \
+	bwrap --ro-bind "$root/usr" /usr --ro-bind "$root/etc" /etc --tmpfs /var \
+		--ro-bind "$root/var/lib/dpkg" /var/lib/dpkg --dir /var/lib/apt/lists --dir /var/cache/apt --dir /var/tmp \
 		--symlink usr/bin /bin --symlink usr/sbin /sbin --symlink usr/lib /lib --symlink usr/lib64 /lib64 \
 		--dev /dev --proc /proc --tmpfs /tmp --tmpfs /run \
-		--tmpfs /var/lib/apt/lists --tmpfs /var/cache/apt --ro-bind-try /etc/resolv.conf /etc/resolv.conf \
+		--ro-bind-try /etc/resolv.conf /etc/resolv.conf \
 		--bind "$CACHE" "$CACHE" --bind "$TOP" "$TOP" \
 		--unshare-pid --die-with-parent --chdir "$TOP" --clearenv "${mounts[@]}" \
 		--setenv PATH /usr/lib/ccache:/usr/lib/llvm-19/bin:/usr/bin:/bin:/usr/sbin:/sbin \

@@ -23,10 +23,18 @@ install_host_tools() {
 }
 
 # The mirror that this host's own apt uses, or nothing: mmdebstrap's default.
+# Where apt is given a list of mirrors, the first one.
 host_mirror() {
+	local uri
+
 	command -v apt-get > /dev/null || return 0
 	apt-get indextargets --format '$(REPO_URI) $(LABEL)' 'Created-By: Packages' 'Origin: Debian' 2> /dev/null |
-		awk '$2 == "Debian" && $1 ~ /^https?:/ && !seen++ { print $1 }' || true
+		awk '$2 == "Debian" { print $1 }' | while read -r uri; do
+		case $uri in
+		http:* | https:*) echo "$uri" ;;
+		mirror+file:*) awk '/^https?:/ { print $1; exit }' "/${uri#mirror+file:*/}" 2> /dev/null ;;
+		esac
+	done | head -n 1 || true
 }
 
 make_root() {

@@ -62,6 +62,8 @@ open_repo() {
 		git -C "$1" config user.name Armature
 		git -C "$1" config user.email armature@armature.invalid
 	fi
+	# What a killed git has left; nobody else is in this checkout.
+	find "$1/.git" -name '*.lock' -delete
 	REPO=$1
 	BASE_COMMIT=$(git --git-dir="$base/.git" rev-parse base)
 	g update-ref refs/heads/base "$BASE_COMMIT"
@@ -124,7 +126,6 @@ stack() {
 # check_out DIR COMMIT: only files that differ are written, so that make
 # rebuilds only what they touch.
 check_out() {
-	rm -f "$REPO/.git/index.lock"
 	g checkout -q -f --detach "$2"
 }
 
@@ -153,7 +154,6 @@ edit() {
 	! unsaved || die "build/edit has work that is not in patches/: 'make refresh', or remove build/edit"
 	open_repo "$dir"
 	tip=$(stack)
-	rm -f "$dir/.git/index.lock"
 	g checkout -q -f -B series "$tip"
 	# What refresh compares with: only what was changed there is written back.
 	g update-ref refs/armature/edit "$tip"

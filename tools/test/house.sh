@@ -46,7 +46,7 @@ fresh_copy() {
 says "there is no target 'nonsense'" "an unknown target names the choices" "$TOP/tools/armature" nonsense
 says "CONFIG=nonsense is unknown: debug" "an unknown CONFIG names the choices" env CONFIG=nonsense "$TOP/tools/test/test.sh"
 says "matches nothing; it may be part of" "an ONLY that matches nothing names the choices" \
-	in_root "$TOP/tools/test/run.py" needs no-such-test
+	"$TOP/tools/test/test.sh" no-such-test
 says "there is no kernel 'nonsense'" "an unknown kernel names the choices" "$TOP/tools/build/kernel.sh" nonsense
 
 # A download that is not what was pinned, whole or in part.

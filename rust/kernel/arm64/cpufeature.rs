@@ -56,7 +56,8 @@ pub fn sanitised<R: SanitisedRegister>() -> R {
 }
 
 fn read_sanitised(register: Encoding) -> u64 {
-    // SAFETY: This looks up a table that is never written after boot, and is total.
+    // SAFETY: Any number may be looked up, in a static table. A late CPU may change a value
+    // there meanwhile, by one store.
     unsafe { bindings::read_sanitised_ftr_reg(register.as_u32()) }
 }
 
@@ -358,7 +359,8 @@ mod tests {
             let Some(encoding) = register.sanitised else {
                 continue;
             };
-            // SAFETY: This looks up a table that is never written after boot, and is total.
+            // SAFETY: Any number may be looked up, in a static table. A late CPU may change a value
+            // there meanwhile, by one store.
             let row = unsafe { bindings::get_arm64_ftr_reg(encoding.as_u32()) };
             assert!(same(register.name, row.is_null(), false));
             // SAFETY: The rows are static, and their names are strings.
