@@ -48,6 +48,12 @@ rust_clippy() {
 	(cd "$BUILD/obj/clippy" && rm -f rust/kernel.o arch/arm64/kvm/icache.o arch/arm64/kvm/nolse.o arch/arm64/kvm/hyp/nvhe/icache.nvhe.o)
 	"$TOP/tools/build/kernel.sh" clippy --make CLIPPY=1 rust/kernel.o arch/arm64/kvm/icache.o arch/arm64/kvm/nolse.o \
 		arch/arm64/kvm/hyp/nvhe/ > "$out" 2>&1 || rc=$?
+	# The programs of the machine model, which no kernel has. Fields of registers are
+	# written as shifts between ors, as in the kernel.
+	for program in bare/main perf/workload; do
+		in_root clippy-driver --edition 2021 --target aarch64-unknown-linux-gnu -C panic=abort -D warnings \
+			-A clippy::precedence --emit=metadata -o /tmp/out "tools/machine/$program.rs" >> "$out" 2>&1 || rc=$?
+	done
 	cat "$out"
 	[ $rc = 0 ] && ! grep -B3 -A8 -E '^ +--> .*(arm64|kernel/kvm\.rs|icache|nolse)' "$out"
 }

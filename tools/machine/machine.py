@@ -41,6 +41,8 @@ def initramfs(out, files):
         target.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(source, str):
             target.write_text(source)
+        elif source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
         else:
             shutil.copy(source, target)
     names = subprocess.run(["find", "."], cwd=stage, capture_output=True, check=True).stdout
@@ -57,16 +59,27 @@ APPLETS = """sh mount mkdir grep sed tail head cat echo poweroff sync stty setsi
     chrt top vi less more which hexdump tee xargs date usleep umount""".split()
 
 
+# The CPU properties of the machine model (tools/machine/README.md).
+PROPERTIES = {"brps", "ctx-cmps", "wrps", "fgt", "fwb", "dic", "idc", "iminline", "tso", "spe"}
+
+
+def wants_model(machine):
+    """Whether a machine needs the emulator of the machine model."""
+    asked = {word.split("=")[0] for word in machine.get("cpu", "max").split(",")[1:]}
+    return machine.get("model", False) or bool(asked & PROPERTIES)
+
+
 def command(machine, kernel, initrd, console, tap=None, plugin=None):
     """The QEMU command line of a machine."""
-    board = ["virt", "virtualization=on", "gic-version=3"]
+    board = ["virt", "virtualization=on", "gic-version=3", *machine.get("board", [])]
     if machine.get("mte"):
         board.append("mte=on")
     append = ["console=ttyAMA0", "panic=-1"] if machine.get("bootargs", True) else []
     if "mode" in machine and machine["mode"] != "vhe":
         append.append(f"kvm-arm.mode={machine['mode']}")
     append += machine.get("cmdline", "").split()
-    line = ["qemu-system-aarch64", "-M", ",".join(board), "-cpu", machine.get("cpu", "max"),
+    program = (TOP / "build/qemu-model").read_text().strip() if wants_model(machine) else "qemu-system-aarch64"
+    line = [program, "-M", ",".join(board), "-cpu", machine.get("cpu", "max"),
             "-smp", str(machine.get("smp", 2)), "-m", machine.get("memory", "1G"),
             "-nodefaults", "-display", "none", "-no-reboot",
             "-kernel", str(kernel), "-initrd", str(initrd), "-append", " ".join(append)]

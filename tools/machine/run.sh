@@ -8,8 +8,13 @@ set -eu -o pipefail
 "$TOP/tools/build/kernel.sh" armature
 "$TOP/tools/build/selftests.sh"
 in_root "$TOP/tools/machine/plugins/build" "$BUILD/plugins" > "$LOGS/plugins.log" 2>&1 || die "the plugins do not build: build/log/plugins.log"
-say run "booting: a CPU without CTR_EL0.DIC, then one with everything"
+if [ -n "${CPU:-}" ]; then
+	"$TOP/tools/machine/qemu.sh" > "$BUILD/qemu-model"
+	say run "booting: -cpu $CPU"
+else
+	say run "booting: a CPU without CTR_EL0.DIC, then one with everything"
+fi
 terminal=0
 [ ! -t 0 ] || [ ! -t 1 ] || terminal=1
-in_root env PYTHONPATH="$TOP/tools/machine" "$TOP/tools/machine/show.py" "$terminal"
+in_root env CPU="${CPU:-}" SMP="${SMP:-2}" PYTHONPATH="$TOP/tools/machine" "$TOP/tools/machine/show.py" "$terminal"
 say run "done"

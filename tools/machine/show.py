@@ -3,6 +3,7 @@
 """Boots the machine and shows each capability in a few lines: what was asked, what the
 machine has, what happened. With an argument of 1, ends in a shell on the last machine."""
 
+import os
 import pathlib
 import re
 import subprocess
@@ -24,6 +25,11 @@ ATOMICS = """
 grep -m1 Features /proc/cpuinfo | grep -q atomics && echo 'user space sees: atomics' || echo 'user space sees: no atomics'
 test -e /dev/kvm && echo 'KVM: runs guests' || echo 'KVM: does not run guests'
 dmesg | grep -E 'ISAR0_EL1\\[23:20\\]|kvm \\[|kvm:' | grep -iE 'forced|nolse|atomics' | sed 's/^\\[[^]]*\\] *//'
+"""
+
+
+FOUND = """
+dmesg | sed 's/^\\[[^]]*\\] *//' | grep -E 'hw-breakpoint|arm_spe|SANITY|PPI partition|Detected .*cache|kvm \\[1\\]: .*initialized'
 """
 
 
@@ -52,7 +58,22 @@ def show(title, asked, machine, script, files=None, plugin=None):
         sys.exit("  the machine did not end in time; its console is build/show/console.log")
 
 
+def shell(machine):
+    """A shell in the machine, on this terminal."""
+    work = BUILD / "show"
+    machines.initramfs(work / "initrd", {"/tests.d/icache_bound": ICACHE, "/tests.d/nolse_hwcap": HWCAP})
+    print("\nA shell in the machine; 'poweroff -f' or Ctrl-A X ends it.", flush=True)
+    subprocess.run(machines.command({**machine, "cmdline": "quiet SHELL_ON_CONSOLE=1"}, IMAGE,
+                                    work / "initrd", "stdio"), check=False)
+
+
 def main():
+    if os.environ.get("CPU"):
+        own = {"cpu": os.environ["CPU"], "smp": int(os.environ.get("SMP", "2")), "memory": "2G"}
+        show("A machine of your own", "what does the kernel find?", own, FOUND)
+        if sys.argv[1:] == ["1"]:
+            shell(own)
+        return
     show("Bounded instruction-cache invalidation", "4 vCPUs fetch from 4 new 2 MiB blocks at once, twice",
          {"cpu": "neoverse-n1", "smp": 4, "memory": "2G"}, STORM, {"/tests.d/icache_bound": ICACHE},
          "slow=ic_ialluis:100000")
@@ -61,11 +82,7 @@ def main():
     show("The same, on CPUs without FEAT_S2FWB", "the same",
          {"cpu": "neoverse-n1", "cmdline": "arm64.nolse_atomics"}, ATOMICS)
     if sys.argv[1:] == ["1"]:
-        work = BUILD / "show"
-        machines.initramfs(work / "initrd", {"/tests.d/icache_bound": ICACHE, "/tests.d/nolse_hwcap": HWCAP})
-        print("\nA shell in the machine; 'poweroff -f' or Ctrl-A X ends it.", flush=True)
-        subprocess.run(machines.command({"cpu": "max", "cmdline": "quiet SHELL_ON_CONSOLE=1"}, IMAGE,
-                                        work / "initrd", "stdio"), check=False)
+        shell({"cpu": "max"})
 
 
 if __name__ == "__main__":

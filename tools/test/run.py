@@ -29,6 +29,8 @@ import xml.etree.ElementTree as xml
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 BUILD = TOP / "build"
+# Where the words of a test's command are looked for.
+PROGRAMS = (BUILD / "selftests", BUILD / "bench", BUILD / "perf", TOP / "tools/machine/perf")
 REPORT = pathlib.Path(os.environ.get("REPORT", BUILD / "report"))
 sys.path[:0] = [str(TOP / "tools/machine"), str(BUILD / "tree/tools/testing/kunit")]
 import lie  # noqa: E402
@@ -70,7 +72,8 @@ def select(rows, pattern):
         chosen = [row for row in rows if row["name"] == pattern[1:]]
         if not chosen and pattern != "=none":
             sys.exit(f"armature: there is no boot '{pattern[1:]}' in tools/test/matrix.toml")
-        return chosen
+        compared = {row.get("same") for row in chosen}
+        return chosen + [row for row in rows if row["name"] in compared]
     chosen = [row for row in rows
               if any(fnmatch.fnmatch(word, f"*{pattern}*") for word in [row["name"], *row["for"]])]
     if not chosen:
@@ -93,7 +96,7 @@ def programs(row):
     files = {}
     for _, command in test_lines(row):
         for word in re.findall(r"(?<![\w./-])[\w-][\w./-]*", command):
-            for base in (BUILD / "selftests", BUILD / "bench"):
+            for base in PROGRAMS:
                 if (base / word).is_file():
                     files["/tests.d/" + pathlib.Path(word).name] = base / word
             if word.endswith(".ko"):
@@ -105,7 +108,7 @@ def guest_command(command):
     """The command as it is called in the machine: programs by their last name."""
     def last(match):
         word = match.group(0)
-        if any((base / word).is_file() for base in (BUILD / "selftests", BUILD / "bench")):
+        if any((base / word).is_file() for base in PROGRAMS):
             return "/tests.d/" + pathlib.Path(word).name
         return "/" + pathlib.Path(word).name if word.endswith(".ko") else word
     return re.sub(r"(?<![\w./-])[\w-][\w./-]*", last, command)
@@ -203,6 +206,18 @@ def judge_counts(row, out):
         yield Result(row["name"], f"executed/{rule}", "pass" if holds else "fail", f"counted {have} {detail}")
 
 
+def judge_same(row):
+    """The console and the tests' output are those of another boot, but for times: -icount makes
+    the instructions the same, and the main loop of QEMU goes by the host's clock."""
+    where, other = REPORT / "boots" / row["name"], REPORT / "boots" / row["same"]
+    for log in ("console.log", "tap.log"):
+        mine, theirs = ([re.sub(r"^\[ *\d+\.\d+\]", "", line) for line in (path / log).read_text(errors="replace").splitlines()]
+                        if (path / log).exists() else None for path in (where, other))
+        differ = next((f"{a!r} and {b!r}" for a, b in zip(mine or [], theirs or []) if a != b), "one ends before the other")
+        same = bool(mine) and mine == theirs
+        yield Result(row["name"], f"{log} is that of {row['same']}", "pass" if same else "fail", "" if same else differ)
+
+
 def lie_when_ready(row, socket, tap):
     """Wait until the machine is up and running its tests, then let one CPU lie."""
     cpu, register, field = re.match(r"CPU(\d+) lacks (\w+)\.(\w+)$", row["lie"]).groups()
@@ -222,6 +237,8 @@ def boot(row):
     where.mkdir(parents=True)
     tests = test_lines(row)
     files = programs(row)
+    if row.get("perf"):
+        files["/"] = pathlib.Path((BUILD / "perf-root").read_text().strip())
     if tests:
         files["/tests"] = "".join(f"{n}\t{guest_command(c)}\n" for n, c in tests)
     machines.initramfs(where / "initrd", files)
@@ -350,6 +367,7 @@ def run(rows):
             print(f"[{spent // 60:3}:{spent % 60:02}] boot {count}/{len(rows)}  {name}: "
                   f"{len(found) - bad} of {len(found)} in {seconds[name]:.0f} s{'  FAILED' if bad else ''}",
                   file=sys.stderr, flush=True)
+    results += [result for row in rows if "same" in row for result in judge_same(row)]
     junit(results, seconds)
     page(results, seconds, rows)
     return summary(results, seconds)
@@ -359,7 +377,10 @@ def main():
     verb, pattern = sys.argv[1], (sys.argv[2] if len(sys.argv) > 2 else "")
     rows = select(load(), pattern)
     if verb == "needs":
-        print("\n".join(sorted({row.get("kernel", "armature") for row in rows})))
+        needs = {row.get("kernel", "armature") for row in rows}
+        needs |= {"model" for row in rows if machines.wants_model(row)}
+        needs |= {"perf" for row in rows if row.get("perf")}
+        print("\n".join(sorted(needs)))
         return 0
     return run(rows)
 

@@ -9,6 +9,17 @@ case ${CONFIG:-} in
 '' | debug) ;;
 *) die "CONFIG=$CONFIG is unknown: debug, or nothing" ;;
 esac
+# ONLY is looked at before anything is built.
+names=$(sed -n 's/^name = "\(.*\)"/\1/p' "$TOP/tools/test/matrix.toml")
+words=$(sed -n 's/^for = \[\(.*\)\]/\1/p' "$TOP/tools/test/matrix.toml" | tr -d '",' | tr ' ' '\n' | sort -u)
+case $pattern in
+'' | house | plugins | breaks | pure) ;;
+=*) grep -qxF -- "${pattern#=}" <<< "$names" || die "there is no boot '${pattern#=}' in tools/test/matrix.toml" ;;
+*)
+	grep -qF -- "$pattern" <<< "$names $words" ||
+		die "ONLY=$pattern matches nothing; it may be part of a boot's name or one of: $(paste -sd' ' <<< "$words") plugins breaks pure"
+	;;
+esac
 rm -rf "$BUILD/report"
 mkdir -p "$BUILD/report/steps"
 
@@ -43,7 +54,22 @@ wants() {
 step pure in_root "$TOP/tools/test/pure.sh"
 ! wants house || step house env OBJECTS=1 "$TOP/tools/test/house.sh"
 ! wants plugins || step plugins in_root "$TOP/tools/machine/plugins/test.sh"
-for kernel in $needs; do
+# The emulator of the machine model and the programs for it.
+case " $(paste -sd' ' <<< "$needs") " in
+*' model '*)
+	"$TOP/tools/machine/qemu.sh" > "$BUILD/qemu-model"
+	step machine "$TOP/tools/machine/bare/test.sh"
+	;;
+esac
+case " $(paste -sd' ' <<< "$needs") " in
+*' perf '*)
+	"$TOP/tools/machine/perf.sh" > "$BUILD/perf-root"
+	mkdir -p "$BUILD/perf"
+	in_root "$TOP/tools/machine/perf/build" "$BUILD/perf" > "$LOGS/workload.log" 2>&1 || die "the workload does not build: build/log/workload.log"
+	;;
+esac
+kernels=$(grep -vxE 'model|perf' <<< "$needs" || true)
+for kernel in $kernels; do
 	"$TOP/tools/build/kernel.sh" "$kernel"
 	"$TOP/tools/build/kernel.sh" "$kernel" --objects > "$BUILD/kernel-$kernel"
 done
@@ -55,7 +81,7 @@ if [ -n "${LINT:-}" ]; then
 	step docs "$TOP/tools/lint/docs.sh"
 fi
 # What was broken on purpose is whole again, or nothing is booted.
-for kernel in $needs; do
+for kernel in $kernels; do
 	"$TOP/tools/build/kernel.sh" "$kernel"
 done
 say boot "booting the machines"

@@ -1,0 +1,94 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Statistical profiling with Debian's perf, on a machine with FEAT_SPE; TAP.
+# usage: spe-test.sh WORKLOAD SYMBOLS [PROGRAM...]; SYMBOLS has "NAME FIRST END"
+# of the functions that are hot, in decimal; PROGRAM runs a guest.
+workload=$(command -v "$1")
+symbols=$2
+shift 2
+cd /tmp || exit 1
+: > report
+PATH=$PATH:/usr/bin
+export HOME=/tmp
+n=0
+rc=0
+
+# The report begins with how many lines it has, so it is kept until the end.
+check() {
+	n=$((n + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $n - $2"
+	else
+		echo "not ok $n - $2"
+		rc=1
+	fi
+} >> report
+
+# record NAME OPTIONS: the workload's records, decoded into NAME.txt.
+record() {
+	perf record -q -o "$1.data" -c 2048 -e "arm_spe_0/$2/u" -- "$workload" profile > "$1.out" 2>&1 &&
+		perf report -D -i "$1.data" 2> /dev/null | grep -E '^\.  [0-9a-f]{8}:' > "$1.txt"
+	[ -s "$1.txt" ]
+	check $? "perf records with $2"
+	[ -s "$1.txt" ] || tail -n 3 "$1.out" | sed 's/^/# /' >> report
+	[ "$(grep -ciE 'bad packet|unknown' "$1.txt")" = 0 ]
+	check $? "and knows every packet"
+}
+
+test -d /sys/bus/event_source/devices/arm_spe_0
+check $? "arm_spe_pmu has found FEAT_SPE"
+
+record all ts_enable=1,pa_enable=1
+perf report --stdio -q --itrace=i1i -F overhead,symbol -i all.data > all.report 2> /dev/null
+head -n 8 all.report | sed 's/^/# /' >> report
+for name in hot_loads hot_branches; do
+	grep -q "$name" all.report
+	check $? "perf report finds $name"
+done
+
+# Every address of the program that perf shows is compared with where the hot
+# functions are: they execute nearly everything.
+sed -n 's/.* PC 0x\([0-9a-f]*\) el0.*/\1/p' all.txt > pcs
+awk -v symbols="$symbols" '
+	function number(hex,  i, v) {
+		v = 0
+		for (i = 1; i <= length(hex); i++)
+			v = v * 16 + index("0123456789abcdef", substr(hex, i, 1)) - 1
+		return v
+	}
+	BEGIN { while ((getline line < symbols) > 0) { split(line, f, " "); first[f[1]] = f[2]; end[f[1]] = f[3] } }
+	{ v = number($1); all++; for (s in first) if (v >= first[s] && v < end[s]) inside++ }
+	END { print "# " inside " of " all " records are in the hot functions"; exit !(all > 500 && inside * 100 >= all * 95) }' pcs >> report
+check $? "95 of 100 addresses are those of the hot functions"
+grep -q 'PA 0x' all.txt && grep -q 'TS [0-9]' all.txt
+check $? "physical addresses and timestamps that were asked for"
+
+record loads load_filter=1
+[ "$(grep -cE ' (ST|B)( |$)' loads.txt)" = 0 ] && [ "$(grep -c ' LD ' loads.txt)" -gt 50 ]
+check $? "load_filter: loads and nothing else"
+record stores store_filter=1
+[ "$(grep -cE ' (LD|B)( |$)' stores.txt)" = 0 ] && [ "$(grep -c ' ST ' stores.txt)" -gt 50 ]
+check $? "store_filter: stores and nothing else"
+record branches branch_filter=1
+[ "$(grep -cE ' (LD|ST) ' branches.txt)" = 0 ] && [ "$(grep -cE ' B( |$)' branches.txt)" -gt 50 ]
+check $? "branch_filter: branches and nothing else"
+record slow min_latency=10
+sed -n 's/.* LAT \([0-9]*\) TOT.*/\1/p' slow.txt | sort -n > latencies
+[ -s latencies ] && [ "$(head -n 1 latencies)" -ge 10 ]
+check $? "min_latency: nothing faster"
+record missed event_filter=0x80
+[ "$(grep -c ' EV ' missed.txt)" -gt 20 ] && [ "$(grep ' EV ' missed.txt | grep -vc MISPRED)" = 0 ]
+check $? "event_filter: mispredicted branches and nothing else"
+
+for program; do
+	perf record -q -a -o guest.data -c 65536 -e arm_spe_0// -- sh -c "$program; echo \$? > guest.exit" > guest.out 2>&1
+	[ "$(cat guest.exit)" = 0 ]
+	check $? "a guest under perf record: $program"
+	perf report -D -i guest.data 2> /dev/null | grep -E '^\.  [0-9a-f]{8}:' > guest.txt
+	[ -s guest.txt ] && [ "$(grep -ciE 'bad packet|unknown' guest.txt)" = 0 ]
+	check $? "and its host's records are whole"
+done
+echo "TAP version 13"
+echo "1..$n"
+cat report
+exit $rc

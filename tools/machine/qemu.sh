@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# The emulator of the machine model: Debian's QEMU source package with the
+# patches of tools/machine/qemu/, built once and kept in the cache. Prints the
+# path of the program. "qemu.sh source DIR" leaves the patched source in DIR as
+# a git repository with one commit a patch, "qemu.sh refresh DIR" writes its
+# commits back.
+set -eu -o pipefail
+. "$(dirname "$0")/../build/lib.sh"
+
+PATCHES=$TOP/tools/machine/qemu
+# The version that the patches were made on; a later one of the same series is
+# taken if they apply.
+QEMU_SERIES=10.0
+QEMU_VERSION=1:10.0.13+ds-0+deb13u1
+QEMU_DSC_SHA256=a426c892e5369058c3423816c8625bc8010bb5a58ece57261f62b64ee4d765ad
+
+# fetch DIR: the newest source package of the series into DIR; apt checks it
+# against the archive's signed index, and dpkg-source against its .dsc.
+fetch() {
+	in_root -b "$1:/armature/qemu" sh -eu -c '
+		sed -n "s/^deb \(.*\) trixie main.*/deb-src \1 trixie main/p" /etc/apt/sources.list | head -n 1 > /tmp/sources.list
+		set -- -o Dir::Etc::sourcelist=/tmp/sources.list -o Dir::Etc::sourceparts=/dev/null -o APT::Sandbox::User=root
+		apt-get "$@" -qq update
+		cd /armature/qemu
+		apt-get "$@" -qq --download-only source qemu
+		dpkg-source --no-check -x ./*.dsc source
+	'
+}
+
+# version_of DIR: the version of the package that is in DIR, if it is whole.
+version_of() {
+	local version dsc
+
+	dsc=$(find "$1" -maxdepth 1 -name '*.dsc')
+	[ -f "$dsc" ] && [ -f "$1/source/configure" ] || return 1
+	version=$(sed -n 's/^Version: //p' "$dsc" | head -n 1)
+	[ "$version" != "$QEMU_VERSION" ] || [ "$(sha256sum < "$dsc" | cut -d' ' -f1)" = "$QEMU_DSC_SHA256" ] || return 1
+	printf '%s\n' "$version"
+}
+
+# prepare DIR: fetch into DIR and make DIR/source a repository: Debian's source,
+# then a commit for each of our patches.
+prepare() {
+	local dir=$1 version='' try
+
+	for try in 1 2; do
+		rm -rf "$dir"
+		mkdir -p "$dir"
+		(logged qemu-fetch fetch "$dir") 2> "$LOGS/qemu-fetch.err" || continue
+		version=$(version_of "$dir") && break
+		say qemu "the source package is not what it should be (SHA-256): fetching it again"
+	done
+	case ${version#*:} in
+	'') die "QEMU's source package cannot be fetched: check the network; the log is build/log/qemu-fetch.log" ;;
+	"$QEMU_SERIES".*) ;;
+	*) die "the archive has QEMU $version, and the machine model is for $QEMU_SERIES" ;;
+	esac
+	[ "$version" = "$QEMU_VERSION" ] ||
+		say qemu "QEMU $version in place of the pinned $QEMU_VERSION: taken if the patches apply"
+	export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
+	export GIT_AUTHOR_NAME=Armature GIT_AUTHOR_EMAIL=armature@armature.invalid
+	export GIT_COMMITTER_NAME=Armature GIT_COMMITTER_EMAIL=armature@armature.invalid
+	cd "$dir/source"
+	rm -rf debian .pc
+	git init -q -b base
+	git config gc.auto 0
+	git add -A -f .
+	git commit -q --no-verify -m "QEMU $version"
+	git checkout -q -b model
+	for patch in "$PATCHES"/*.patch; do
+		git am -q --whitespace=nowarn "$patch" > "$LOGS/qemu-am.log" 2>&1 ||
+			die "${patch##*/} does not apply to QEMU $version: build/log/qemu-am.log"
+	done
+	cd "$TOP"
+}
+
+build() {
+	in_root -b "$1:/armature/qemu" sh -eu -c '
+		mkdir -p /armature/qemu/obj
+		cd /armature/qemu/obj
+		../source/configure --target-list=aarch64-softmmu --without-default-features \
+			--enable-tcg --enable-fdt=system --enable-plugins --disable-docs \
+			--disable-install-blobs --disable-download
+		ninja -j"$JOBS" qemu-system-aarch64
+	'
+}
+
+"$TOP/tools/build/root.sh"
+case ${1:-} in
+source)
+	[ ! -e "${2:?source needs a directory}" ] || die "$2 exists: name a directory that does not"
+	dest=$(realpath -m "$2")
+	prepare "$dest.part"
+	mv "$dest.part/source" "$dest"
+	rm -rf "$dest.part"
+	exit
+	;;
+refresh)
+	[ -d "${2:?refresh needs a directory}/.git" ] || die "$2 is not what 'qemu.sh source' makes"
+	rm -f "$PATCHES"/*.patch
+	git -C "$2" -c core.abbrev=12 format-patch -q --no-signature --zero-commit --no-stat -N -o "$PATCHES" base..model
+	exit
+	;;
+esac
+
+dir=$CACHE/qemu-$(key 1 "$QEMU_VERSION" "$(root_dir)" "$(cat "$PATCHES"/*.patch)")
+if [ ! -x "$dir/qemu-system-aarch64" ]; then
+	locked qemu
+	if [ ! -x "$dir/qemu-system-aarch64" ]; then
+		disk "$CACHE" 4
+		say qemu "the emulator of the machine model (about five minutes)"
+		prepare "$dir.part"
+		logged qemu build "$dir.part"
+		mkdir -p "$dir.part/done"
+		cp "$dir.part/obj/qemu-system-aarch64" "$dir.part/done"
+		rm -rf "$dir"
+		mv "$dir.part/done" "$dir"
+		rm -rf "$dir.part"
+		say qemu "done"
+	fi
+fi
+printf '%s\n' "$dir/qemu-system-aarch64"
