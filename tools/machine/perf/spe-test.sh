@@ -24,9 +24,10 @@ check() {
 	fi
 } >> report
 
-# record NAME OPTIONS: the workload's records, decoded into NAME.txt.
+# record NAME OPTIONS: the workload's records, decoded into NAME.txt. The interval
+# varies, or it might keep step with a loop.
 record() {
-	perf record -q -o "$1.data" -c 2048 -e "arm_spe_0/$2/u" -- "$workload" profile > "$1.out" 2>&1 &&
+	perf record -q -o "$1.data" -c 2048 -e "arm_spe_0/jitter=1,$2/u" -- "$workload" profile > "$1.out" 2>&1 &&
 		perf report -D -i "$1.data" 2> /dev/null | grep -E '^\.  [0-9a-f]{8}:' > "$1.txt"
 	[ -s "$1.txt" ]
 	check $? "perf records with $2"
