@@ -61,7 +61,7 @@ def load():
     for row in rows:
         if row.get("kernel", "armature") == "armature" and os.environ.get("CONFIG") == "debug":
             row["kernel"] = "debug"
-            row["limit"] = row.get("limit", 120) * 4
+            row["limit"] = row.get("limit", 120) * 8
     return rows
 
 
