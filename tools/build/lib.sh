@@ -18,7 +18,8 @@ export STARTED
 # A proxy that only this host's apt knows of.
 if [ -z "${http_proxy:-}" ] && command -v apt-config > /dev/null; then
 	eval "$(apt-config shell http_proxy Acquire::http::Proxy)"
-	[ -z "${http_proxy:-}" ] || [ "$http_proxy" = DIRECT ] || export http_proxy
+	[ "${http_proxy:-}" != DIRECT ] || unset http_proxy
+	[ -z "${http_proxy:-}" ] || export http_proxy
 fi
 
 case $TOP:$CACHE in
@@ -116,7 +117,7 @@ in_root() {
 		[ -z "${!proxy:-}" ] || mounts+=(--setenv "$proxy" "${!proxy}")
 	done
 	while [ "$1" = -b ]; do
-		mounts+=(--bind "${2%%:*}" "${2##*:}")
+		mounts+=(--bind "${2%:*}" "${2##*:}")
 		shift 2
 	done
 	bwrap --ro-bind "$root/usr" /usr --ro-bind "$root/etc" /etc --tmpfs /var \

@@ -103,8 +103,11 @@ source)
 	;;
 refresh)
 	[ -d "${2:?refresh needs a directory}/.git" ] || die "$2 is not what 'qemu.sh source' makes"
-	rm -f "$PATCHES"/*.patch
-	git -C "$2" -c core.abbrev=12 format-patch -q --no-signature --zero-commit --no-stat -N -o "$PATCHES" base..model
+	rm -rf "$PATCHES.new"
+	git -C "$2" -c core.abbrev=12 format-patch -q --no-signature --zero-commit --no-stat -N -o "$PATCHES.new" base..model
+	[ -n "$(find "$PATCHES.new" -name '*.patch' 2> /dev/null)" ] || die "$2 has no commits between base and model"
+	rm -rf "$PATCHES"
+	mv "$PATCHES.new" "$PATCHES"
 	exit
 	;;
 esac

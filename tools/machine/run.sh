@@ -9,7 +9,8 @@ set -eu -o pipefail
 "$TOP/tools/build/selftests.sh"
 in_root "$TOP/tools/machine/plugins/build" "$BUILD/plugins" > "$LOGS/plugins.log" 2>&1 || die "the plugins do not build: build/log/plugins.log"
 if [ -n "${CPU:-}" ]; then
-	"$TOP/tools/machine/qemu.sh" > "$BUILD/qemu-model"
+	emulator=$("$TOP/tools/machine/qemu.sh")
+	echo "$emulator" > "$BUILD/qemu-model"
 	say run "booting: -cpu $CPU"
 else
 	say run "booting: a CPU without CTR_EL0.DIC, then one with everything"

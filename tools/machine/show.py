@@ -46,6 +46,8 @@ def show(title, asked, machine, script, files=None, plugin=None):
     machine = {**machine, "cmdline": f"quiet {machine.get('cmdline', '')}"}
     option = f"{BUILD}/plugins/libopcodes.so,out={counts},{plugin}" if plugin else None
     ended = machines.run(machines.command(machine, IMAGE, work / "initrd", console, None, option), 120, work / "qemu.log")
+    if not console.exists():
+        sys.exit((work / "qemu.log").read_text(errors="replace"))
     said = console.read_text(errors="replace").replace("\r", "")
     # The kernel's own lines have a time in front; the script shows those that matter.
     lines = [line for line in said.splitlines() if line.strip() and not line.startswith("[")]

@@ -57,13 +57,15 @@ step pure in_root "$TOP/tools/test/pure.sh"
 # The emulator of the machine model and the programs for it.
 case " $(paste -sd' ' <<< "$needs") " in
 *' model '*)
-	"$TOP/tools/machine/qemu.sh" > "$BUILD/qemu-model"
+	emulator=$("$TOP/tools/machine/qemu.sh")
+	echo "$emulator" > "$BUILD/qemu-model"
 	step machine "$TOP/tools/machine/bare/test.sh"
 	;;
 esac
 case " $(paste -sd' ' <<< "$needs") " in
 *' perf '*)
-	"$TOP/tools/machine/perf.sh" > "$BUILD/perf-root"
+	perf=$("$TOP/tools/machine/perf.sh")
+	echo "$perf" > "$BUILD/perf-root"
 	mkdir -p "$BUILD/perf"
 	in_root "$TOP/tools/machine/perf/build" "$BUILD/perf" > "$LOGS/workload.log" 2>&1 || die "the workload does not build: build/log/workload.log"
 	;;

@@ -188,7 +188,7 @@ fn counts(report: &mut Report, expected: &Expected) {
     }
 }
 
-fn traps(report: &mut Report) {
+fn traps(report: &mut Report, expected: &Expected) {
     write!("mdcr_el2", 3 << 12 | 1 << 9);
     let taken = cpu::at(1, access_breakpoint, 0);
     report.check(
@@ -197,8 +197,7 @@ fn traps(report: &mut Report) {
         "MDCR_EL2.TDA",
     );
     write!("mdcr_el2", 3 << 12);
-    let fgt = read!("id_aa64mmfr0_el1") >> 56 & 0xf != 0;
-    if !fgt {
+    if expected.features & 1 == 0 {
         cpu::clear();
         let _ = read!("s3_4_c3_c1_4");
         report.check(
@@ -332,6 +331,53 @@ fn breakpoints(report: &mut Report, expected: &Expected) {
         "DBGBCR<n>_EL1.BT 0b0010",
     );
     disarm(expected);
+
+    // CONTEXTIDR_EL1 alone goes by the lower half of the value, CONTEXTIDR_EL2 by the
+    // upper half; both are FEAT_VHE's.
+    let vhe = u64::from(read!("id_aa64mmfr1_el1") >> 8 & 0xf != 0);
+    if vhe != 0 {
+        write!("s3_4_c13_c0_1", CONTEXT + 7);
+    }
+    for (kind, value, hit, name) in [
+        (6, CONTEXT, vhe, "CONTEXTIDR_EL1 match"),
+        (
+            6,
+            CONTEXT << 32 | 0x55,
+            0,
+            "CONTEXTIDR_EL1 match: not by the upper half",
+        ),
+        (12, (CONTEXT + 7) << 32, vhe, "CONTEXTIDR_EL2 match"),
+        (
+            12,
+            CONTEXT + 7,
+            0,
+            "CONTEXTIDR_EL2 match: not by the lower half",
+        ),
+    ] {
+        DBGBVR[context_aware](Some(value));
+        DBGBCR[context_aware](Some(ENABLED | bt(kind)));
+        report.same(
+            hits(probe, CONTEXT, BREAKPOINT_SAME_EL),
+            hit,
+            name,
+            "DBGBCR<n>_EL1.BT 0b0110, 0b1100",
+        );
+        if context_aware != 0 {
+            DBGBCR[context_aware](Some(ENABLED | bt(kind | 1)));
+            DBGBVR[0](Some(target));
+            DBGBCR[0](Some(ENABLED | bt(1) | lbn(context_aware as u64)));
+            report.same(
+                hits(probe, CONTEXT, BREAKPOINT_SAME_EL),
+                hit,
+                "and so for a breakpoint linked to it",
+                "DBGBCR<n>_EL1.BT 0b0111, 0b1101",
+            );
+        }
+        disarm(expected);
+    }
+    if vhe != 0 {
+        write!("s3_4_c13_c0_1", 0);
+    }
 }
 
 fn watchpoints(report: &mut Report, expected: &Expected) {
@@ -376,7 +422,7 @@ fn watchpoints(report: &mut Report, expected: &Expected) {
 
 pub fn test(report: &mut Report, expected: &Expected) {
     counts(report, expected);
-    traps(report);
+    traps(report, expected);
     breakpoints(report, expected);
     watchpoints(report, expected);
 }

@@ -2,46 +2,80 @@
 
 //! The memory model control, and the registers that say what a CPU has.
 
-use crate::{cpu, Report};
+use crate::{cpu, Expected, Report};
 
 const AIDR_TSO: u64 = 1 << 9;
 const ACTLR_TSO: u64 = 1 << 1;
 /// `HCR_EL2`: RW, and the trap of `ACTLR_EL1`.
 const HCR_RW: u64 = 1 << 31;
 const HCR_TACR: u64 = 1 << 21;
+const HCR_FWB: u64 = 1 << 46;
 
 extern "C" fn access_actlr(_: u64) {
     let value = read!("actlr_el1");
     write!("actlr_el1", value);
 }
 
+fn features(report: &mut Report, expected: &Expected) {
+    let ctr = read!("ctr_el0");
+
+    for (have, want, name) in [
+        // FEAT_FGT2 is above FEAT_FGT.
+        (
+            (read!("id_aa64mmfr0_el1") >> 56 & 0xf).min(1),
+            expected.features & 1,
+            "FEAT_FGT",
+        ),
+        (
+            read!("id_aa64mmfr2_el1") >> 40 & 0xf,
+            expected.features >> 1 & 1,
+            "FEAT_S2FWB",
+        ),
+        (ctr >> 29 & 1, expected.features >> 2 & 1, "CTR_EL0.DIC"),
+        (ctr >> 28 & 1, expected.features >> 3 & 1, "CTR_EL0.IDC"),
+        (ctr & 0xf, expected.iminline, "CTR_EL0.IminLine"),
+        (
+            read!("id_aa64dfr0_el1") >> 32 & 0xf,
+            expected.spe * 2,
+            "ID_AA64DFR0_EL1.PMSVer",
+        ),
+    ] {
+        report.same(have, want, name, "ID registers");
+    }
+    write!("hcr_el2", HCR_RW | HCR_FWB);
+    let stored = read!("hcr_el2") & HCR_FWB;
+    write!("hcr_el2", HCR_RW);
+    report.check(
+        (stored != 0) == (expected.features & 2 != 0),
+        format_args!("HCR_EL2.FWB is there with FEAT_S2FWB alone"),
+        "HCR_EL2.FWB",
+    );
+}
+
 /// `AIDR_EL1` and `ACTLR_EL1` are IMPLEMENTATION DEFINED: what is checked is what
 /// the software that uses them relies on.
-pub fn test(report: &mut Report) {
-    let has = read!("aidr_el1") & AIDR_TSO != 0;
-
+pub fn test(report: &mut Report, expected: &Expected) {
+    features(report, expected);
+    report.same(
+        read!("aidr_el1") & AIDR_TSO,
+        if expected.tso != 0 { AIDR_TSO } else { 0 },
+        "AIDR_EL1 bit 9 says whether there is a memory model control",
+        "AIDR_EL1",
+    );
     report.same(
         read!("actlr_el1") & ACTLR_TSO,
         0,
         "TSO is off after reset",
         "ACTLR_EL1",
     );
+    let reset = read!("actlr_el1");
     write!("actlr_el1", u64::MAX);
-    let stored = read!("actlr_el1");
-    if has {
-        report.check(
-            stored == ACTLR_TSO || stored == 0,
-            format_args!("ACTLR_EL1 stores bit 1 ({}) and no other", stored >> 1 & 1),
-            "ACTLR_EL1",
-        );
-    } else {
-        report.same(
-            stored & ACTLR_TSO,
-            0,
-            "without AIDR_EL1 bit 9, ACTLR_EL1 bit 1 is no storage",
-            "ACTLR_EL1",
-        );
-    }
+    report.same(
+        read!("actlr_el1"),
+        reset | if expected.tso == 1 { ACTLR_TSO } else { 0 },
+        "ACTLR_EL1 stores bit 1 where there is a control that takes writes, and nothing else",
+        "ACTLR_EL1",
+    );
     write!("actlr_el1", 0);
     report.same(
         read!("actlr_el1") & ACTLR_TSO,

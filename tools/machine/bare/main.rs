@@ -3,9 +3,8 @@
 //! Tests of the machine model itself, without a kernel: an image that starts at
 //! EL3 of QEMU's "virt" board and prints TAP on its UART.
 //!
-//! Which tests run follows from what the CPU says it has. The counts that the ID
-//! registers must show are put at [`EXPECTED`] by QEMU's loader device, since an
-//! image that believed the registers could not check them.
+//! What the CPU must have is put at [`EXPECTED`] by QEMU's loader device, since an
+//! image that believed the ID registers could not check them.
 //!
 //! Rules are cited by the section or the register of the Arm Architecture
 //! Reference Manual for A-profile (DDI 0487) that has them.
@@ -22,8 +21,8 @@ mod profiling;
 
 use core::fmt::{self, Write};
 
-/// Where QEMU's loader device puts what the command line asked for: breakpoints,
-/// context-aware ones and watchpoints, a byte each.
+/// Where QEMU's loader device puts what the command line asked for: a byte for each
+/// field of [`Expected`], in that order.
 const EXPECTED: *const u8 = 0x4010_0000 as *const u8;
 
 /// What the command line asked for.
@@ -31,6 +30,14 @@ pub struct Expected {
     pub brps: u64,
     pub ctx_cmps: u64,
     pub wrps: u64,
+    /// FEAT_FGT, FEAT_S2FWB, CTR_EL0.DIC and CTR_EL0.IDC, from bit 0.
+    pub features: u64,
+    /// CTR_EL0.IminLine.
+    pub iminline: u64,
+    /// 0: no memory model control, 1: one, 2: one that ignores writes.
+    pub tso: u64,
+    /// Whether there is FEAT_SPE.
+    pub spe: u64,
 }
 
 struct Uart;
@@ -55,6 +62,11 @@ impl Report {
         self.failed += u32::from(!holds);
         let word = if holds { "ok" } else { "not ok" };
         let _ = writeln!(Uart, "{word} {} {fact} [{rule}]", self.count);
+    }
+
+    /// A remark.
+    pub fn note(&mut self, text: fmt::Arguments<'_>) {
+        let _ = writeln!(Uart, "# {text}");
     }
 
     /// Two numbers that must be the same.
@@ -129,24 +141,25 @@ extern "C" fn main() -> ! {
     write!("mdcr_el2", 3 << 12);
 
     // SAFETY: The loader device has written there before the CPU started.
-    let [brps, ctx_cmps, wrps] = [0, 1, 2].map(|i| unsafe { u64::from(EXPECTED.add(i).read()) });
+    let [brps, ctx_cmps, wrps, features, iminline, tso, spe] =
+        [0, 1, 2, 3, 4, 5, 6].map(|i| unsafe { u64::from(EXPECTED.add(i).read()) });
+    let expected = Expected {
+        brps,
+        ctx_cmps,
+        wrps,
+        features,
+        iminline,
+        tso,
+        spe,
+    };
     let mut report = Report {
         count: 0,
         failed: 0,
     };
     let _ = writeln!(Uart, "TAP version 13");
-    identity::test(&mut report);
-    debug::test(
-        &mut report,
-        &Expected {
-            brps,
-            ctx_cmps,
-            wrps,
-        },
-    );
-    if read!("id_aa64dfr0_el1") >> 32 & 0xf != 0 {
-        profiling::test(&mut report);
-    }
+    identity::test(&mut report, &expected);
+    debug::test(&mut report, &expected);
+    profiling::test(&mut report, &expected);
     let _ = writeln!(Uart, "1..{}", report.count);
     cpu::exit(u64::from(report.failed != 0))
 }

@@ -4,7 +4,7 @@
 
 use core::arch::{asm, global_asm};
 
-use crate::{cpu, Report, Table};
+use crate::{cpu, Expected, Report, Table};
 
 const SYSREG_TRAP: u64 = 0x18;
 
@@ -23,7 +23,7 @@ static mut STAGE2: Table = Table([0; 512]);
 // The assembler knows the names only with the extension, so encodings are used:
 // s3_0_c9_c9_{0 PMSCR, 2 PMSICR, 3 PMSIRR, 4 PMSFCR, 5 PMSEVFR, 6 PMSLATFR, 7 PMSIDR}_EL1,
 // s3_0_c9_c10_{0 PMBLIMITR, 1 PMBPTR, 3 PMBSR, 7 PMBIDR}_EL1, s3_4_c9_c9_0 PMSCR_EL2,
-// s3_5_c9_c9_0 PMSCR_EL12, s3_4_c3_c1_4 HDFGRTR_EL2, s3_4_c3_c1_5 HDFGWTR_EL2.
+// s3_5_c9_c9_0 PMSCR_EL12, s3_4_c13_c0_1 CONTEXTIDR_EL2, s3_4_c3_c1_4 HDFGRTR_EL2, s3_4_c3_c1_5 HDFGWTR_EL2.
 
 /// `PMSCR_EL1`: E0SPE and E1SPE.
 const EL0: u64 = 1;
@@ -35,7 +35,6 @@ const LOADS: u64 = 1 << 17;
 const STORES: u64 = 1 << 18;
 /// `PMBSR_EL1`.
 const S: u64 = 1 << 17;
-const DL: u64 = 1 << 19;
 
 const HCR_RW: u64 = 1 << 31;
 const E2PB_EL1: u64 = 3 << 12;
@@ -44,6 +43,9 @@ const TPMS: u64 = 1 << 14;
 /// Instructions of one turn of the loop below.
 const TURN: u64 = 4;
 const TURNS: u64 = 4096;
+/// Operations from one sample to the next: the one that finds the counter at zero is
+/// chosen ("Statistical Profiling Extension sampling operations").
+const INTERVAL: u64 = 256 + 1;
 
 // The work that is profiled: in each turn a load, a store, an addition, a branch.
 global_asm!(
@@ -60,13 +62,98 @@ global_asm!(
     "ret",
 );
 
+// One of each kind, and a load that goes to another page each time; the instructions
+// that are told apart are those of MIXED, in its order.
+global_asm!(
+    ".arch_extension lse",
+    ".global mixed",
+    "mixed:",
+    "ldr x2, =WORD",
+    "ldr x9, =0x44000000",
+    "mov x3, #1024",
+    "mixed_loop:",
+    "ldadd x4, x5, [x2]",
+    "stadd x4, [x2]",
+    "ldaxr x5, [x2]",
+    "stxr w6, x5, [x2]",
+    "ldr q0, [x2]",
+    "csel x7, x7, x5, eq",
+    "add x7, x7, #1",
+    "ldr x8, [x9]",
+    "add x9, x9, #1, lsl #12",
+    "ldr w8, [x2, #2]",
+    "subs x3, x3, #1",
+    "b.ne mixed_loop",
+    "ret",
+);
+
+/// Class and subclass of the instructions of the loop ("Operation Type packet").
+const MIXED: [(u8, u8); 12] = [
+    (1, 0x06),
+    (1, 0x07),
+    (1, 0x1a),
+    (1, 0x0b),
+    (1, 0x04),
+    (0, 0x01),
+    (0, 0x00),
+    (1, 0x00),
+    (0, 0x00),
+    (1, 0x00),
+    (0, 0x00),
+    (2, 0x01),
+];
+
+/// `E[5]`, TLB walk, and `E[11]`, misaligned.
+const WALK: u64 = 1 << 5;
+const MISALIGNED: u64 = 1 << 11;
+
+#[repr(align(16))]
+struct Words(#[allow(dead_code)] [u64; 4]);
+
 #[no_mangle]
-static mut WORD: [u64; 2] = [0; 2];
+static mut WORD: Words = Words([0; 4]);
 
 extern "C" {
     fn work();
     fn work_loop();
     fn work_end();
+    fn mixed();
+    fn mixed_loop();
+}
+
+extern "C" fn profiled_mixed(_: u64) {
+    // SAFETY: The routine uses caller-saved registers, and reads memory of the board.
+    unsafe { asm!("bl mixed", "hint #17", "isb", clobber_abi("C")) };
+}
+
+/// A read and a write of one register, which both may be trapped.
+macro_rules! access {
+    ($register:literal) => {{
+        extern "C" fn access(_: u64) {
+            let value = read!($register);
+            write!($register, value);
+        }
+        access as extern "C" fn(u64)
+    }};
+}
+
+/// The registers that EL1 may write, with their bit of HDFGRTR_EL2 and HDFGWTR_EL2.
+fn writable() -> [(&'static str, u32, extern "C" fn(u64)); 9] {
+    [
+        ("PMBLIMITR", 23, access!("s3_0_c9_c10_0")),
+        ("PMBPTR", 24, access!("s3_0_c9_c10_1")),
+        ("PMBSR", 25, access!("s3_0_c9_c10_3")),
+        ("PMSCR", 26, access!("s3_0_c9_c9_0")),
+        ("PMSEVFR", 27, access!("s3_0_c9_c9_5")),
+        ("PMSFCR", 28, access!("s3_0_c9_c9_4")),
+        ("PMSICR", 29, access!("s3_0_c9_c9_2")),
+        ("PMSIRR", 31, access!("s3_0_c9_c9_3")),
+        ("PMSLATFR", 32, access!("s3_0_c9_c9_6")),
+    ]
+}
+
+extern "C" fn read_identification(_: u64) {
+    let _ = (read!("s3_0_c9_c9_7"), read!("s3_0_c9_c10_7"));
 }
 
 extern "C" fn profiled(_: u64) {
@@ -132,6 +219,8 @@ struct Decoded {
     subclass: u8,
     events: u64,
     context: Option<u64>,
+    context_el2: Option<u64>,
+    physical: Option<u64>,
     total: u64,
     time: Option<u64>,
     well_formed: bool,
@@ -169,9 +258,10 @@ fn decode(n: u64) -> Decoded {
             }
             0xb0 => out.pc = value,
             0xb2 => out.address = Some(value),
-            0xb1 | 0xb3 => {}
+            0xb1 => {}
+            0xb3 => out.physical = Some(value),
             0x64 => out.context = Some(value),
-            0x65 => {}
+            0x65 => out.context_el2 = Some(value),
             0x52 => out.events = value,
             0x48..=0x4a => {
                 out.kind = header & 3;
@@ -185,7 +275,7 @@ fn decode(n: u64) -> Decoded {
     out
 }
 
-fn registers(report: &mut Report) {
+fn registers(report: &mut Report, expected: &Expected) {
     let dfr0 = read!("id_aa64dfr0_el1");
     let idr = read!("s3_0_c9_c9_7");
 
@@ -242,16 +332,38 @@ fn registers(report: &mut Report) {
         "EL1 may access its buffer",
         "MDCR_EL2.E2PB 0b11",
     );
-    if read!("id_aa64mmfr0_el1") >> 56 & 0xf != 0 {
-        // HDFGRTR_EL2.PMBPTR_EL1 is bit 24.
-        write!("s3_4_c3_c1_4", 1 << 24);
-        let taken = cpu::at(1, access_buffer, 0);
-        write!("s3_4_c3_c1_4", 0);
-        report.check(
-            taken.count == 1 && taken.el == 2 && taken.esr & 1 == 1,
-            format_args!("HDFGRTR_EL2 traps reads of PMBPTR_EL1 alone"),
-            "HDFGRTR_EL2.PMBPTR_EL1",
-        );
+    if expected.features & 1 != 0 {
+        for (name, bit, function) in writable() {
+            write!("s3_4_c3_c1_4", 1 << bit);
+            let reads = cpu::at(1, function, 0);
+            write!("s3_4_c3_c1_4", 0);
+            write!("s3_4_c3_c1_5", 1 << bit);
+            let writes = cpu::at(1, function, 0);
+            write!("s3_4_c3_c1_5", 0);
+            report.check(
+                reads.count == 1
+                    && reads.el == 2
+                    && reads.class() == SYSREG_TRAP
+                    && reads.esr & 1 == 1
+                    && writes.count == 1
+                    && writes.el == 2
+                    && writes.class() == SYSREG_TRAP
+                    && writes.esr & 1 == 0,
+                format_args!("HDFGRTR_EL2 and HDFGWTR_EL2 trap {name}_EL1"),
+                "HDFGRTR_EL2, HDFGWTR_EL2",
+            );
+        }
+        // PMSIDR_EL1 and PMBIDR_EL1.
+        for bit in [30, 63] {
+            write!("s3_4_c3_c1_4", 1 << bit);
+            let taken = cpu::at(1, read_identification, 0);
+            write!("s3_4_c3_c1_4", 0);
+            report.check(
+                taken.count == 1 && taken.el == 2,
+                format_args!("HDFGRTR_EL2 bit {bit} traps one identification register"),
+                "HDFGRTR_EL2",
+            );
+        }
     }
     for (e2pb, want) in [(0, 1), (3, 0)] {
         let mut identity = 0u64;
@@ -301,8 +413,8 @@ fn sampling(report: &mut Report) {
     let count = records();
     report.same(
         count,
-        TURNS * TURN / 256,
-        "one record every 256 operations",
+        TURNS * TURN / INTERVAL,
+        "one record every 257 operations",
         "PMSIRR_EL1.INTERVAL",
     );
     let (mut in_loop, mut whole, mut retired, mut plain) = (0, 0, 0, 0);
@@ -399,6 +511,170 @@ fn sampling(report: &mut Report) {
     write!("mdcr_el2", E2PB_EL1);
 }
 
+/// Where the time of a record comes from, physical addresses, CONTEXTIDR_EL2.
+fn more_packets(report: &mut Report) {
+    const OFFSET: u64 = 1 << 40;
+
+    write!("cntvoff_el2", OFFSET);
+    prepare(PAGES as u64);
+    write!("s3_0_c9_c9_0", EL1 | 1 << 5 | 1 << 4);
+    write!("s3_4_c9_c9_0", 1 << 4 | 1 << 3);
+    write!("s3_4_c13_c0_1", 0x99);
+    cpu::at(1, profiled, 0);
+    write!("s3_0_c9_c9_0", 0);
+    let now = read!("cntpct_el0");
+    let (count, mut physical, mut context, mut virtual_time) = (records(), 0, 0, 0);
+    for record in (0..count).map(decode) {
+        physical += u64::from(record.physical.map(|p| p & !(1 << 63)) == record.address);
+        context += u64::from(record.context_el2 == Some(0x99));
+        virtual_time += u64::from(record.time.is_some_and(|t| t.wrapping_add(OFFSET) <= now));
+    }
+    report.check(
+        physical == count && count != 0,
+        format_args!("with the MMU off, physical addresses are the virtual ones"),
+        "PMSCR_EL1.PA, PMSCR_EL2.PA",
+    );
+    report.same(
+        context,
+        count,
+        "CONTEXTIDR_EL2 with PMSCR_EL2.CX",
+        "PMSCR_EL2.CX",
+    );
+    report.same(
+        virtual_time,
+        count,
+        "virtual time is CNTPCT less CNTVOFF_EL2",
+        "PMSCR_EL1.PCT 0b00",
+    );
+    note_buffer(report);
+
+    // A host at EL2 has no offset.
+    prepare(PAGES as u64);
+    write!("mdcr_el2", 0);
+    write!("hcr_el2", HCR_RW | 1 << 34);
+    write!("s3_4_c9_c9_0", 2 | 1 << 5);
+    cpu::at(2, profiled, 0);
+    write!("s3_4_c9_c9_0", 0);
+    write!("hcr_el2", HCR_RW);
+    write!("mdcr_el2", E2PB_EL1);
+    write!("cntvoff_el2", 0);
+    let count = records();
+    let good = (0..count)
+        .map(decode)
+        .filter(|r| r.time.is_some_and(|t| t <= read!("cntpct_el0")))
+        .count() as u64;
+    report.check(
+        good == count && count != 0,
+        format_args!("a host at EL2 has no virtual offset"),
+        "CNTVOFF_EL2, HCR_EL2.E2H",
+    );
+}
+
+/// Switches the MMU of EL1 on, flat, with 1 GiB blocks: the first is devices, the
+/// second memory. Returns what `SCTLR_EL1` was.
+fn map_el1() -> u64 {
+    // SAFETY: The table is not in use.
+    unsafe {
+        let stage1 = core::ptr::addr_of_mut!(STAGE1).cast::<u64>();
+        stage1.write_volatile(1 << 10 | 1);
+        stage1
+            .add(1)
+            .write_volatile(0x4000_0000 | 1 << 10 | 1 << 2 | 1);
+    }
+    // MAIR: 0 device, 1 normal. TCR: T0SZ 25, EPD1. SCTLR: M.
+    write!("mair_el1", 0xff00);
+    write!("tcr_el1", 25 | 1 << 23);
+    write!("ttbr0_el1", core::ptr::addr_of!(STAGE1) as u64);
+    let sctlr = read!("sctlr_el1");
+    write!("sctlr_el1", sctlr | 1);
+    sctlr
+}
+
+/// What instructions are recorded as.
+fn kinds(report: &mut Report) {
+    let first = mixed_loop as usize as u64;
+    let (mut seen, mut right, mut walks, mut misaligned) = ([0u64; 12], 0, 0, 0);
+    // Without it memory is Device memory, where an access has to be aligned.
+    let sctlr = map_el1();
+
+    prepare(PAGES as u64);
+    write!("s3_0_c9_c9_3", 256 | 1);
+    write!("s3_0_c9_c9_0", EL1);
+    // Enough for each of them to be chosen.
+    for _ in 0..4 {
+        cpu::at(1, profiled_mixed, 0);
+    }
+    write!("s3_0_c9_c9_0", 0);
+    let count = records();
+    let mut in_loop = 0;
+    for record in (0..count).map(decode) {
+        let n = ((record.pc & ((1 << 56) - 1)).wrapping_sub(first) / 4) as usize;
+        let Some(&kind) = MIXED.get(n) else { continue };
+
+        in_loop += 1;
+        seen[n] += 1;
+        right += u64::from((record.kind, record.subclass) == kind);
+        walks += u64::from((record.events & WALK != 0) != (n == 7));
+        misaligned += u64::from((record.events & MISALIGNED != 0) != (n == 9));
+    }
+    report.check(
+        seen.iter().all(|&n| n != 0),
+        format_args!("each instruction of a loop is chosen sooner or later"),
+        "PMSIRR_EL1.RND",
+    );
+    report.same(
+        right,
+        in_loop,
+        "atomics, exclusives, vectors, selects, branches are recorded as what they are",
+        "Operation Type packet",
+    );
+    report.check(
+        walks <= 2,
+        format_args!("the load that goes to another page walks the tables, no other"),
+        "Events packet, E[5]",
+    );
+    report.same(
+        misaligned,
+        0,
+        "the load that is not aligned is, no other",
+        "Events packet, E[11]",
+    );
+    note_buffer(report);
+
+    prepare(PAGES as u64);
+    write!("s3_0_c9_c9_3", 256 | 1);
+    write!("s3_0_c9_c9_4", 1);
+    write!("s3_0_c9_c9_5", WALK);
+    write!("s3_0_c9_c9_0", EL1);
+    for _ in 0..4 {
+        cpu::at(1, profiled_mixed, 0);
+    }
+    write!("s3_0_c9_c9_0", 0);
+    write!("sctlr_el1", sctlr);
+    let filtered = records();
+    let good = (0..filtered)
+        .map(decode)
+        .filter(|r| r.events & WALK != 0)
+        .count() as u64;
+    report.check(
+        good == filtered && filtered != 0 && filtered < count,
+        format_args!("filter by event: {filtered} of {count} records walked the tables"),
+        "PMSEVFR_EL1",
+    );
+}
+
+/// Puts what the buffer holds into the report, so that two runs can be compared.
+fn note_buffer(report: &mut Report) {
+    let mut sum = 0u64;
+
+    for i in 0..PAGES * 4096 / 8 {
+        // SAFETY: The buffer is disabled.
+        let word = unsafe { (buffer() as *const u64).add(i).read_volatile() };
+        sum = sum.rotate_left(5) ^ word;
+    }
+    report.note(format_args!("buffer {sum:#x}"));
+}
+
 fn filters(report: &mut Report) {
     for (name, filter, kind, stores) in [
         ("loads", LOADS, 1, 0),
@@ -406,7 +682,7 @@ fn filters(report: &mut Report) {
         ("branches", BRANCHES, 2, 1),
     ] {
         prepare(PAGES as u64);
-        // Every 257th, so that no type escapes.
+        // The interval varies, so that no type escapes.
         write!("s3_0_c9_c9_3", 256 | 1);
         write!("s3_0_c9_c9_4", TYPE | filter);
         write!("s3_0_c9_c9_0", EL1);
@@ -444,31 +720,19 @@ fn filters(report: &mut Report) {
             "PMSLATFR_EL1.MINLAT",
         );
     }
-    // Every operation retires; few walk the tables.
-    for (event, name) in [(1, "retired"), (5, "TLB walk")] {
-        prepare(PAGES as u64);
-        write!("s3_0_c9_c9_4", 1);
-        write!("s3_0_c9_c9_5", 1 << event);
-        write!("s3_0_c9_c9_0", EL1);
-        cpu::at(1, profiled, 0);
-        write!("s3_0_c9_c9_0", 0);
-        let count = records();
-        let good = (0..count)
-            .map(decode)
-            .filter(|r| r.events >> event & 1 != 0)
-            .count() as u64;
-        let all = TURNS * TURN / 256;
-        report.check(
-            good == count
-                && if event == 1 {
-                    count == all
-                } else {
-                    count < all
-                },
-            format_args!("filter by event {name}: {count} records, all of them had it"),
-            "PMSEVFR_EL1",
-        );
-    }
+    // Every operation retires.
+    prepare(PAGES as u64);
+    write!("s3_0_c9_c9_4", 1);
+    write!("s3_0_c9_c9_5", 1 << 1);
+    write!("s3_0_c9_c9_0", EL1);
+    cpu::at(1, profiled, 0);
+    write!("s3_0_c9_c9_0", 0);
+    report.same(
+        records(),
+        TURNS * TURN / INTERVAL,
+        "filter by event: all of them have retired",
+        "PMSEVFR_EL1",
+    );
 }
 
 /// Whether PPI 21 is pending, by the redistributor of CPU 0 (`GICR_ISPENDR0`).
@@ -507,26 +771,15 @@ fn faults(report: &mut Report) {
         "PMBSR_EL1.S",
     );
 
-    // Stage 1 of EL1: 1 GiB blocks, the first (devices) and the second (memory).
-    // SAFETY: The tables are not in use.
+    let sctlr = map_el1();
+    // SAFETY: The table is not in use. Blocks of 1 GiB, as for stage 1.
     unsafe {
-        let stage1 = core::ptr::addr_of_mut!(STAGE1).cast::<u64>();
-        stage1.write_volatile(1 << 10 | 1);
-        stage1
-            .add(1)
-            .write_volatile(0x4000_0000 | 1 << 10 | 1 << 2 | 1);
         let stage2 = core::ptr::addr_of_mut!(STAGE2).cast::<u64>();
         stage2.write_volatile(1 << 10 | 3 << 6 | 1);
         stage2
             .add(1)
             .write_volatile(0x4000_0000 | 1 << 10 | 3 << 6 | 0xf << 2 | 1);
     }
-    // MAIR: 0 device, 1 normal. TCR: T0SZ 25, EPD1. SCTLR: M.
-    write!("mair_el1", 0xff00);
-    write!("tcr_el1", 25 | 1 << 23);
-    write!("ttbr0_el1", core::ptr::addr_of!(STAGE1) as u64);
-    let sctlr = read!("sctlr_el1");
-    write!("sctlr_el1", sctlr | 1);
     prepare(PAGES as u64);
     write!("s3_0_c9_c10_1", 0x8000_0000);
     write!("s3_0_c9_c10_0", 0x8000_1000 | 1);
@@ -535,8 +788,8 @@ fn faults(report: &mut Report) {
     write!("s3_0_c9_c9_0", 0);
     report.same(
         read!("s3_0_c9_c10_3"),
-        0x24 << 26 | S | DL | 0x05,
-        "stage 1 translation fault on the buffer, level 1, data lost",
+        0x24 << 26 | S | 0x05,
+        "stage 1 translation fault on the buffer, level 1",
         "PMBSR_EL1: EC 0b100100, FSC 0b000101",
     );
     report.same(
@@ -544,6 +797,25 @@ fn faults(report: &mut Report) {
         0x8000_0000,
         "the pointer stays where the record would be",
         "PMBPTR_EL1",
+    );
+    prepare(PAGES as u64);
+    // SAFETY: The entry is not in use: the second view of the memory, read-only.
+    unsafe {
+        core::ptr::addr_of_mut!(STAGE1)
+            .cast::<u64>()
+            .add(2)
+            .write_volatile(0x4000_0000 | 1 << 10 | 1 << 7 | 1 << 2 | 1)
+    };
+    write!("s3_0_c9_c10_1", buffer() + 0x4000_0000);
+    write!("s3_0_c9_c10_0", (buffer() + 0x4000_1000) | 1);
+    write!("s3_0_c9_c9_0", EL1);
+    cpu::at(1, profiled, 0);
+    write!("s3_0_c9_c9_0", 0);
+    report.same(
+        read!("s3_0_c9_c10_3"),
+        0x24 << 26 | S | 0x0d,
+        "stage 1 permission fault on the buffer, level 1",
+        "PMBSR_EL1: EC 0b100100, FSC 0b001101",
     );
     write!("sctlr_el1", sctlr);
 
@@ -559,8 +831,8 @@ fn faults(report: &mut Report) {
     write!("s3_0_c9_c9_0", 0);
     report.same(
         read!("s3_0_c9_c10_3"),
-        0x25 << 26 | S | DL | 0x05,
-        "stage 2 translation fault on the buffer, level 1, data lost",
+        0x25 << 26 | S | 0x05,
+        "stage 2 translation fault on the buffer, level 1",
         "PMBSR_EL1: EC 0b100101, FSC 0b000101",
     );
     prepare(PAGES as u64);
@@ -570,7 +842,7 @@ fn faults(report: &mut Report) {
     write!("hcr_el2", HCR_RW);
     report.same(
         records(),
-        TURNS * TURN / 256,
+        TURNS * TURN / INTERVAL,
         "with stage 2 in force, the buffer is the guest's",
         "Profiling Buffer",
     );
@@ -589,10 +861,34 @@ fn faults(report: &mut Report) {
     );
 }
 
-pub fn test(report: &mut Report) {
-    let _ = work as usize;
-    registers(report);
+/// Without FEAT_SPE there is none of its registers.
+fn absent(report: &mut Report) {
+    for (name, _, function) in writable() {
+        let taken = cpu::at(1, function, 0);
+        report.check(
+            taken.count == 2 && taken.el == 1 && taken.class() == 0,
+            format_args!("without FEAT_SPE, {name}_EL1 is UNDEFINED"),
+            "FEAT_SPE",
+        );
+    }
+}
+
+pub fn test(report: &mut Report, expected: &Expected) {
+    let taken = cpu::at(1, access!("s3_0_c9_c9_1"), 0);
+    report.check(
+        taken.count == 2 && taken.class() == 0,
+        format_args!("PMSNEVFR_EL1 is UNDEFINED before FEAT_SPEv1p2"),
+        "PMSNEVFR_EL1",
+    );
+    if expected.spe == 0 {
+        return absent(report);
+    }
+    let _ = (work as usize, mixed as usize);
+    registers(report, expected);
     sampling(report);
+    note_buffer(report);
+    more_packets(report);
+    kinds(report);
     filters(report);
     faults(report);
 }

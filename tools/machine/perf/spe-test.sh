@@ -13,6 +13,9 @@ export HOME=/tmp
 n=0
 rc=0
 
+# What perf prints for a packet that it does not know, or knows in part.
+unknown='Bad packet|(ADDR|OP-TYPE) 0x|IMPDEF|LAT [0-9]+ *$'
+
 # The report begins with how many lines it has, so it is kept until the end.
 check() {
 	n=$((n + 1))
@@ -32,7 +35,7 @@ record() {
 	[ -s "$1.txt" ]
 	check $? "perf records with $2"
 	[ -s "$1.txt" ] || tail -n 3 "$1.out" | sed 's/^/# /' >> report
-	[ "$(grep -ciE 'bad packet|unknown' "$1.txt")" = 0 ]
+	[ "$(grep -cE "$unknown" "$1.txt")" = 0 ]
 	check $? "and knows every packet"
 }
 
@@ -61,6 +64,9 @@ awk -v symbols="$symbols" '
 	{ v = number($1); all++; for (s in first) if (v >= first[s] && v < end[s]) inside++ }
 	END { print "# " inside " of " all " records are in the hot functions"; exit !(all > 500 && inside * 100 >= all * 95) }' pcs >> report
 check $? "95 of 100 addresses are those of the hot functions"
+perf script -i all.data -F ip,sym 2> /dev/null > all.script
+grep -q hot_loads all.script && grep -q hot_branches all.script
+check $? "perf script finds them too"
 grep -q 'PA 0x' all.txt && grep -q 'TS [0-9]' all.txt
 check $? "physical addresses and timestamps that were asked for"
 
@@ -82,12 +88,23 @@ record missed event_filter=0x80
 check $? "event_filter: mispredicted branches and nothing else"
 
 for program; do
-	perf record -q -a -o guest.data -c 65536 -e arm_spe_0// -- sh -c "$program; echo \$? > guest.exit" > guest.out 2>&1
+	rm -f guest.exit
+	perf record -q -a -o guest.data -c 65536 -e arm_spe_0/ts_enable=1/ -- sh -c "$program; echo \$? > guest.exit" > guest.out 2>&1
 	[ "$(cat guest.exit)" = 0 ]
 	check $? "a guest under perf record: $program"
 	perf report -D -i guest.data 2> /dev/null | grep -E '^\.  [0-9a-f]{8}:' > guest.txt
-	[ -s guest.txt ] && [ "$(grep -ciE 'bad packet|unknown' guest.txt)" = 0 ]
+	[ -s guest.txt ] && [ "$(grep -cE "$unknown" guest.txt)" = 0 ]
 	check $? "and its host's records are whole"
+	# Time does not go by a guest's offset: perf starts when the machine has been
+	# up for seconds, and a guest's counter starts at 0.
+	sed -n 's/.* TS \([0-9]*\).*/\1/p' guest.txt | awk '
+		{ if (!n++ || $1 < least) least = $1; if ($1 > most) most = $1 }
+		END { print "# " n " times in " (most - least) / 1e9 " s"; exit !(n > 10 && least > 1e9 && most - least < 3e11) }' >> report
+	check $? "with times of the host"
+	if dmesg | grep -q 'VHE mode initialized'; then
+		[ "$(grep -c ' PC 0x.* el1 ' guest.txt)" = 0 ]
+		check $? "and nothing that the guest's kernel executes"
+	fi
 done
 echo "TAP version 13"
 echo "1..$n"
