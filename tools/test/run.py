@@ -207,11 +207,12 @@ def judge_counts(row, out):
 
 
 def judge_same(row):
-    """The console and the tests' output are those of another boot, but for times: -icount makes
-    the instructions the same, and the main loop of QEMU goes by the host's clock."""
+    """The console and the tests' output are those of another boot, but for times and what comes
+    of them: -icount makes the instructions the same, and the main loop of QEMU goes by the host's clock."""
     where, other = REPORT / "boots" / row["name"], REPORT / "boots" / row["same"]
     for log in ("console.log", "tap.log"):
-        mine, theirs = ([re.sub(r"^\[ *\d+\.\d+\]", "", line) for line in (path / log).read_text(errors="replace").splitlines()]
+        mine, theirs = ([re.sub(r"^\[ *\d+\.\d+\]|(?<=Random seed: )0x.*", "", line)
+                         for line in (path / log).read_text(errors="replace").splitlines()]
                         if (path / log).exists() else None for path in (where, other))
         differ = next((f"{a!r} and {b!r}" for a, b in zip(mine or [], theirs or []) if a != b), "one ends before the other")
         same = bool(mine) and mine == theirs

@@ -376,6 +376,23 @@ fn registers(report: &mut Report, expected: &Expected) {
             "PMBIDR_EL1.P",
         );
     }
+    write!("mdcr_el2", 0);
+    let mut identity = 0u64;
+    cpu::at(2, read_identity, core::ptr::addr_of_mut!(identity) as u64);
+    report.same(
+        identity >> 4 & 1,
+        0,
+        "EL2 may program the buffer",
+        "PMBIDR_EL1.P",
+    );
+    let at_el3 = read!("s3_0_c9_c10_7");
+    report.same(
+        at_el3 >> 4 & 1,
+        0,
+        "EL3 may program the buffer",
+        "PMBIDR_EL1.P",
+    );
+    write!("mdcr_el2", E2PB_EL1);
     // With HCR_EL2.E2H, PMSCR_EL1 at EL2 is PMSCR_EL2; checked from EL2.
     write!("s3_0_c9_c9_0", 0x1b);
     write!("hcr_el2", HCR_RW | 1 << 34);

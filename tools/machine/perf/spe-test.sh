@@ -28,9 +28,9 @@ check() {
 } >> report
 
 # record NAME OPTIONS: the workload's records, decoded into NAME.txt. The interval
-# varies, or it might keep step with a loop.
+# varies, or it might keep step with a loop; the buffer is small, so that it fills.
 record() {
-	perf record -q -o "$1.data" -c 2048 -e "arm_spe_0/jitter=1,$2/u" -- "$workload" profile > "$1.out" 2>&1 &&
+	perf record -q -m ,64K -o "$1.data" -c 2048 -e "arm_spe_0/jitter=1,$2/u" -- "$workload" profile > "$1.out" 2>&1 &&
 		perf report -D -i "$1.data" 2> /dev/null | grep -E '^\.  [0-9a-f]{8}:' > "$1.txt"
 	[ -s "$1.txt" ]
 	check $? "perf records with $2"
@@ -69,6 +69,9 @@ grep -q hot_loads all.script && grep -q hot_branches all.script
 check $? "perf script finds them too"
 grep -q 'PA 0x' all.txt && grep -q 'TS [0-9]' all.txt
 check $? "physical addresses and timestamps that were asked for"
+
+awk '/arm_spe/ { for (i = 2; i <= NF; i++) if ($i ~ /^[0-9]+$/) n += $i } END { print "# " n + 0 " interrupts"; exit !n }' /proc/interrupts >> report
+check $? "the interrupt of the full buffer is taken"
 
 record loads load_filter=1
 [ "$(grep -cE ' (ST|B)( |$)' loads.txt)" = 0 ] && [ "$(grep -c ' LD ' loads.txt)" -gt 50 ]
