@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
 # Instructions executed, the base kernel and ours side by side, on each CPU
-# model and in each KVM mode; fails if an idle capability costs something.
+# model and in each KVM mode; fails if an idle capability costs something. With CPU
+# set, on that one alone: a property of the machine model gets its emulator.
 set -eu -o pipefail
 . "$(dirname "$0")/../build/lib.sh"
 
@@ -14,6 +15,11 @@ done
 vanilla=$("$TOP/tools/build/kernel.sh" vanilla --objects)/arch/arm64/boot/Image
 ours=$("$TOP/tools/build/kernel.sh" bench --objects)/arch/arm64/boot/Image
 
+emulator=qemu-system-aarch64
+case ${CPU:-} in
+*,*) emulator=$("$TOP/tools/machine/qemu.sh") ;;
+esac
+
 # measure CPU MODE [IN-USE ROW]...: both kernels on one machine.
 measure() {
 	local cpu=$1 mode=$2 base=$out/$1-$2 extra='' row options=()
@@ -24,8 +30,8 @@ measure() {
 		options+=(--in-use "$row")
 	done
 	say bench "$cpu, $mode"
-	in_root "$TOP/tools/bench/run.sh" "$vanilla" "$base.vanilla" "$cpu" "$extra"
-	in_root "$TOP/tools/bench/run.sh" "$ours" "$base.ours" "$cpu" "$extra"
+	in_root env QEMU="$emulator" "$TOP/tools/bench/run.sh" "$vanilla" "$base.vanilla" "$cpu" "$extra"
+	in_root env QEMU="$emulator" "$TOP/tools/bench/run.sh" "$ours" "$base.ours" "$cpu" "$extra"
 	echo
 	echo "$cpu, $mode"
 	in_root python3 -B "$TOP/tools/bench/compare.py" "$base.vanilla" "$base.ours" --json "$base.json" "${options[@]}" || failed=1
@@ -33,6 +39,10 @@ measure() {
 
 failed=0
 for mode in vhe nvhe protected; do
+	if [ -n "${CPU:-}" ]; then
+		measure "$CPU" "$mode"
+		continue
+	fi
 	measure max "$mode"
 	# No CTR_EL0.DIC: here the bound on I-cache invalidation is at work.
 	measure neoverse-n1 "$mode" exec_fault_4k exec_fault_2m
