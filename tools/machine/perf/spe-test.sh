@@ -98,16 +98,17 @@ for program; do
 	perf report -D -i guest.data 2> /dev/null | grep -E '^\.  [0-9a-f]{8}:' > guest.txt
 	[ -s guest.txt ] && [ "$(grep -cE "$unknown" guest.txt)" = 0 ]
 	check $? "and its host's records are whole"
+	# In nVHE mode the host is at EL1, as the guest is, and between two runs of a vCPU
+	# its virtual time is the guest's.
+	dmesg | grep -q ': VHE mode initialized' || continue
 	# Time does not go by a guest's offset: perf starts when the machine has been
 	# up for seconds, and a guest's counter starts at 0.
 	sed -n 's/.* TS \([0-9]*\).*/\1/p' guest.txt | awk '
 		{ if (!n++ || $1 < least) least = $1; if ($1 > most) most = $1 }
 		END { print "# " n " times in " (most - least) / 1e9 " s"; exit !(n > 10 && least > 1e9 && most - least < 3e11) }' >> report
 	check $? "with times of the host"
-	if dmesg | grep -q 'VHE mode initialized'; then
-		[ "$(grep -c ' PC 0x.* el1 ' guest.txt)" = 0 ]
-		check $? "and nothing that the guest's kernel executes"
-	fi
+	[ "$(grep -c ' PC 0x.* el1 ' guest.txt)" = 0 ]
+	check $? "and nothing that the guest's kernel executes"
 done
 echo "TAP version 13"
 echo "1..$n"
