@@ -11,7 +11,7 @@ make_perf() {
 	local part=$1
 
 	rm -rf "$part"
-	mkdir -p "$part/all" "$part/root/lib" "$part/root/usr/bin"
+	mkdir -p "$part/all" "$part/tree/lib" "$part/tree/usr/bin"
 	# Only unpacked: nothing of another architecture is run.
 	TMPDIR=/var/tmp mmdebstrap --variant=extract --architectures=arm64 --include=linux-perf \
 		--format=tar "$SUITE" - "$(sed -n 's/^\(deb .*\) '$SUITE' main.*/\1 '$SUITE' main/p' "$(root_dir)/etc/apt/sources.list" | head -n 1)" |
@@ -19,20 +19,20 @@ make_perf() {
 	in_root -b "$part:/armature/perf" sh -eu -c '
 		cd /armature/perf
 		needed() { llvm-readelf -d "$1" | sed -n "s/.*(NEEDED).*\[\(.*\)\]/\1/p"; }
-		cp all/usr/bin/perf root/usr/bin
-		todo="root/usr/bin/perf"
+		cp all/usr/bin/perf tree/usr/bin
+		todo="tree/usr/bin/perf"
 		while [ -n "$todo" ]; do
 			set -- $todo
 			todo=
 			for object; do
 				for library in $(needed "$object"); do
-					[ ! -e "root/lib/$library" ] || continue
-					cp -L "$(find all/usr/lib all/lib -name "$library" | head -n 1)" root/lib
-					todo="$todo root/lib/$library"
+					[ ! -e "tree/lib/$library" ] || continue
+					cp -L "$(find all/usr/lib all/lib -name "$library" | head -n 1)" tree/lib
+					todo="$todo tree/lib/$library"
 				done
 			done
 		done
-		cp -L all/usr/lib/ld-linux-aarch64.so.1 root/lib 2> /dev/null || cp -L all/usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1 root/lib
+		cp -L all/usr/lib/ld-linux-aarch64.so.1 tree/lib 2> /dev/null || cp -L all/usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1 tree/lib
 	'
 }
 
@@ -44,7 +44,7 @@ if [ ! -d "$dir" ]; then
 		disk "$CACHE" 2
 		say perf "Debian's perf for arm64"
 		logged perf make_perf "$dir.part"
-		mv "$dir.part/root" "$dir"
+		mv "$dir.part/tree" "$dir"
 		rm -rf "$dir.part"
 	fi
 fi
