@@ -167,16 +167,6 @@ extern "C" fn profiled_el0(_: u64) {
     unsafe { asm!("bl work", clobber_abi("C")) };
 }
 
-extern "C" fn access_controls(_: u64) {
-    let value = read!("s3_0_c9_c9_0");
-    write!("s3_0_c9_c9_0", value);
-}
-
-extern "C" fn access_buffer(_: u64) {
-    let value = read!("s3_0_c9_c10_1");
-    write!("s3_0_c9_c10_1", value);
-}
-
 /// Reads `PMBIDR_EL1` and leaves it where the caller finds it.
 extern "C" fn read_identity(to: u64) {
     let value = read!("s3_0_c9_c10_7");
@@ -188,8 +178,8 @@ fn buffer() -> u64 {
     core::ptr::addr_of!(BUFFER) as u64
 }
 
-/// Sets profiling up: an empty buffer of `pages`, a sample every 256 instructions, no
-/// filter.
+/// Sets profiling up: an empty buffer of `pages`, a sample every [`INTERVAL`]
+/// instructions, no filter.
 fn prepare(pages: u64) {
     write!("s3_0_c9_c9_0", 0);
     write!("s3_0_c9_c10_0", 0);
@@ -203,6 +193,14 @@ fn prepare(pages: u64) {
     write!("s3_0_c9_c9_5", 0);
     write!("s3_0_c9_c9_6", 0);
     write!("s3_0_c9_c10_0", (buffer() + pages * 4096) | 1);
+}
+
+/// Runs the function at exception level `el` with `controls` in `PMSCR_EL1`, and with
+/// profiling off on the way out.
+fn sample(controls: u64, el: u64, function: extern "C" fn(u64)) {
+    write!("s3_0_c9_c9_0", controls);
+    cpu::at(el, function, 0);
+    write!("s3_0_c9_c9_0", 0);
 }
 
 /// The records of the buffer.
@@ -300,14 +298,18 @@ fn registers(report: &mut Report, expected: &Expected) {
         (
             "MDCR_EL2.TPMS traps PMSCR_EL1",
             E2PB_EL1 | TPMS,
-            access_controls as extern "C" fn(u64),
+            access!("s3_0_c9_c9_0"),
         ),
         (
             "MDCR_EL2.E2PB 0b10 traps PMBPTR_EL1",
             2 << 12,
-            access_buffer,
+            access!("s3_0_c9_c10_1"),
         ),
-        ("MDCR_EL2.E2PB 0b00 traps PMBPTR_EL1", 0, access_buffer),
+        (
+            "MDCR_EL2.E2PB 0b00 traps PMBPTR_EL1",
+            0,
+            access!("s3_0_c9_c10_1"),
+        ),
     ] {
         write!("mdcr_el2", mdcr);
         let taken = cpu::at(1, function, 0);
@@ -319,7 +321,7 @@ fn registers(report: &mut Report, expected: &Expected) {
     }
     write!("mdcr_el2", E2PB_EL1);
     write!("mdcr_el3", 2 << 12);
-    let taken = cpu::at(1, access_controls, 0);
+    let taken = cpu::at(1, access!("s3_0_c9_c9_0"), 0);
     report.check(
         taken.count == 2 && taken.el == 3 && taken.class() == SYSREG_TRAP,
         format_args!("MDCR_EL3.NSPB 0b10 traps PMSCR_EL1 to EL3"),
@@ -327,7 +329,7 @@ fn registers(report: &mut Report, expected: &Expected) {
     );
     write!("mdcr_el3", 3 << 12);
     report.same(
-        cpu::at(1, access_buffer, 0).count,
+        cpu::at(1, access!("s3_0_c9_c10_1"), 0).count,
         0,
         "EL1 may access its buffer",
         "MDCR_EL2.E2PB 0b11",
@@ -424,9 +426,7 @@ fn sampling(report: &mut Report) {
     let last = work_end as usize as u64;
 
     prepare(PAGES as u64);
-    write!("s3_0_c9_c9_0", EL1);
-    cpu::at(1, profiled, 0);
-    write!("s3_0_c9_c9_0", 0);
+    sample(EL1, 1, profiled);
     let count = records();
     report.same(
         count,
@@ -473,9 +473,7 @@ fn sampling(report: &mut Report) {
 
     prepare(PAGES as u64);
     write!("contextidr_el1", 0x77);
-    write!("s3_0_c9_c9_0", EL1 | 1 << 3 | 1 << 5);
-    cpu::at(1, profiled, 0);
-    write!("s3_0_c9_c9_0", 0);
+    sample(EL1 | 1 << 3 | 1 << 5, 1, profiled);
     let record = decode(0);
     report.same(
         record.context.unwrap_or(0),
@@ -506,9 +504,7 @@ fn sampling(report: &mut Report) {
         "StatisticalProfilingEnabled()",
     );
     prepare(PAGES as u64);
-    write!("s3_0_c9_c9_0", EL0 | EL1);
-    cpu::at(2, profiled, 0);
-    write!("s3_0_c9_c9_0", 0);
+    sample(EL0 | EL1, 2, profiled);
     report.same(
         records(),
         0,
@@ -702,9 +698,7 @@ fn filters(report: &mut Report) {
         // The interval varies, so that no type escapes.
         write!("s3_0_c9_c9_3", 256 | 1);
         write!("s3_0_c9_c9_4", TYPE | filter);
-        write!("s3_0_c9_c9_0", EL1);
-        cpu::at(1, profiled, 0);
-        write!("s3_0_c9_c9_0", 0);
+        sample(EL1, 1, profiled);
         let count = records();
         let good = (0..count)
             .map(decode)
@@ -723,9 +717,7 @@ fn filters(report: &mut Report) {
         write!("s3_0_c9_c9_3", 256 | 1);
         write!("s3_0_c9_c9_4", 4);
         write!("s3_0_c9_c9_6", minimum);
-        write!("s3_0_c9_c9_0", EL1);
-        cpu::at(1, profiled, 0);
-        write!("s3_0_c9_c9_0", 0);
+        sample(EL1, 1, profiled);
         let count = records();
         let good = (0..count)
             .map(decode)
@@ -741,9 +733,7 @@ fn filters(report: &mut Report) {
     prepare(PAGES as u64);
     write!("s3_0_c9_c9_4", 1);
     write!("s3_0_c9_c9_5", 1 << 1);
-    write!("s3_0_c9_c9_0", EL1);
-    cpu::at(1, profiled, 0);
-    write!("s3_0_c9_c9_0", 0);
+    sample(EL1, 1, profiled);
     report.same(
         records(),
         TURNS * TURN / INTERVAL,
@@ -800,9 +790,7 @@ fn faults(report: &mut Report) {
     prepare(PAGES as u64);
     write!("s3_0_c9_c10_1", 0x8000_0000);
     write!("s3_0_c9_c10_0", 0x8000_1000 | 1);
-    write!("s3_0_c9_c9_0", EL1);
-    cpu::at(1, profiled, 0);
-    write!("s3_0_c9_c9_0", 0);
+    sample(EL1, 1, profiled);
     report.same(
         read!("s3_0_c9_c10_3"),
         0x24 << 26 | S | 0x05,
@@ -825,9 +813,7 @@ fn faults(report: &mut Report) {
     };
     write!("s3_0_c9_c10_1", buffer() + 0x4000_0000);
     write!("s3_0_c9_c10_0", (buffer() + 0x4000_1000) | 1);
-    write!("s3_0_c9_c9_0", EL1);
-    cpu::at(1, profiled, 0);
-    write!("s3_0_c9_c9_0", 0);
+    sample(EL1, 1, profiled);
     report.same(
         read!("s3_0_c9_c10_3"),
         0x24 << 26 | S | 0x0d,
@@ -843,9 +829,7 @@ fn faults(report: &mut Report) {
     prepare(PAGES as u64);
     write!("s3_0_c9_c10_1", 0x8000_0000);
     write!("s3_0_c9_c10_0", 0x8000_1000 | 1);
-    write!("s3_0_c9_c9_0", EL1);
-    cpu::at(1, profiled, 0);
-    write!("s3_0_c9_c9_0", 0);
+    sample(EL1, 1, profiled);
     report.same(
         read!("s3_0_c9_c10_3"),
         0x25 << 26 | S | 0x05,
@@ -853,9 +837,7 @@ fn faults(report: &mut Report) {
         "PMBSR_EL1: EC 0b100101, FSC 0b000101",
     );
     prepare(PAGES as u64);
-    write!("s3_0_c9_c9_0", EL1);
-    cpu::at(1, profiled, 0);
-    write!("s3_0_c9_c9_0", 0);
+    sample(EL1, 1, profiled);
     write!("hcr_el2", HCR_RW);
     report.same(
         records(),
