@@ -7,7 +7,12 @@
 //!
 //! C header: [`include/linux/kvm_host.h`](srctree/include/linux/kvm_host.h)
 
-use crate::{bindings, types::Opaque};
+use crate::{
+    arm64::sysreg::SystemRegister,
+    bindings,
+    cpu::CpuId,
+    types::Opaque, //
+};
 
 /// A virtual machine: `struct kvm`.
 ///
@@ -35,6 +40,23 @@ impl Vm {
     pub fn stat(&self) -> *mut bindings::kvm_vm_stat {
         // SAFETY: By the type invariant the pointer is valid; no reference is made.
         unsafe { &raw mut (*self.0.get()).stat }
+    }
+
+    /// What `R` reads in the VM. `R` is a register of the feature ID space, one that
+    /// `KVM_ARM_GET_REG_WRITABLE_MASKS` has a place for.
+    ///
+    /// Final once a vCPU has run.
+    pub fn id_register<R: SystemRegister>(&self) -> R {
+        // SAFETY: By the type invariant the pointer is valid. User space may be writing
+        // the register, by one store.
+        unsafe { bindings::kvm_read_vm_id_reg(self.0.get(), R::ENCODING.as_u32()) }.into()
+    }
+
+    /// Whether the vCPUs have `feature`, one of `KVM_ARM_VCPU_*`; false as long as none
+    /// has been initialised.
+    pub fn has_vcpu_feature(&self, feature: u32) -> bool {
+        // SAFETY: By the type invariant the pointer is valid.
+        unsafe { bindings::kvm_vcpu_has_feature(self.0.get(), feature as i32) }
     }
 }
 
@@ -64,6 +86,22 @@ impl Vcpu {
         // SAFETY: By the type invariant the pointer is valid, `kvm` is set once when the
         // vCPU is made, and the VM outlives it.
         unsafe { Vm::from_raw((*self.0.get()).kvm) }
+    }
+
+    /// The number of this vCPU, as user space knows it.
+    pub fn id(&self) -> i32 {
+        // SAFETY: By the type invariant the pointer is valid, and the number never changes.
+        unsafe { (*self.0.get()).vcpu_id }
+    }
+
+    /// The CPU that this vCPU is loaded on, if any; the answer may be out of date unless
+    /// it is this CPU and preemption is off.
+    pub fn cpu(&self) -> Option<CpuId> {
+        // SAFETY: By the type invariant the pointer is valid.
+        let cpu = unsafe { (&raw const (*self.0.get()).cpu).read_volatile() };
+
+        // It is -1 while the vCPU is not loaded.
+        CpuId::from_i32(cpu)
     }
 }
 

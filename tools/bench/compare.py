@@ -6,7 +6,8 @@ Each row is one benchmark.  A row fails when ours executes more than 1.001
 times the instructions of the base, or when the two files do not measure the
 same thing: a row missing from one of them, another number of iterations,
 another KVM mode.  --in-use names rows in which a capability is not idle but does its
-work; those may cost up to 1.02 times, and say so.
+work; those may cost up to 1.02 times, and say so.  --below names rows in which ours
+must cost less; --cost those that are the price of a capability, which are only shown.
 
 Exit status: 0 all rows pass, 1 some row fails, 2 a file is unusable.
 """
@@ -67,21 +68,25 @@ def load(path):
         raise BadResults(f"{path}: {error}") from error
 
 
-def judge(base, ours, in_use=False):
+def judge(base, ours, kind=None):
     """The verdict on one row of (figure, iterations), None if missing."""
     if base is None or ours is None:
         return "missing"
     if base[1] != ours[1]:
         return "iterations"
+    if kind == "cost":
+        return "cost"
+    if kind == "below" and ours[0] >= base[0]:
+        return "not below"
     if ours[0] * LIMIT_DEN > base[0] * LIMIT_NUM:
         within = ours[0] * IN_USE_DEN <= base[0] * IN_USE_NUM
-        return "in use" if in_use and within else "slower"
+        return "in use" if kind == "in use" and within else "slower"
     if ours[0] == base[0]:
         return "equal"
     return "faster" if ours[0] < base[0] else "within"
 
 
-FAILURES = frozenset(("missing", "iterations", "slower"))
+FAILURES = frozenset(("missing", "iterations", "slower", "not below"))
 
 
 def ratio(base, ours):
@@ -93,8 +98,8 @@ def ratio(base, ours):
     return ours / base
 
 
-def row(name, base, ours, in_use=False):
-    verdict = judge(base, ours, in_use)
+def row(name, base, ours, kind=None):
+    verdict = judge(base, ours, kind)
     figures = [pair[0] if pair else None for pair in (base, ours)]
     return {
         "name": name,
@@ -116,10 +121,12 @@ def mismatches(base, ours):
     ]
 
 
-def compare(base, ours, in_use=()):
+def compare(base, ours, kinds=None):
+    """`kinds` says of some rows what they are: "in use", "below", "cost"."""
+    kinds = kinds or {}
     names = list(base.figures)
     names += [name for name in ours.figures if name not in base.figures]
-    rows = [row(n, base.figures.get(n), ours.figures.get(n), n.removesuffix(".min") in in_use)
+    rows = [row(n, base.figures.get(n), ours.figures.get(n), kinds.get(n.removesuffix(".min")))
             for n in names]
     differ = mismatches(base, ours)
     return {
@@ -151,9 +158,15 @@ def main(argv=None):
     parser.add_argument("--json", metavar="FILE", help="also write JSON")
     parser.add_argument("--in-use", metavar="NAME", action="append", default=[],
                         help="a row in which a capability does its work")
+    parser.add_argument("--below", metavar="NAME", action="append", default=[],
+                        help="a row in which ours must cost less")
+    parser.add_argument("--cost", metavar="NAME", action="append", default=[],
+                        help="a row that is only shown")
     args = parser.parse_args(argv)
     try:
-        outcome = compare(load(args.vanilla), load(args.ours), args.in_use)
+        kinds = {name: kind for kind, names in (("in use", args.in_use), ("below", args.below),
+                                                ("cost", args.cost)) for name in names}
+        outcome = compare(load(args.vanilla), load(args.ours), kinds)
     except BadResults as error:
         print(f"compare.py: {error}", file=sys.stderr)
         return 2

@@ -67,6 +67,33 @@ begin guest_store
 	str	xzr, [x19]
 	b	guest_store
 
+/* With debug exceptions enabled, so that KVM switches the debug registers. */
+	.macro	debug_on
+	mov	x11, #(1 << 15)		// MDSCR_EL1.MDE
+	msr	mdscr_el1, x11
+	isb
+	.endm
+
+begin guest_debug_hypercall
+	debug_on
+	mov	w0, #0x84000000
+	start
+	hvc	#0
+	stop
+	b	guest_debug_hypercall
+
+begin guest_debug_store
+	debug_on
+	str	xzr, [x19]
+	b	guest_debug_store
+
+begin guest_debug_write
+	debug_on
+	start
+	msr	dbgbvr1_el1, xzr
+	stop
+	b	guest_debug_write
+
 /* Call x20, then the same place one step (x21) on. */
 begin guest_call
 	start

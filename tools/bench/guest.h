@@ -9,6 +9,8 @@ extern char guest_nop0[], guest_nop1000[];
 extern char guest_hypercall[], guest_hypercall_nop1000[];
 extern char guest_id_reg[];
 extern char guest_store[];
+extern char guest_debug_hypercall[], guest_debug_store[];
+extern char guest_debug_write[];
 extern char guest_call[];
 
 #endif

@@ -58,15 +58,22 @@ static void enter(struct vm *vm, char *loop)
 	vm_set_pc(vm, CODE_IPA + (loop - guest_code));
 }
 
-static void start_vm(struct vm *vm, char *loop)
+static void start(struct vm *vm, char *loop, int narrow)
 {
 	size_t size = guest_code_end - guest_code;
 	void *code = map_anonymous(CODE_HOST, size);
 
 	memcpy(code, guest_code, size);
 	vm_create(vm);
+	if (narrow)
+		vm_narrow(vm);
 	vm_add_memory(vm, CODE_IPA, code, size);
 	enter(vm, loop);
+}
+
+static void start_vm(struct vm *vm, char *loop)
+{
+	start(vm, loop, 0);
 }
 
 static void stop_vm(struct vm *vm)
@@ -76,21 +83,21 @@ static void stop_vm(struct vm *vm)
 }
 
 /* Figures that the guest takes itself. */
-static void run_guest(char *loop, uint64_t *figures)
+static void run_guest(char *loop, int narrow, uint64_t *figures)
 {
 	struct vm vm;
 
-	start_vm(&vm, loop);
+	start(&vm, loop, narrow);
 	for (int i = 0; i < REPEAT; i++)
 		figures[i] = vm_run_to_store(&vm);
 	stop_vm(&vm);
 }
 
-static void measure_guest(const char *name, char *loop)
+static void measure_guest(const char *name, char *loop, int narrow)
 {
 	uint64_t figures[REPEAT];
 
-	run_guest(loop, figures);
+	run_guest(loop, narrow, figures);
 	report(name, figures, REPEAT);
 }
 
@@ -98,7 +105,7 @@ static uint64_t guest_median(char *loop)
 {
 	uint64_t figures[REPEAT];
 
-	run_guest(loop, figures);
+	run_guest(loop, 0, figures);
 	return median(figures, REPEAT);
 }
 
@@ -119,20 +126,20 @@ static void check_known_lengths(void)
 }
 
 /* KVM_RUN from call to return: enter, a guest instruction or two, leave. */
-static void measure_exit(void)
+static void measure_exit(const char *name, char *loop, int narrow)
 {
-	uint64_t figures[REPEAT], start, end;
+	uint64_t figures[REPEAT], before, after;
 	struct vm vm;
 
-	start_vm(&vm, guest_store);
+	start(&vm, loop, narrow);
 	for (int i = 0; i < REPEAT; i++) {
-		start = counter();
+		before = counter();
 		vm_run_to_store(&vm);
-		end = counter();
-		figures[i] = between(start, end);
+		after = counter();
+		figures[i] = between(before, after);
 	}
 	stop_vm(&vm);
-	report("exit_to_user", figures, REPEAT);
+	report(name, figures, REPEAT);
 }
 
 /* A return in each page; the host has it all mapped before the guest runs. */
@@ -177,12 +184,24 @@ static void measure_exec_fault(const struct exec_fault *test)
 	report(test->name, figures, count);
 }
 
+/* A guest that uses its breakpoints; with fewer of them than the host, if it can be. */
+static void bench_debug(void)
+{
+	measure_guest("hypercall_debug", guest_debug_hypercall, 0);
+	measure_exit("exit_to_user_debug", guest_debug_store, 0);
+	measure_guest("hypercall_debug_mapped", guest_debug_hypercall, 1);
+	measure_exit("exit_to_user_debug_mapped", guest_debug_store, 1);
+	measure_guest("debug_write", guest_debug_write, 0);
+	measure_guest("debug_write_mapped", guest_debug_write, 1);
+}
+
 void bench_kvm(void)
 {
 	check_known_lengths();
-	measure_guest("hypercall", guest_hypercall);
-	measure_guest("trap_id_reg", guest_id_reg);
-	measure_exit();
+	measure_guest("hypercall", guest_hypercall, 0);
+	measure_guest("trap_id_reg", guest_id_reg, 0);
+	measure_exit("exit_to_user", guest_store, 0);
+	bench_debug();
 	for (int i = 0; i < 2; i++)
 		measure_exec_fault(&exec_faults[i]);
 }

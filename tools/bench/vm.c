@@ -68,11 +68,45 @@ void vm_add_memory(struct vm *vm, uint64_t ipa, void *host, size_t size)
 	      "KVM_SET_USER_MEMORY_REGION");
 }
 
+/* BRPs and CTX_CMPs, numbers less one. */
+#define DFR0		ARM64_SYS_REG(3, 0, 0, 5, 0)
+#define BRPS(n)		((uint64_t)(n) << 12)
+#define CTX_CMPS(n)	((uint64_t)(n) << 28)
+
+static uint64_t get_reg(struct vm *vm, uint64_t id)
+{
+	uint64_t value;
+	struct kvm_one_reg reg = { .id = id, .addr = (uintptr_t)&value };
+
+	check(!ioctl(vm->vcpu, KVM_GET_ONE_REG, &reg), "KVM_GET_ONE_REG");
+	return value;
+}
+
 static void set_reg(struct vm *vm, uint64_t id, uint64_t value)
 {
 	struct kvm_one_reg reg = { .id = id, .addr = (uintptr_t)&value };
 
 	check(!ioctl(vm->vcpu, KVM_SET_ONE_REG, &reg), "KVM_SET_ONE_REG");
+}
+
+static uint64_t writable(struct vm *vm, unsigned int index)
+{
+	uint64_t masks[KVM_ARM_FEATURE_ID_RANGE_SIZE];
+	struct reg_mask_range range = { .addr = (uintptr_t)masks };
+
+	check(!ioctl(vm->fd, KVM_ARM_GET_REG_WRITABLE_MASKS, &range),
+	      "KVM_ARM_GET_REG_WRITABLE_MASKS");
+	return masks[index];
+}
+
+int vm_narrow(struct vm *vm)
+{
+	uint64_t dfr0 = get_reg(vm, DFR0);
+
+	if (!(writable(vm, KVM_ARM_FEATURE_ID_RANGE_IDX(3, 0, 0, 5, 0)) & BRPS(15)))
+		return 0;
+	set_reg(vm, DFR0, (dfr0 & ~(BRPS(15) | CTX_CMPS(15))) | BRPS(3) | CTX_CMPS(1));
+	return 1;
 }
 
 /* User space numbers core registers in 32-bit words: two for an X register. */

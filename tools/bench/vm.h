@@ -26,6 +26,12 @@ void vm_add_memory(struct vm *vm, uint64_t ipa, void *host, size_t size);
 void vm_set_x(struct vm *vm, unsigned int n, uint64_t value);
 void vm_set_pc(struct vm *vm, uint64_t value);
 
+/*
+ * Gives the guest 4 breakpoints, of which 2 are context-aware, before it has run.
+ * False if this kernel does not do that: then it has as many as the host.
+ */
+int vm_narrow(struct vm *vm);
+
 /* Runs until the guest stores to an address without memory: the value. */
 uint64_t vm_run_to_store(struct vm *vm);
 

@@ -45,17 +45,18 @@ no_warning_of_ours() {
 rust_clippy() {
 	local out=$LOGS/clippy.out rc=0
 
-	(cd "$BUILD/obj/clippy" && rm -f rust/kernel.o arch/arm64/kvm/icache.o arch/arm64/kvm/nolse.o arch/arm64/kvm/hyp/nvhe/icache.nvhe.o)
-	"$TOP/tools/build/kernel.sh" clippy --make CLIPPY=1 rust/kernel.o arch/arm64/kvm/icache.o arch/arm64/kvm/nolse.o \
+	(cd "$BUILD/obj/clippy" && rm -f rust/kernel.o arch/arm64/kvm/debug_topology.o arch/arm64/kvm/icache.o arch/arm64/kvm/nolse.o arch/arm64/kvm/hyp/nvhe/icache.nvhe.o)
+	"$TOP/tools/build/kernel.sh" clippy --make CLIPPY=1 rust/kernel.o arch/arm64/kvm/debug_topology.o arch/arm64/kvm/icache.o arch/arm64/kvm/nolse.o \
 		arch/arm64/kvm/hyp/nvhe/ > "$out" 2>&1 || rc=$?
-	# The programs of the machine model, which no kernel has. Fields of registers are
+	# Programs that no kernel has. Fields of registers are
 	# written as shifts between ors, as in the kernel.
-	for program in bare/main perf/workload; do
+	for program in machine/bare/main machine/perf/workload oracle/payload; do
 		in_root clippy-driver --edition 2021 --target aarch64-unknown-linux-gnu -C panic=abort -D warnings \
-			-A clippy::precedence --emit=metadata -o /tmp/out "tools/machine/$program.rs" >> "$out" 2>&1 || rc=$?
+			-A clippy::precedence --emit=metadata -o /tmp/out "tools/$program.rs" >> "$out" 2>&1 || rc=$?
 	done
+	in_root env CLIPPY=1 tools/vmm/build "$BUILD/oracle/vmm" >> "$out" 2>&1 || rc=$?
 	cat "$out"
-	[ $rc = 0 ] && ! grep -B3 -A8 -E '^ +--> .*(arm64|kernel/kvm\.rs|icache|nolse)' "$out"
+	[ $rc = 0 ] && ! grep -B3 -A8 -E '^ +--> .*(arm64|kernel/kvm\.rs|icache|nolse|debug_topology)' "$out"
 }
 
 rust_doc() {

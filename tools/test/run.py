@@ -30,7 +30,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 BUILD = TOP / "build"
 # Where the words of a test's command are looked for.
-PROGRAMS = (BUILD / "selftests", BUILD / "bench", BUILD / "perf", TOP / "tools/machine/perf")
+PROGRAMS = (BUILD / "selftests", BUILD / "bench", BUILD / "perf", TOP / "tools/machine/perf",
+            BUILD / "oracle", TOP / "tools/machine/l2")
 REPORT = pathlib.Path(os.environ.get("REPORT", BUILD / "report"))
 sys.path[:0] = [str(TOP / "tools/machine"), str(BUILD / "tree/tools/testing/kunit")]
 import lie  # noqa: E402
@@ -240,6 +241,12 @@ def boot(row):
     files = programs(row)
     if row.get("perf"):
         files["/"] = pathlib.Path((BUILD / "perf-root").read_text().strip())
+    if row.get("l2"):
+        # What a VMM in the machine boots: this kernel, and a program that speaks.
+        machines.initramfs(where / "l2", {"/tests": "speaks\techo hello\n"})
+        files["/"] = pathlib.Path((BUILD / "vmm-root").read_text().strip())
+        files["/l2/initrd"] = where / "l2"
+        files["/l2/Image"] = kernel_dir(row.get("kernel", "armature")) / "arch/arm64/boot/Image"
     if tests:
         files["/tests"] = "".join(f"{n}\t{guest_command(c)}\n" for n, c in tests)
     machines.initramfs(where / "initrd", files)
@@ -380,7 +387,7 @@ def main():
     if verb == "needs":
         needs = {row.get("kernel", "armature") for row in rows}
         needs |= {"model" for row in rows if machines.wants_model(row)}
-        needs |= {"perf" for row in rows if row.get("perf")}
+        needs |= {word for row in rows for word in ("perf", "l2") if row.get(word)}
         print("\n".join(sorted(needs)))
         return 0
     return run(rows)

@@ -66,14 +66,20 @@ step pure in_root "$TOP/tools/test/pure.sh"
 ! wants house || step house env OBJECTS=1 "$TOP/tools/test/house.sh"
 ! wants plugins || step plugins in_root "$TOP/tools/machine/plugins/test.sh"
 case " $(paste -sd' ' <<< "$needs") " in
+*' l2 '*)
+	root=$("$TOP/tools/machine/foreign.sh" qemu)
+	echo "$root" > "$BUILD/vmm-root"
+	;;
+esac
+case " $(paste -sd' ' <<< "$needs") " in
 *' perf '*)
-	perf=$("$TOP/tools/machine/perf.sh")
+	perf=$("$TOP/tools/machine/foreign.sh" perf)
 	echo "$perf" > "$BUILD/perf-root"
 	mkdir -p "$BUILD/perf"
 	in_root "$TOP/tools/machine/perf/build" "$BUILD/perf" > "$LOGS/workload.log" 2>&1 || die "the workload does not build: build/log/workload.log"
 	;;
 esac
-kernels=$(grep -vxE 'model|perf' <<< "$needs" || true)
+kernels=$(grep -vxE 'model|perf|l2' <<< "$needs" || true)
 for kernel in $kernels; do
 	"$TOP/tools/build/kernel.sh" "$kernel"
 	"$TOP/tools/build/kernel.sh" "$kernel" --objects > "$BUILD/kernel-$kernel"
@@ -94,6 +100,12 @@ if [ -n "$model" ]; then
 	trap - EXIT
 	mv "$BUILD/qemu-model.new" "$BUILD/qemu-model"
 	step machine "$TOP/tools/machine/bare/test.sh"
+	case $pattern in
+	'' | *debug_topology*)
+		step oracle "$TOP/tools/oracle/native.sh"
+		step migrate "$TOP/tools/vmm/migrate.sh" --tap
+		;;
+	esac
 fi
 say boot "booting the machines"
 in_root "${runner[@]}" run "$pattern_of_boots"

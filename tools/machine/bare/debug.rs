@@ -253,6 +253,14 @@ fn breakpoints(report: &mut Report, expected: &Expected) {
         "unlinked address match",
         "DBGBCR<n>_EL1.BT 0b0000",
     );
+    write!("oslar_el1", 1);
+    report.same(
+        hits(probe, CONTEXT, BREAKPOINT_SAME_EL),
+        0,
+        "not with the OS Lock locked",
+        "OSLSR_EL1.OSLK",
+    );
+    write!("oslar_el1", 0);
     write!("mdscr_el1", 1 << 13);
     report.same(
         cpu::at(1, probe, CONTEXT).count,

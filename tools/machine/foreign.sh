@@ -1,26 +1,32 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# Debian's perf for arm64 with the libraries it needs, in the cache. Prints the
-# directory, which is laid out like the root of a machine.
+# foreign.sh perf|qemu: a program of Debian's for arm64 with the libraries it needs, in the
+# cache. Prints the directory, which is laid out like the root of a machine.
 set -eu -o pipefail
 . "$(dirname "$0")/../build/lib.sh"
 
 SUITE=trixie
+case ${1:-} in
+perf) package=linux-perf program=perf ;;
+qemu) package=qemu-system-arm program=qemu-system-aarch64 ;;
+*) die "usage: foreign.sh perf|qemu" ;;
+esac
 
-make_perf() {
+# make_tree PART: PART/tree, from the packages unpacked in PART/all.
+make_tree() {
 	local part=$1
 
 	rm -rf "$part"
 	mkdir -p "$part/all" "$part/tree/lib" "$part/tree/usr/bin"
 	# Only unpacked: nothing of another architecture is run.
-	TMPDIR=/var/tmp mmdebstrap --variant=extract --architectures=arm64 --include=linux-perf \
+	TMPDIR=/var/tmp mmdebstrap --variant=extract --architectures=arm64 --include="$package" \
 		--format=tar "$SUITE" - "$(sed -n 's/^\(deb .*\) '$SUITE' main.*/\1 '$SUITE' main/p' "$(root_dir)/etc/apt/sources.list" | head -n 1)" |
 		tar -x --no-same-owner --exclude='./dev/*' -C "$part/all"
-	in_root -b "$part:/armature/perf" sh -eu -c '
-		cd /armature/perf
+	in_root -b "$part:/armature/foreign" sh -eu -c '
+		cd /armature/foreign
 		needed() { llvm-readelf -d "$1" | sed -n "s/.*(NEEDED).*\[\(.*\)\]/\1/p"; }
-		cp all/usr/bin/perf tree/usr/bin
-		todo="tree/usr/bin/perf"
+		cp "all/usr/bin/$1" tree/usr/bin
+		todo="tree/usr/bin/$1"
 		while [ -n "$todo" ]; do
 			set -- $todo
 			todo=
@@ -33,17 +39,17 @@ make_perf() {
 			done
 		done
 		cp -L all/usr/lib/ld-linux-aarch64.so.1 tree/lib 2> /dev/null || cp -L all/usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1 tree/lib
-	'
+	' sh "$program"
 }
 
 "$TOP/tools/build/root.sh"
-dir=$CACHE/perf-$(key "$0" "$(root_dir)")
+dir=$CACHE/$1-arm64-$(key "$0" "$(root_dir)")
 if [ ! -d "$dir" ]; then
-	locked perf
+	locked "$1-arm64"
 	if [ ! -d "$dir" ]; then
-		disk "$CACHE" 2
-		say perf "Debian's perf for arm64"
-		logged perf make_perf "$dir.part"
+		disk "$CACHE" 3
+		say "$1" "Debian's $program for arm64"
+		logged "$1-arm64" make_tree "$dir.part"
 		mv "$dir.part/tree" "$dir"
 		rm -rf "$dir.part"
 	fi

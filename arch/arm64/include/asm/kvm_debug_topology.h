@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * VMs with fewer breakpoints than the CPU that they run on.
+ */
+
+#ifndef __ARM64_KVM_DEBUG_TOPOLOGY_H__
+#define __ARM64_KVM_DEBUG_TOPOLOGY_H__
+
+#include <linux/kvm_host.h>
+
+/* Traps of all accesses to DBG{B,W}{C,V}R<n>_EL1; the bits of HDFGWTR_EL2 are the same */
+#define KVM_DEBUG_TOPOLOGY_FGT	(HDFGRTR_EL2_DBGBCRn_EL1 | HDFGRTR_EL2_DBGBVRn_EL1 | \
+				 HDFGRTR_EL2_DBGWCRn_EL1 | HDFGRTR_EL2_DBGWVRn_EL1)
+
+#ifdef CONFIG_KVM_ARM64_DEBUG_TOPOLOGY
+
+u64 kvm_debug_topology_writable(struct kvm *kvm);
+bool kvm_debug_topology_valid(u64 dfr0, u64 now);
+bool kvm_debug_topology_may_differ(struct kvm *kvm);
+bool __kvm_debug_topology_load(struct kvm_vcpu *vcpu);
+bool __kvm_debug_topology_has(struct kvm_vcpu *vcpu, u8 op2, u8 crm);
+void __kvm_debug_topology_update(struct kvm_vcpu *vcpu, u8 op2, u8 crm);
+void kvm_debug_topology_show(struct seq_file *m, struct kvm *kvm);
+void kvm_debug_topology_show_vcpu(struct seq_file *m, struct kvm_vcpu *vcpu);
+void kvm_debug_topology_create_debugfs(struct kvm *kvm);
+
+/* Whether there may be a CPU that has another number of breakpoints than the VM. */
+static __always_inline bool kvm_debug_topology_differs(struct kvm *kvm)
+{
+	return test_bit(KVM_ARCH_FLAG_DEBUG_TOPOLOGY, &kvm->arch.flags);
+}
+
+/**
+ * kvm_debug_topology_load() - Get the vCPU's breakpoints ready for this CPU
+ * @vcpu: a vCPU that is being loaded
+ *
+ * Return: whether the guest's accesses to its registers have to trap here.
+ */
+static __always_inline bool kvm_debug_topology_load(struct kvm_vcpu *vcpu)
+{
+	if (likely(!kvm_debug_topology_differs(vcpu->kvm)))
+		return false;
+
+	return __kvm_debug_topology_load(vcpu);
+}
+
+/**
+ * kvm_debug_topology_has() - Count a trapped access
+ * @vcpu: a vCPU of which an access to a register has trapped
+ * @op2: op2 of the register
+ * @crm: CRm of the register, its number
+ *
+ * Return: whether the VM has the register.
+ */
+static inline bool kvm_debug_topology_has(struct kvm_vcpu *vcpu, u8 op2, u8 crm)
+{
+	if (!kvm_debug_topology_differs(vcpu->kvm))
+		return true;
+
+	vcpu->stat.debug_reg_exits++;
+	return __kvm_debug_topology_has(vcpu, op2, crm);
+}
+
+/**
+ * kvm_debug_topology_update() - Pass on what a loaded vCPU's guest has written
+ * @vcpu: a loaded vCPU
+ * @op2: op2 of the register that has changed in vcpu_debug_state
+ * @crm: CRm of that register, its number
+ */
+static inline void kvm_debug_topology_update(struct kvm_vcpu *vcpu, u8 op2, u8 crm)
+{
+	guard(preempt)();
+
+	if (vcpu->arch.debug_image.in_use)
+		__kvm_debug_topology_update(vcpu, op2, crm);
+}
+
+/**
+ * kvm_debug_topology_stale() - Say that vcpu_debug_state has changed
+ * @vcpu: a vCPU that is going to be loaded before it runs
+ */
+static inline void kvm_debug_topology_stale(struct kvm_vcpu *vcpu)
+{
+	WRITE_ONCE(vcpu->arch.debug_image.brps, 0);
+}
+
+/* What the registers of this CPU get for the guest; NULL if that is vcpu_debug_state. */
+static __always_inline struct kvm_guest_debug_arch *kvm_debug_image(struct kvm_vcpu *vcpu)
+{
+	return vcpu->arch.debug_image.in_use ? &vcpu->arch.debug_image.regs : NULL;
+}
+
+static __always_inline bool kvm_is_debug_image(struct kvm_vcpu *vcpu,
+					       struct kvm_guest_debug_arch *regs)
+{
+	return regs == &vcpu->arch.debug_image.regs;
+}
+
+#else
+
+static inline u64 kvm_debug_topology_writable(struct kvm *kvm)
+{
+	return 0;
+}
+
+static inline bool kvm_debug_topology_valid(u64 dfr0, u64 now)
+{
+	return true;
+}
+
+static inline bool kvm_debug_topology_may_differ(struct kvm *kvm)
+{
+	return false;
+}
+
+static inline bool kvm_debug_topology_load(struct kvm_vcpu *vcpu)
+{
+	return false;
+}
+
+static inline bool kvm_debug_topology_has(struct kvm_vcpu *vcpu, u8 op2, u8 crm)
+{
+	return true;
+}
+
+static inline void kvm_debug_topology_update(struct kvm_vcpu *vcpu, u8 op2, u8 crm) { }
+static inline void kvm_debug_topology_stale(struct kvm_vcpu *vcpu) { }
+static inline void kvm_debug_topology_create_debugfs(struct kvm *kvm) { }
+
+static __always_inline struct kvm_guest_debug_arch *kvm_debug_image(struct kvm_vcpu *vcpu)
+{
+	return NULL;
+}
+
+static __always_inline bool kvm_is_debug_image(struct kvm_vcpu *vcpu,
+					       struct kvm_guest_debug_arch *regs)
+{
+	return false;
+}
+
+#endif /* CONFIG_KVM_ARM64_DEBUG_TOPOLOGY */
+
+#endif /* __ARM64_KVM_DEBUG_TOPOLOGY_H__ */

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What debug_topology.rs needs C for: its tracepoint, and its file in debugfs.
+ */
+
+#include <linux/debugfs.h>
+#include <linux/kvm_host.h>
+#include <linux/seq_file.h>
+
+#include <asm/kvm_debug_topology.h>
+
+#define CREATE_TRACE_POINTS
+#define CREATE_RUST_TRACE_POINTS
+#include "trace_debug_topology.h"
+
+static int debug_topology_show(struct seq_file *m, void *unused)
+{
+	struct kvm *kvm = m->private;
+	struct kvm_vcpu *vcpu;
+	unsigned long i;
+
+	kvm_debug_topology_show(m, kvm);
+	kvm_for_each_vcpu(i, vcpu, kvm)
+		kvm_debug_topology_show_vcpu(m, vcpu);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(debug_topology);
+
+void kvm_debug_topology_create_debugfs(struct kvm *kvm)
+{
+	debugfs_create_file("debug_topology", 0400, kvm->debugfs_dentry, kvm,
+			    &debug_topology_fops);
+}

@@ -1,0 +1,1039 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * debug_topology - Check that a VM with fewer breakpoints than its host has
+ * exactly those, context-aware ones included.
+ *
+ * Where the host offers it (KVM_ARM_GET_REG_WRITABLE_MASKS), every pair of
+ * ID_AA64DFR0_EL1.BRPs and CTX_CMPs is tried, and VMs with several of them run
+ * the same facts as one with the default, each of which is what the Arm ARM
+ * says of a machine with that many breakpoints.
+ *
+ *   -p B[:B...]  breakpoints of each CPU, where they differ from each other:
+ *                the facts run on each CPU, and on a vCPU that moves
+ *   -n           the host must not offer it
+ *   -y           the host must offer it
+ */
+#include <getopt.h>
+#include <linux/bitfield.h>
+#include <sched.h>
+
+#include <asm/sysreg.h>
+
+#include "kselftest.h"
+#include "kvm_util.h"
+#include "processor.h"
+#include "test_util.h"
+#include "ucall.h"
+
+#define MAX_REGS	16
+#define MAX_CPUS	16
+
+#define BCR_E		BIT(0)
+#define BCR_EL1		BIT(1)
+#define BCR_BAS		GENMASK(8, 5)
+#define BCR_LBN(n)	((u64)(n) << 16)
+#define BCR_BT(n)	((u64)(n) << 20)
+#define BCR_ARMED	(BCR_BAS | BCR_EL1 | BCR_E)
+
+#define BT_ADDRESS		0x0
+#define BT_LINKED_ADDRESS	0x1
+#define BT_CONTEXT		0x2
+#define BT_LINKED_CONTEXT	0x3
+
+#define WCR_BAS		GENMASK(12, 5)
+#define WCR_LSC		GENMASK(4, 3)
+#define WCR_WT		BIT(20)
+#define WCR_ARMED	(WCR_BAS | WCR_LSC | BCR_EL1 | BCR_E)
+
+#define MDSCR_KDE	BIT(13)
+#define MDSCR_MDE	BIT(15)
+
+#define THIS_CONTEXT	0x1234567
+#define OTHER_CONTEXT	0x7654321
+
+/* What a vCPU is to do, and what came of it. */
+struct job {
+	u64 fact;
+	u64 brps;	/* breakpoints of the VM */
+	u64 ctx_cmps;	/* of which context-aware */
+	u64 wrps;	/* watchpoints */
+	u64 line;	/* where the fact was found wrong, 0 if it was not */
+	u64 info;
+};
+
+static struct job job;
+
+/*
+ * Guest
+ */
+
+static u64 hit_breakpoint, hit_watchpoint, undefined;
+static u64 watched[2];
+
+static void check(bool ok, u64 line, u64 info)
+{
+	if (ok || job.line)
+		return;
+
+	job.line = line;
+	job.info = info;
+}
+
+#define CHECK(what, info)	check(what, __LINE__, info)
+
+/*
+ * A write and a read of each register (2, 0, 0, n, op2), 16 bytes a pair; and what
+ * breakpoints and watchpoints are to hit.
+ */
+asm(".pushsection .text\n"
+	"accessors:\n"
+	".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
+	".irp op2, 4, 5, 6, 7\n"
+	"	msr	s2_0_c0_c\\n\\()_\\op2, x0\n"
+	"	ret\n"
+	"	mrs	x0, s2_0_c0_c\\n\\()_\\op2\n"
+	"	ret\n"
+	".endr\n"
+	".endr\n"
+	"probe_code:\n"
+	"	msr	daifclr, #8\n"
+	"	isb\n"
+	"probe_nop:\n"
+	"	nop\n"
+	"other_nop:\n"
+	"	nop\n"
+	"	str	x0, [x1]\n"
+	"	msr	daifset, #8\n"
+	"	ret\n"
+	".popsection\n");
+
+#define ADDRESS_OF(label)						\
+({									\
+	u64 __address;							\
+	asm("adrp	%0, " #label "\n\t"				\
+	    "add	%0, %0, :lo12:" #label : "=r" (__address));	\
+	__address;							\
+})
+
+/* What breakpoints are put on */
+#define PROBE	ADDRESS_OF(probe_nop)
+#define OTHER	ADDRESS_OF(other_nop)
+
+enum { BVR_OP2 = 4, BCR_OP2, WVR_OP2, WCR_OP2 };
+
+/* Calls one of the pieces of code above. */
+static u64 call(u64 code, u64 arg0, u64 arg1)
+{
+	register u64 x0 asm("x0") = arg0;
+	register u64 x1 asm("x1") = arg1;
+
+	asm volatile("blr %2" : "+r" (x0) : "r" (x1), "r" (code) : "x30", "memory");
+	return x0;
+}
+
+static void write_reg(int n, int op2, u64 value)
+{
+	call(ADDRESS_OF(accessors) + 16 * (n * 4 + op2 - 4), value, 0);
+}
+
+static u64 read_reg(int n, int op2)
+{
+	return call(ADDRESS_OF(accessors) + 16 * (n * 4 + op2 - 4) + 8, 0, 0);
+}
+
+static void breakpoint(int n, u64 control, u64 value)
+{
+	write_reg(n, BVR_OP2, value);
+	write_reg(n, BCR_OP2, control);
+}
+
+static void watchpoint(int n, u64 control, u64 value)
+{
+	write_reg(n, WVR_OP2, value);
+	write_reg(n, WCR_OP2, control);
+}
+
+static void reset(void)
+{
+	int i;
+
+	asm volatile("msr daifset, #8");
+	write_sysreg(0, oslar_el1);
+	write_sysreg(0, osdlr_el1);
+	write_sysreg(0, contextidr_el1);
+	for (i = 0; i < job.brps; i++)
+		breakpoint(i, 0, 0);
+	for (i = 0; i < job.wrps; i++)
+		watchpoint(i, 0, 0);
+	write_sysreg(MDSCR_KDE | MDSCR_MDE, mdscr_el1);
+	isb();
+}
+
+static bool is_context_aware(int n)
+{
+	return n < job.brps && n >= job.brps - job.ctx_cmps;
+}
+
+/*
+ * Executes both probes and a store to @watched[0], in @context. An exception
+ * leaves the rest of the probe without exceptions, so at most one is taken.
+ */
+static void probe(u64 context)
+{
+	WRITE_ONCE(hit_breakpoint, 0);
+	WRITE_ONCE(hit_watchpoint, 0);
+	write_sysreg(context, contextidr_el1);
+	isb();
+	call(ADDRESS_OF(probe_code), context, (u64)&watched[0]);
+	write_sysreg(0, contextidr_el1);
+	isb();
+}
+
+static bool hits_probe(u64 context)
+{
+	probe(context);
+	return READ_ONCE(hit_breakpoint) == PROBE && !READ_ONCE(hit_watchpoint);
+}
+
+static bool hits_anything(u64 context)
+{
+	probe(context);
+	return READ_ONCE(hit_breakpoint) || READ_ONCE(hit_watchpoint);
+}
+
+static bool hits_watched(u64 context)
+{
+	probe(context);
+	return READ_ONCE(hit_watchpoint) == (u64)&watched[0] && !READ_ONCE(hit_breakpoint);
+}
+
+/* Values that reading back does not change, different in each register. */
+static u64 value_of(int n)
+{
+	return 0x0000412345600000UL + n * 0x1000 + 4;
+}
+
+static u64 control_of(int n)
+{
+	u64 bt = is_context_aware(n) ? BT_LINKED_CONTEXT : BT_LINKED_ADDRESS;
+
+	return BCR_BT(bt) | BCR_LBN(n) | BCR_BAS | ((u64)(n % 4) << 1);
+}
+
+static u64 wcontrol_of(int n)
+{
+	return (n & 1 ? WCR_WT : 0) | BCR_LBN(15 - n) | (1UL << (5 + n % 8)) |
+	       WCR_LSC | ((u64)(n % 4) << 1);
+}
+
+static void fact_read_back(void)
+{
+	int i;
+
+	reset();
+	for (i = 0; i < job.brps; i++)
+		breakpoint(i, control_of(i), value_of(i));
+	for (i = 0; i < job.wrps; i++)
+		watchpoint(i, wcontrol_of(i), value_of(i) & ~7UL);
+	for (i = 0; i < job.brps; i++) {
+		CHECK(read_reg(i, BCR_OP2) == control_of(i), read_reg(i, BCR_OP2));
+		CHECK(read_reg(i, BVR_OP2) == value_of(i), read_reg(i, BVR_OP2));
+	}
+	for (i = 0; i < job.wrps; i++) {
+		CHECK(read_reg(i, WCR_OP2) == wcontrol_of(i), read_reg(i, WCR_OP2));
+		CHECK(read_reg(i, WVR_OP2) == (value_of(i) & ~7UL), read_reg(i, WVR_OP2));
+	}
+}
+
+static void fact_address(void)
+{
+	int i;
+
+	for (i = 0; i < job.brps; i++) {
+		reset();
+		breakpoint(i, BCR_ARMED, OTHER);
+		isb();
+		probe(0);
+		CHECK(READ_ONCE(hit_breakpoint) == OTHER, i);
+		breakpoint(i, BCR_ARMED, PROBE);
+		isb();
+		CHECK(hits_probe(OTHER_CONTEXT), i);
+		breakpoint(i, BCR_ARMED & ~BCR_E, PROBE);
+		isb();
+		CHECK(!hits_anything(0), i);
+	}
+}
+
+static void fact_context(void)
+{
+	int n;
+
+	for (n = job.brps - job.ctx_cmps; n < job.brps; n++) {
+		reset();
+		breakpoint(n, BCR_ARMED | BCR_BT(BT_CONTEXT), THIS_CONTEXT);
+		isb();
+		probe(THIS_CONTEXT);
+		CHECK(READ_ONCE(hit_breakpoint), n);
+		CHECK(!hits_anything(OTHER_CONTEXT), n);
+		CHECK(!hits_anything(0), n);
+		breakpoint(n, 0, THIS_CONTEXT);
+		isb();
+		CHECK(!hits_anything(THIS_CONTEXT), n);
+	}
+}
+
+static void fact_linked_breakpoint(void)
+{
+	int i, n;
+
+	for (n = job.brps - job.ctx_cmps; n < job.brps; n++) {
+		for (i = 0; i < job.brps; i++) {
+			if (i == n)
+				continue;
+			reset();
+			breakpoint(n, BCR_ARMED | BCR_BT(BT_LINKED_CONTEXT), THIS_CONTEXT);
+			breakpoint(i, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(n),
+				   PROBE);
+			isb();
+			CHECK(hits_probe(THIS_CONTEXT), n * 16 + i);
+			CHECK(!hits_anything(OTHER_CONTEXT), n * 16 + i);
+			CHECK(!hits_anything(0), n * 16 + i);
+		}
+	}
+}
+
+static void fact_linked_watchpoint(void)
+{
+	int i, n;
+
+	for (n = job.brps - job.ctx_cmps; n < job.brps; n++) {
+		for (i = 0; i < job.wrps; i++) {
+			reset();
+			breakpoint(n, BCR_ARMED | BCR_BT(BT_LINKED_CONTEXT), THIS_CONTEXT);
+			watchpoint(i, WCR_ARMED | WCR_WT | BCR_LBN(n), (u64)&watched[0]);
+			isb();
+			CHECK(hits_watched(THIS_CONTEXT), n * 16 + i);
+			CHECK(!hits_anything(OTHER_CONTEXT), n * 16 + i);
+			CHECK(!hits_anything(0), n * 16 + i);
+		}
+	}
+}
+
+static void fact_watchpoint(void)
+{
+	int i;
+
+	for (i = 0; i < job.wrps; i++) {
+		reset();
+		watchpoint(i, WCR_ARMED, (u64)&watched[0]);
+		isb();
+		CHECK(hits_watched(OTHER_CONTEXT), i);
+		watchpoint(i, WCR_ARMED, (u64)&watched[1]);
+		isb();
+		CHECK(!hits_anything(0), i);
+	}
+}
+
+static void fact_any_order(void)
+{
+	int n = job.brps - 1;
+
+	/* The address first, what it is linked to later */
+	reset();
+	breakpoint(0, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(n), PROBE);
+	isb();
+	CHECK(!hits_anything(THIS_CONTEXT), 0);
+	write_reg(n, BCR_OP2, BCR_ARMED | BCR_BT(BT_LINKED_CONTEXT));
+	write_reg(n, BVR_OP2, THIS_CONTEXT);
+	isb();
+	CHECK(hits_probe(THIS_CONTEXT), 1);
+
+	/* Another context while linked, then back */
+	write_reg(n, BVR_OP2, OTHER_CONTEXT);
+	isb();
+	CHECK(hits_probe(OTHER_CONTEXT), 2);
+	CHECK(!hits_anything(THIS_CONTEXT), 3);
+	write_reg(n, BCR_OP2, 0);
+	isb();
+	CHECK(!hits_anything(OTHER_CONTEXT), 4);
+	write_reg(n, BCR_OP2, BCR_ARMED | BCR_BT(BT_LINKED_CONTEXT));
+	isb();
+	CHECK(hits_probe(OTHER_CONTEXT), 5);
+
+	/* The link is of the control register: one to nowhere and back */
+	write_reg(0, BCR_OP2, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(15));
+	isb();
+	if (!is_context_aware(15))
+		CHECK(!hits_anything(OTHER_CONTEXT), 6);
+	write_reg(0, BCR_OP2, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(n));
+	isb();
+	CHECK(hits_probe(OTHER_CONTEXT), 7);
+}
+
+/* A link to what is not there, or not context-aware. */
+static void fact_bad_link(void)
+{
+	u64 control, wcontrol;
+	int i, lbn, last = job.brps - 1;
+
+	for (lbn = 0; lbn < MAX_REGS; lbn++) {
+		if (is_context_aware(lbn))
+			continue;
+		reset();
+		/* Whatever it may hit: every other one is ready to be linked to */
+		for (i = 1; i < job.brps; i++)
+			breakpoint(i, BCR_ARMED | BCR_BT(is_context_aware(i) ?
+							 BT_LINKED_CONTEXT : BT_ADDRESS),
+				   is_context_aware(i) ? THIS_CONTEXT : (u64)&watched[0]);
+		control = BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(lbn);
+		wcontrol = WCR_ARMED | WCR_WT | BCR_LBN(lbn);
+		breakpoint(0, control, PROBE);
+		watchpoint(0, wcontrol, (u64)&watched[0]);
+		isb();
+		CHECK(!hits_anything(THIS_CONTEXT), lbn);
+		CHECK(!hits_anything(0), lbn);
+
+		CHECK(read_reg(0, BCR_OP2) == control, lbn);
+		CHECK(read_reg(0, BVR_OP2) == PROBE, lbn);
+		CHECK(read_reg(0, WCR_OP2) == wcontrol, lbn);
+		for (i = 1; i < job.brps; i++)
+			CHECK(read_reg(i, BVR_OP2) == (is_context_aware(i) ? THIS_CONTEXT :
+						 (u64)&watched[0]), lbn);
+		/* The others still do what they did */
+		write_reg(0, BCR_OP2, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(last));
+		isb();
+		if (last)
+			CHECK(hits_probe(THIS_CONTEXT), lbn);
+	}
+}
+
+/* A link to a breakpoint of an unlinked type, or to one that is disabled. */
+static void fact_link_to_unlinked(void)
+{
+	int n = job.brps - 1;
+
+	reset();
+	/* An unlinked context match for EL0 only, which takes no exception here */
+	breakpoint(n, (BCR_ARMED & ~BCR_EL1) | BIT(2) | BCR_BT(BT_CONTEXT), THIS_CONTEXT);
+	breakpoint(0, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(n), PROBE);
+	isb();
+	CHECK(!hits_anything(THIS_CONTEXT), 0);
+	breakpoint(n, (BCR_ARMED & ~BCR_E) | BCR_BT(BT_LINKED_CONTEXT), THIS_CONTEXT);
+	isb();
+	CHECK(!hits_anything(THIS_CONTEXT), 1);
+	breakpoint(n, BCR_ARMED | BCR_BT(BT_LINKED_CONTEXT), THIS_CONTEXT);
+	isb();
+	CHECK(hits_probe(THIS_CONTEXT), 2);
+}
+
+/* BT[3] and BT[1] of a breakpoint that is not context-aware are RES0. */
+static void fact_ordinary_types(void)
+{
+	int bt, i;
+
+	for (i = 0; i < job.brps - job.ctx_cmps; i++) {
+		for (bt = 0; bt < 16; bt++) {
+			reset();
+			breakpoint(i, BCR_BAS | BCR_BT(bt), THIS_CONTEXT);
+			CHECK(read_reg(i, BCR_OP2) == (BCR_BAS | BCR_BT(bt & 5)), i * 16 + bt);
+		}
+		breakpoint(i, BCR_ARMED | BCR_BT(BT_CONTEXT), PROBE);
+		isb();
+		CHECK(hits_probe(THIS_CONTEXT), i);
+	}
+}
+
+/* Types that compare registers of EL2, which the VM does not have. */
+static void fact_el2_types(void)
+{
+	int bt, n;
+
+	for (n = job.brps - job.ctx_cmps; n < job.brps; n++) {
+		for (bt = 8; bt < 16; bt++) {
+			reset();
+			breakpoint(n, BCR_ARMED | BCR_BT(bt), 0);
+			if (n)
+				breakpoint(0, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(n),
+					   PROBE);
+			isb();
+			CHECK(!hits_anything(0), n * 16 + bt);
+			CHECK(read_reg(n, BCR_OP2) == (BCR_ARMED | BCR_BT(bt)), n * 16 + bt);
+		}
+	}
+}
+
+/* Registers beyond the VM's are not there. */
+static void fact_absent(void)
+{
+	u64 expected = 0;
+	int i;
+
+	reset();
+	WRITE_ONCE(undefined, 0);
+	for (i = 0; i < MAX_REGS; i++) {
+		if (i >= job.brps) {
+			read_reg(i, BCR_OP2);
+			write_reg(i, BCR_OP2, 0);
+			read_reg(i, BVR_OP2);
+			write_reg(i, BVR_OP2, 0);
+			expected += 4;
+		}
+		if (i >= job.wrps) {
+			read_reg(i, WCR_OP2);
+			write_reg(i, WCR_OP2, 0);
+			read_reg(i, WVR_OP2);
+			write_reg(i, WVR_OP2, 0);
+			expected += 4;
+		}
+		CHECK(READ_ONCE(undefined) == expected, i);
+	}
+}
+
+static void fact_os_lock(void)
+{
+	int n = job.brps - 1;
+
+	reset();
+	breakpoint(n, BCR_ARMED | BCR_BT(BT_LINKED_CONTEXT), THIS_CONTEXT);
+	breakpoint(0, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(n), PROBE);
+	isb();
+	CHECK(hits_probe(THIS_CONTEXT), 0);
+	write_sysreg(1, oslar_el1);
+	isb();
+	CHECK(read_sysreg(oslsr_el1) & BIT(1), 1);
+	CHECK(!hits_anything(THIS_CONTEXT), 2);
+	/* What is written meanwhile counts afterwards */
+	write_reg(n, BVR_OP2, OTHER_CONTEXT);
+	isb();
+	write_sysreg(0, oslar_el1);
+	isb();
+	CHECK(hits_probe(OTHER_CONTEXT), 3);
+	CHECK(!hits_anything(THIS_CONTEXT), 4);
+}
+
+/* Everything linked to the last breakpoint, to be found later by fact_fires(). */
+static void fact_arm(void)
+{
+	int i, n = job.brps - 1;
+
+	reset();
+	breakpoint(n, BCR_ARMED | BCR_BT(BT_LINKED_CONTEXT), THIS_CONTEXT);
+	for (i = 0; i < n; i++)
+		breakpoint(i, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(n),
+			   i ? OTHER : PROBE);
+	for (i = 0; i < job.wrps; i++)
+		watchpoint(i, WCR_ARMED | WCR_WT | BCR_LBN(n), (u64)&watched[i % 2]);
+	isb();
+}
+
+static void fact_fires(void)
+{
+	int i, n = job.brps - 1;
+
+	CHECK(!hits_anything(OTHER_CONTEXT), 0);
+	CHECK(hits_probe(THIS_CONTEXT), 1);
+	CHECK(read_reg(n, BCR_OP2) == (BCR_ARMED | BCR_BT(BT_LINKED_CONTEXT)),
+	      read_reg(n, BCR_OP2));
+	CHECK(read_reg(n, BVR_OP2) == THIS_CONTEXT, read_reg(n, BVR_OP2));
+	for (i = 0; i < n; i++)
+		CHECK(read_reg(i, BCR_OP2) ==
+		      (BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(n)), i);
+	/* Without the breakpoints, the watchpoint is next */
+	write_reg(0, BCR_OP2, 0);
+	if (n > 1)
+		write_reg(1, BCR_OP2, 0);
+	for (i = 2; i < n; i++)
+		write_reg(i, BCR_OP2, 0);
+	isb();
+	CHECK(hits_watched(THIS_CONTEXT), 2);
+	CHECK(!hits_anything(OTHER_CONTEXT), 3);
+	for (i = 0; i < n; i++)
+		write_reg(i, BCR_OP2, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(n));
+	isb();
+	CHECK(hits_probe(THIS_CONTEXT), 4);
+}
+
+/* Only executes the probe: userspace debugs. */
+static void fact_nothing(void)
+{
+	probe(THIS_CONTEXT);
+}
+
+enum where { ALWAYS, WHERE_MAPPED, BY_HAND };
+
+static const struct fact {
+	const char *name;
+	void (*run)(void);
+	enum where where;
+} facts[] = {
+	{ "registers read back what was written", fact_read_back, ALWAYS },
+	{ "address match at every breakpoint", fact_address, ALWAYS },
+	{ "context match at the context-aware ones", fact_context, ALWAYS },
+	{ "linked address match, every pair", fact_linked_breakpoint, ALWAYS },
+	{ "linked watchpoint, every pair", fact_linked_watchpoint, ALWAYS },
+	{ "watchpoints keep their numbers", fact_watchpoint, ALWAYS },
+	{ "programming order does not matter", fact_any_order, ALWAYS },
+	{ "a bad link never fires and disturbs nothing", fact_bad_link, ALWAYS },
+	{ "a link to what is not a linked type never fires", fact_link_to_unlinked, ALWAYS },
+	{ "OS Lock set and cleared", fact_os_lock, ALWAYS },
+	{ "context types are RES0 in ordinary ones", fact_ordinary_types, WHERE_MAPPED },
+	{ "types of EL2 match nothing and read back", fact_el2_types, WHERE_MAPPED },
+	{ "registers beyond the last are undefined", fact_absent, WHERE_MAPPED },
+	{ "", fact_arm, BY_HAND },
+	{ "", fact_fires, BY_HAND },
+	{ "", fact_nothing, BY_HAND },
+};
+
+enum { ARM = ARRAY_SIZE(facts) - 3, FIRES, NOTHING };
+
+static void guest_code(void)
+{
+	for (;;) {
+		job.line = 0;
+		facts[job.fact].run();
+		GUEST_SYNC(0);
+	}
+}
+
+static void guest_breakpoint(struct ex_regs *regs)
+{
+	WRITE_ONCE(hit_breakpoint, regs->pc);
+	regs->pstate |= PSR_D_BIT;
+}
+
+static void guest_watchpoint(struct ex_regs *regs)
+{
+	WRITE_ONCE(hit_watchpoint, read_sysreg(far_el1));
+	regs->pstate |= PSR_D_BIT;
+}
+
+static void guest_undefined(struct ex_regs *regs)
+{
+	WRITE_ONCE(undefined, undefined + 1);
+	regs->pc += 4;
+}
+
+/*
+ * Host
+ */
+
+static u64 host_dfr0;
+static bool offered;
+static u64 dfr0_mask;
+static int nr_cpus, cpu_brps[MAX_CPUS];
+
+static int field(u64 value, u64 mask)
+{
+	return (value & mask) >> __builtin_ctzll(mask);
+}
+
+#define BRPS(dfr0)	(field(dfr0, ID_AA64DFR0_EL1_BRPs) + 1)
+#define CTX_CMPS(dfr0)	(field(dfr0, ID_AA64DFR0_EL1_CTX_CMPs) + 1)
+#define WRPS(dfr0)	(field(dfr0, ID_AA64DFR0_EL1_WRPs) + 1)
+
+static u64 with_topology(u64 dfr0, int brps, int ctx_cmps)
+{
+	dfr0 &= ~(ID_AA64DFR0_EL1_BRPs | ID_AA64DFR0_EL1_CTX_CMPs);
+	return dfr0 | FIELD_PREP(ID_AA64DFR0_EL1_BRPs, brps - 1) |
+	       FIELD_PREP(ID_AA64DFR0_EL1_CTX_CMPs, ctx_cmps - 1);
+}
+
+#define result(ok, fmt, ...)	ksft_test_result(ok, fmt "\n", ##__VA_ARGS__)
+
+#define DFR0	KVM_ARM64_SYS_REG(SYS_ID_AA64DFR0_EL1)
+#define BVR(n)	ARM64_SYS_REG(2, 0, 0, n, 4)
+#define BCR(n)	ARM64_SYS_REG(2, 0, 0, n, 5)
+#define WVR(n)	ARM64_SYS_REG(2, 0, 0, n, 6)
+#define WCR(n)	ARM64_SYS_REG(2, 0, 0, n, 7)
+
+static struct kvm_vm *create(struct kvm_vcpu **vcpu, int brps, int ctx_cmps)
+{
+	struct kvm_vm *vm = vm_create_with_one_vcpu(vcpu, guest_code);
+
+	vm_init_descriptor_tables(vm);
+	vcpu_init_descriptor_tables(*vcpu);
+	vm_install_sync_handler(vm, VECTOR_SYNC_CURRENT, ESR_ELx_EC_BREAKPT_CUR, guest_breakpoint);
+	vm_install_sync_handler(vm, VECTOR_SYNC_CURRENT, ESR_ELx_EC_WATCHPT_CUR, guest_watchpoint);
+	vm_install_sync_handler(vm, VECTOR_SYNC_CURRENT, ESR_ELx_EC_UNKNOWN, guest_undefined);
+	if (brps)
+		vcpu_set_reg(*vcpu, DFR0, with_topology(host_dfr0, brps, ctx_cmps));
+
+	job = (struct job) {
+		.brps = brps ?: BRPS(host_dfr0),
+		.ctx_cmps = ctx_cmps ?: CTX_CMPS(host_dfr0),
+		.wrps = WRPS(host_dfr0),
+	};
+	return vm;
+}
+
+/* Runs one fact to its end, or to an exit that is not its end. */
+static bool run_fact(struct kvm_vcpu *vcpu, int fact)
+{
+	struct ucall uc;
+
+	job.fact = fact;
+	sync_global_to_guest(vcpu->vm, job);
+	vcpu_run(vcpu);
+	if (vcpu->run->exit_reason == KVM_EXIT_DEBUG)
+		return false;
+	switch (get_ucall(vcpu, &uc)) {
+	case UCALL_SYNC:
+		break;
+	case UCALL_ABORT:
+		REPORT_GUEST_ASSERT(uc);
+		break;
+	default:
+		TEST_FAIL("Unknown ucall %lu", uc.cmd);
+	}
+	sync_global_from_guest(vcpu->vm, job);
+	if (job.line)
+		ksft_print_msg("line %lu, detail 0x%lx\n", job.line, job.info);
+	return !job.line;
+}
+
+static bool is_mapped(int brps, int cpu)
+{
+	return offered && (brps ?: BRPS(host_dfr0)) != cpu_brps[cpu];
+}
+
+static bool is_tried(int fact, int brps, int cpu)
+{
+	return facts[fact].where == ALWAYS ||
+	       (facts[fact].where == WHERE_MAPPED && is_mapped(brps, cpu));
+}
+
+static void test_facts(const char *name, int brps, int ctx_cmps, int cpu)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = create(&vcpu, brps, ctx_cmps);
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(facts); i++)
+		if (is_tried(i, brps, cpu))
+			result(run_fact(vcpu, i), "%s: %s", name, facts[i].name);
+	kvm_vm_free(vm);
+}
+
+/* Every pair of fields, before the first run and after. */
+static void test_writes(void)
+{
+	int brps, ctx_cmps, ret, accepted = 0, wrong = 0;
+	int host_brps = BRPS(host_dfr0), host_ctx = CTX_CMPS(host_dfr0);
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = create(&vcpu, 0, 0);
+	u64 value, was;
+
+	for (brps = 1; brps <= 16; brps++) {
+		for (ctx_cmps = 1; ctx_cmps <= 16; ctx_cmps++) {
+			bool same = brps == host_brps && ctx_cmps == host_ctx;
+			bool legal = same || (offered && brps >= 2 && brps <= host_brps &&
+					      ctx_cmps <= brps && ctx_cmps <= host_ctx);
+
+			value = with_topology(host_dfr0, brps, ctx_cmps);
+			was = vcpu_get_reg(vcpu, DFR0);
+			ret = __vcpu_set_reg(vcpu, DFR0, value);
+			if (legal ? ret : ret != -1 || errno != EINVAL) {
+				ksft_print_msg("%d/%d: %d, errno %d\n", brps, ctx_cmps, ret, errno);
+				wrong++;
+			}
+			wrong += vcpu_get_reg(vcpu, DFR0) != (legal ? value : was);
+			accepted += legal;
+		}
+	}
+	result(!wrong, "every pair of BRPs and CTX_CMPs, %d of 256 legal", accepted);
+
+	/* Back to the default and away again: any order will do */
+	value = with_topology(host_dfr0, host_brps, host_ctx);
+	result(!__vcpu_set_reg(vcpu, DFR0, value), "the default may be written again");
+	if (offered)
+		value = with_topology(host_dfr0, 2, 1);
+	vcpu_set_reg(vcpu, DFR0, value);
+	job.brps = BRPS(value);
+	job.ctx_cmps = CTX_CMPS(value);
+	result(run_fact(vcpu, 0), "the last value written is in force");
+	result(!__vcpu_set_reg(vcpu, DFR0, value), "after the first run: the same value");
+	value = with_topology(host_dfr0, host_brps, host_ctx > 1 ? 1 : 2);
+	ret = __vcpu_set_reg(vcpu, DFR0, value);
+	result(ret == -1 && errno == (offered && host_ctx > 1 ? EBUSY : errno) &&
+	       vcpu_get_reg(vcpu, DFR0) != value, "after the first run: another value is refused");
+	kvm_vm_free(vm);
+}
+
+static u64 writable_dfr0(struct kvm_vm *vm)
+{
+	u64 masks[KVM_ARM_FEATURE_ID_RANGE_SIZE];
+	struct reg_mask_range range = { .addr = (u64)masks };
+
+	vm_ioctl(vm, KVM_ARM_GET_REG_WRITABLE_MASKS, &range);
+	return masks[KVM_ARM_FEATURE_ID_RANGE_IDX(3, 0, 0, 5, 0)];
+}
+
+/* What the host has, and what it lets userspace write. */
+static void look(void)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = vm_create_with_one_vcpu(&vcpu, guest_code);
+
+	dfr0_mask = writable_dfr0(vm);
+	offered = dfr0_mask & ID_AA64DFR0_EL1_BRPs;
+	host_dfr0 = vcpu_get_reg(vcpu, DFR0);
+	kvm_vm_free(vm);
+}
+
+static void test_mask(bool want, bool dont_want)
+{
+	result(!!(dfr0_mask & ID_AA64DFR0_EL1_CTX_CMPs) == offered,
+	       "both fields are writable, or none");
+	result(dfr0_mask & ID_AA64DFR0_EL1_WRPs, "WRPs is writable");
+	result(!(want && !offered) && !(dont_want && offered), "this host %s",
+	       offered ? "lets a VM have fewer breakpoints" : "has one number for all");
+}
+
+static bool has_aarch32_el1(void)
+{
+	return kvm_has_cap(KVM_CAP_ARM_EL1_32BIT);
+}
+
+/* FEAT_FGT does not trap AArch32 at EL1: such a VM has what it always had. */
+static void test_aarch32(void)
+{
+	struct kvm_vm *vm = vm_create(1);
+	struct kvm_vcpu *vcpu = __vm_vcpu_add(vm, 0);
+	struct kvm_vcpu_init init;
+	u64 dfr0;
+	int ret;
+
+	vm_ioctl(vm, KVM_ARM_PREFERRED_TARGET, &init);
+	init.features[0] = BIT(KVM_ARM_VCPU_EL1_32BIT);
+	vcpu_ioctl(vcpu, KVM_ARM_VCPU_INIT, &init);
+	result(!(writable_dfr0(vm) & (ID_AA64DFR0_EL1_BRPs | ID_AA64DFR0_EL1_CTX_CMPs)),
+	       "AArch32 at EL1: the fields are not writable");
+	dfr0 = vcpu_get_reg(vcpu, DFR0);
+	ret = __vcpu_set_reg(vcpu, DFR0, with_topology(dfr0, 2, 1));
+	result(ret == -1 && errno == EINVAL && vcpu_get_reg(vcpu, DFR0) == dfr0 &&
+	       !__vcpu_set_reg(vcpu, DFR0, dfr0),
+	       "AArch32 at EL1: EINVAL for another value, the same value is accepted");
+	kvm_vm_free(vm);
+}
+
+/* One set of registers to another VM, as a migration does. */
+static void test_move(int brps, int ctx_cmps)
+{
+	struct kvm_vcpu *from, *to;
+	struct kvm_vm *old = create(&from, brps, ctx_cmps), *new;
+	bool same = true;
+	u64 saved[4][MAX_REGS];
+	u64 contextidr, mdscr;
+	int i;
+
+	TEST_ASSERT(run_fact(from, ARM), "cannot arm");
+	for (i = 0; i < MAX_REGS; i++) {
+		saved[0][i] = vcpu_get_reg(from, BVR(i));
+		saved[1][i] = vcpu_get_reg(from, BCR(i));
+		saved[2][i] = vcpu_get_reg(from, WVR(i));
+		saved[3][i] = vcpu_get_reg(from, WCR(i));
+	}
+	result(saved[0][brps - 1] == THIS_CONTEXT &&
+	       saved[1][brps - 1] == (BCR_ARMED | BCR_BT(BT_LINKED_CONTEXT)) &&
+	       saved[1][0] == (BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(brps - 1)) &&
+	       saved[0][0] == PROBE,
+	       "%d/%d: userspace reads the guest's view", brps, ctx_cmps);
+	mdscr = vcpu_get_reg(from, KVM_ARM64_SYS_REG(SYS_MDSCR_EL1));
+	contextidr = vcpu_get_reg(from, KVM_ARM64_SYS_REG(SYS_CONTEXTIDR_EL1));
+	kvm_vm_free(old);
+
+	new = create(&to, brps, ctx_cmps);
+	for (i = 0; i < MAX_REGS; i++) {
+		vcpu_set_reg(to, WCR(i), saved[3][i]);
+		vcpu_set_reg(to, BCR(i), saved[1][i]);
+		vcpu_set_reg(to, BVR(i), saved[0][i]);
+		vcpu_set_reg(to, WVR(i), saved[2][i]);
+	}
+	vcpu_set_reg(to, KVM_ARM64_SYS_REG(SYS_MDSCR_EL1), mdscr);
+	vcpu_set_reg(to, KVM_ARM64_SYS_REG(SYS_CONTEXTIDR_EL1), contextidr);
+	/* A VM that is new starts with the OS Lock clear in KVM */
+	result(run_fact(to, FIRES), "%d/%d: armed breakpoints fire in the VM they moved to",
+	       brps, ctx_cmps);
+	for (i = 0; i < MAX_REGS; i++)
+		same &= vcpu_get_reg(to, BVR(i)) == saved[0][i] &&
+			vcpu_get_reg(to, WCR(i)) == saved[3][i];
+	result(same, "%d/%d: and are the same", brps, ctx_cmps);
+	kvm_vm_free(new);
+}
+
+/* Userspace debugs the guest, whose own breakpoints are there afterwards. */
+static void test_guest_debug(const char *name, int brps, int ctx_cmps)
+{
+	struct kvm_guest_debug debug = {};
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = create(&vcpu, brps, ctx_cmps);
+	int last = vm_check_cap(vm, KVM_CAP_GUEST_DEBUG_HW_BPS) - 1;
+	bool ok;
+
+	result(last + 1 == BRPS(host_dfr0), "%s: KVM_CAP_GUEST_DEBUG_HW_BPS is the host's", name);
+	ok = run_fact(vcpu, ARM);
+	debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW;
+	debug.arch.dbg_bcr[last] = BCR_ARMED;
+	debug.arch.dbg_bvr[last] = PROBE;
+	vcpu_guest_debug_set(vcpu, &debug);
+	ok &= !run_fact(vcpu, NOTHING) && vcpu->run->exit_reason == KVM_EXIT_DEBUG &&
+	      vcpu_get_reg(vcpu, ARM64_CORE_REG(regs.pc)) == PROBE;
+	result(ok, "%s: a hardware breakpoint of userspace", name);
+
+	debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
+	vcpu_guest_debug_set(vcpu, &debug);
+	vcpu_run(vcpu);
+	result(vcpu->run->exit_reason == KVM_EXIT_DEBUG &&
+	       vcpu_get_reg(vcpu, ARM64_CORE_REG(regs.pc)) == OTHER,
+	       "%s: single-step from there", name);
+
+	debug.control = 0;
+	vcpu_guest_debug_set(vcpu, &debug);
+	/* The rest of what was interrupted, with what the guest's own make of it */
+	vcpu_run(vcpu);
+	result(run_fact(vcpu, FIRES), "%s: the guest's are back afterwards", name);
+	kvm_vm_free(vm);
+}
+
+/* What can be seen of it from outside. */
+static void test_visibility(int brps, int ctx_cmps)
+{
+	char line[256], path[256], words[64];
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = create(&vcpu, brps, ctx_cmps);
+	bool found = false;
+	FILE *file;
+
+	result(run_fact(vcpu, ARM) && vcpu_get_stat(vcpu, debug_reg_exits) > 0,
+	       "%d/%d: debug_reg_exits counts trapped accesses", brps, ctx_cmps);
+	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/debug_topology",
+		 getpid(), vm->fd);
+	snprintf(words, sizeof(words), "VM: %d breakpoints, %d context-aware\n", brps, ctx_cmps);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof(line), file))
+		found |= !strcmp(line, words);
+	result(found, "%d/%d: debugfs says so", brps, ctx_cmps);
+	if (file)
+		fclose(file);
+	kvm_vm_free(vm);
+
+	vm = create(&vcpu, 0, 0);
+	run_fact(vcpu, ARM);
+	result(nr_cpus > 1 || !vcpu_get_stat(vcpu, debug_reg_exits),
+	       "default: nothing more traps where CPUs do not differ");
+	kvm_vm_free(vm);
+}
+
+/* A vCPU that moves from CPU to CPU, with its breakpoints armed. */
+static void test_moving(const char *name, int brps, int ctx_cmps)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = create(&vcpu, brps, ctx_cmps);
+	bool ok;
+	int i;
+
+	ok = run_fact(vcpu, ARM);
+	for (i = 0; i < 10 * nr_cpus; i++) {
+		pin_self_to_cpu(i % nr_cpus);
+		ok &= run_fact(vcpu, FIRES);
+	}
+	result(ok, "%s: armed breakpoints fire wherever the vCPU goes", name);
+	kvm_vm_free(vm);
+}
+
+static const struct { int brps, ctx_cmps; } topologies[] = {
+	{ 4, 2 }, { 5, 1 }, { 2, 1 }, { 2, 2 }, { 6, 2 }, { 8, 4 }, { 15, 1 },
+};
+
+static bool is_smaller(int i)
+{
+	return topologies[i].brps < BRPS(host_dfr0) &&
+	       topologies[i].ctx_cmps <= CTX_CMPS(host_dfr0);
+}
+
+static int plan(void)
+{
+	int i, cpu, fact, nr = 3 + 5 + 2 * has_aarch32_el1();
+
+	for (cpu = 0; cpu < nr_cpus; cpu++) {
+		for (i = -1; i < (offered ? (int)ARRAY_SIZE(topologies) : 0); i++) {
+			if (i >= 0 && !is_smaller(i))
+				continue;
+			for (fact = 0; fact < ARRAY_SIZE(facts); fact++)
+				nr += is_tried(fact, i < 0 ? 0 : topologies[i].brps, cpu);
+			nr += 4 + (i < 0 ? 0 : 3 + 3);
+		}
+	}
+	return nr_cpus > 1 ? nr + 1 + offered : nr;
+}
+
+static void test_all(int cpu, bool differ)
+{
+	char name[64], where[32] = "";
+	int i;
+
+	if (differ) {
+		pin_self_to_cpu(cpu);
+		snprintf(where, sizeof(where), "CPU%d: ", cpu);
+	}
+	snprintf(name, sizeof(name), "%sdefault", where);
+	test_facts(name, 0, 0, cpu);
+	test_guest_debug(name, 0, 0);
+	for (i = 0; offered && i < ARRAY_SIZE(topologies); i++) {
+		int brps = topologies[i].brps, ctx_cmps = topologies[i].ctx_cmps;
+
+		if (!is_smaller(i))
+			continue;
+		snprintf(name, sizeof(name), "%s%d/%d", where, brps, ctx_cmps);
+		test_facts(name, brps, ctx_cmps, cpu);
+		test_guest_debug(name, brps, ctx_cmps);
+		test_move(brps, ctx_cmps);
+		test_visibility(brps, ctx_cmps);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	bool want = false, dont_want = false, differ = false;
+	int cpu, opt;
+	char *word;
+
+	while ((opt = getopt(argc, argv, "p:ny")) != -1) {
+		switch (opt) {
+		case 'p':
+			for (word = strtok(optarg, ":"); word && nr_cpus < MAX_CPUS;
+			     word = strtok(NULL, ":"))
+				cpu_brps[nr_cpus++] = atoi(word);
+			break;
+		case 'n':
+			dont_want = true;
+			break;
+		case 'y':
+			want = true;
+			break;
+		default:
+			fprintf(stderr, "usage: %s [-p B[:B...]] [-n | -y]\n", argv[0]);
+			return KSFT_FAIL;
+		}
+	}
+
+	ksft_print_header();
+	look();
+	if (!nr_cpus)
+		cpu_brps[nr_cpus++] = BRPS(host_dfr0);
+	differ = nr_cpus > 1;
+	ksft_set_plan(plan());
+
+	test_mask(want, dont_want);
+	test_writes();
+	if (has_aarch32_el1())
+		test_aarch32();
+	for (cpu = 0; cpu < nr_cpus; cpu++)
+		test_all(cpu, differ);
+	if (differ) {
+		test_moving("default", 0, 0);
+		if (offered)
+			test_moving("4/1", 4, 1);
+	}
+	ksft_finished();
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A machine in a file: what it takes to run on elsewhere.
+//!
+//! All numbers are 64 bits, little-endian: the magic number; how many registers, and
+//! for each its number and its value, padded to a multiple of 8 bytes; how many pages
+//! of 4096 bytes, and for each its address and its bytes. Pages of zeroes are left out.
+
+use std::{
+    fs::{self, File},
+    io::{BufReader, BufWriter, Read, Write},
+    path::Path,
+};
+
+use vm_memory::{Bytes, GuestAddress};
+
+use crate::{
+    machine::{During, Machine, Result, MEMORY_SIZE, MEMORY_START},
+    registers::{self, Register},
+};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"vmstate1");
+const PAGE: usize = 4096;
+
+/// Writes the state of a stopped machine. The file is there whole, or not at all.
+pub fn save(machine: &Machine, path: &Path) -> Result {
+    let unfinished = path.with_extension("part");
+    let file = File::create(&unfinished).during(unfinished.display().to_string())?;
+    let mut out = BufWriter::new(file);
+    write(machine, &mut out)?;
+    out.flush().during(unfinished.display().to_string())?;
+    fs::rename(&unfinished, path).during(path.display().to_string())
+}
+
+fn write(machine: &Machine, out: &mut impl Write) -> Result {
+    let word =
+        |out: &mut dyn Write, value: u64| out.write_all(&value.to_le_bytes()).during("writing");
+    word(out, MAGIC)?;
+    let list = machine.register_list()?;
+    word(out, list.len() as u64)?;
+    for id in list {
+        let mut register = machine.get(id)?;
+        register
+            .value
+            .resize(register.value.len().next_multiple_of(8), 0);
+        word(out, id)?;
+        out.write_all(&register.value).during("writing")?;
+    }
+    let pages = used_pages(machine)?;
+    word(out, pages.len() as u64)?;
+    for (address, bytes) in pages {
+        word(out, address)?;
+        out.write_all(&bytes).during("writing")?;
+    }
+    Ok(())
+}
+
+fn used_pages(machine: &Machine) -> Result<Vec<(u64, Vec<u8>)>> {
+    let mut pages = Vec::new();
+    for address in (MEMORY_START..MEMORY_START + MEMORY_SIZE as u64).step_by(PAGE) {
+        let mut bytes = vec![0; PAGE];
+        machine
+            .memory()
+            .read_slice(&mut bytes, GuestAddress(address))
+            .during("memory")?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            pages.push((address, bytes));
+        }
+    }
+    Ok(pages)
+}
+
+/// Gives a machine that has not run the state in a file.
+pub fn restore(machine: &Machine, path: &Path) -> Result {
+    let name = path.display().to_string();
+    let mut input = BufReader::new(File::open(path).during(name.clone())?);
+    let mut bytes = |count: usize| {
+        let mut buffer = vec![0; count];
+        input.read_exact(&mut buffer).during(name.clone())?;
+        Ok(buffer)
+    };
+    let word =
+        |bytes: &mut dyn FnMut(usize) -> Result<Vec<u8>>| Ok(Register::new(0, bytes(8)?).as_u64());
+    if word(&mut bytes)? != MAGIC {
+        return Err("not the state of a machine").during(name.clone());
+    }
+    let mut list = Vec::new();
+    for _ in 0..word(&mut bytes)? {
+        let id = word(&mut bytes)?;
+        let size = registers::size(id);
+        let mut value = bytes(size.next_multiple_of(8))?;
+        value.truncate(size);
+        list.push(Register::new(id, value));
+    }
+    // What the vCPU is, before what it holds.
+    list.sort_by_key(|register| !registers::is_id(register.id));
+    for register in &list {
+        // What is the same already need not be writable.
+        if machine.get(register.id)? != *register {
+            machine.set(register)?;
+        }
+    }
+    for _ in 0..word(&mut bytes)? {
+        let address = word(&mut bytes)?;
+        machine
+            .memory()
+            .write_slice(&bytes(PAGE)?, GuestAddress(address))
+            .during("memory")?;
+    }
+    Ok(())
+}
