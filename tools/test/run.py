@@ -99,7 +99,8 @@ def programs(row):
         for word in re.findall(r"(?<![\w./-])[\w-][\w./-]*", command):
             for base in PROGRAMS:
                 if (base / word).is_file():
-                    files["/tests.d/" + pathlib.Path(word).name] = base / word
+                    there = files.setdefault("/tests.d/" + pathlib.Path(word).name, base / word)
+                    assert there == base / word, f"{row['name']}: two programs are called {there.name}"
             if word.endswith(".ko"):
                 files["/" + pathlib.Path(word).name] = kernel_dir(row.get("kernel", "armature")) / word
     return files

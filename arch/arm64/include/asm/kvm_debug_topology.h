@@ -41,7 +41,23 @@ static __always_inline bool kvm_debug_topology_load(struct kvm_vcpu *vcpu)
 	if (likely(!kvm_debug_topology_differs(vcpu->kvm)))
 		return false;
 
-	return __kvm_debug_topology_load(vcpu);
+	/* As on the CPU that it was loaded on last */
+	if (vcpu->arch.debug_image.brps != *host_data_ptr(debug_brps) + 1 &&
+	    !__kvm_debug_topology_load(vcpu))
+		return false;
+
+	if (vcpu->arch.debug_owner == VCPU_DEBUG_GUEST_OWNED)
+		vcpu->arch.debug_owner = VCPU_DEBUG_GUEST_MAPPED;
+	return true;
+}
+
+/* The guest has come to own the registers. */
+static inline void kvm_debug_topology_set_owner(struct kvm_vcpu *vcpu)
+{
+	guard(preempt)();
+
+	vcpu->arch.debug_owner = vcpu->arch.debug_image.in_use ?
+				 VCPU_DEBUG_GUEST_MAPPED : VCPU_DEBUG_GUEST_OWNED;
 }
 
 /**
@@ -84,18 +100,6 @@ static inline void kvm_debug_topology_stale(struct kvm_vcpu *vcpu)
 	WRITE_ONCE(vcpu->arch.debug_image.brps, 0);
 }
 
-/* What the registers of this CPU get for the guest; NULL if that is vcpu_debug_state. */
-static __always_inline struct kvm_guest_debug_arch *kvm_debug_image(struct kvm_vcpu *vcpu)
-{
-	return vcpu->arch.debug_image.in_use ? &vcpu->arch.debug_image.regs : NULL;
-}
-
-static __always_inline bool kvm_is_debug_image(struct kvm_vcpu *vcpu,
-					       struct kvm_guest_debug_arch *regs)
-{
-	return regs == &vcpu->arch.debug_image.regs;
-}
-
 #else
 
 static inline u64 kvm_debug_topology_writable(struct kvm *kvm)
@@ -127,15 +131,9 @@ static inline void kvm_debug_topology_update(struct kvm_vcpu *vcpu, u8 op2, u8 c
 static inline void kvm_debug_topology_stale(struct kvm_vcpu *vcpu) { }
 static inline void kvm_debug_topology_create_debugfs(struct kvm *kvm) { }
 
-static __always_inline struct kvm_guest_debug_arch *kvm_debug_image(struct kvm_vcpu *vcpu)
+static inline void kvm_debug_topology_set_owner(struct kvm_vcpu *vcpu)
 {
-	return NULL;
-}
-
-static __always_inline bool kvm_is_debug_image(struct kvm_vcpu *vcpu,
-					       struct kvm_guest_debug_arch *regs)
-{
-	return false;
+	vcpu->arch.debug_owner = VCPU_DEBUG_GUEST_OWNED;
 }
 
 #endif /* CONFIG_KVM_ARM64_DEBUG_TOPOLOGY */
