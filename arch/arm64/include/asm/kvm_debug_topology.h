@@ -24,10 +24,10 @@ void kvm_debug_topology_show(struct seq_file *m, struct kvm *kvm);
 void kvm_debug_topology_show_vcpu(struct seq_file *m, struct kvm_vcpu *vcpu);
 void kvm_debug_topology_create_debugfs(struct kvm *kvm);
 
-/* Whether there may be a CPU that has another number of breakpoints than the VM. */
-static __always_inline bool kvm_debug_topology_differs(struct kvm *kvm)
+/* The ID registers are what they will be: can there be a CPU with other breakpoints? */
+static inline void kvm_debug_topology_first_run(struct kvm_vcpu *vcpu)
 {
-	return test_bit(KVM_ARCH_FLAG_DEBUG_TOPOLOGY, &kvm->arch.flags);
+	vcpu->arch.debug_image.differs = kvm_debug_topology_may_differ(vcpu->kvm);
 }
 
 /**
@@ -38,7 +38,7 @@ static __always_inline bool kvm_debug_topology_differs(struct kvm *kvm)
  */
 static __always_inline bool kvm_debug_topology_load(struct kvm_vcpu *vcpu)
 {
-	if (likely(!kvm_debug_topology_differs(vcpu->kvm)))
+	if (likely(!vcpu->arch.debug_image.differs))
 		return false;
 
 	/* As on the CPU that it was loaded on last */
@@ -70,7 +70,7 @@ static inline void kvm_debug_topology_set_owner(struct kvm_vcpu *vcpu)
  */
 static inline bool kvm_debug_topology_has(struct kvm_vcpu *vcpu, u8 op2, u8 crm)
 {
-	if (!kvm_debug_topology_differs(vcpu->kvm))
+	if (!vcpu->arch.debug_image.differs)
 		return true;
 
 	vcpu->stat.debug_reg_exits++;
@@ -112,10 +112,7 @@ static inline bool kvm_debug_topology_valid(u64 dfr0, u64 now)
 	return true;
 }
 
-static inline bool kvm_debug_topology_may_differ(struct kvm *kvm)
-{
-	return false;
-}
+static inline void kvm_debug_topology_first_run(struct kvm_vcpu *vcpu) { }
 
 static inline bool kvm_debug_topology_load(struct kvm_vcpu *vcpu)
 {
