@@ -16,7 +16,7 @@
 
 use kernel::{
     arm64::{
-        cpufeature::{recorded, sanitised, system_has},
+        cpufeature::{recorded, system_has},
         sysreg::{consts as sysreg, *}, //
     },
     bindings::{self, kvm_guest_debug_arch as Registers},
@@ -56,7 +56,10 @@ fn offered(vm: &Vm) -> bool {
     system_has(cpucap!(HAS_FGT))
         && !system_has(cpucap!(KVM_PROTECTED_MODE))
         && !vm.has_vcpu_feature(bindings::KVM_ARM_VCPU_EL1_32BIT)
-        && sanitised::<ID_AA64DFR1_EL1>().BRPs().get() < MAX as u64
+        && !any_cpu_id(|cpu| {
+            // The system-wide value of this register is always 0.
+            recorded::<ID_AA64DFR1_EL1>(cpu).is_some_and(|dfr1| dfr1.BRPs().get() >= MAX as u64)
+        })
 }
 
 /// What `cpu` had when it came up; [`None`] if it never did.
@@ -134,12 +137,17 @@ impl Loaded<'_> {
 
 /// Whether `f` holds for any CPU that may ever run, given what is known of it.
 fn any_cpu(f: impl Fn(Option<Topology>) -> bool) -> bool {
+    any_cpu_id(|cpu| f(topology_of(cpu)))
+}
+
+/// Whether `f` holds for any CPU that may ever run.
+fn any_cpu_id(f: impl Fn(CpuId) -> bool) -> bool {
     // SAFETY: The mask of possible CPUs is valid, and does not change after early boot.
     let possible = unsafe { Cpumask::from_raw(&raw const bindings::__cpu_possible_mask) };
 
     (0..nr_cpu_ids())
         .filter_map(CpuId::from_u32)
-        .any(|cpu| possible.test(cpu) && f(topology_of(cpu)))
+        .any(|cpu| possible.test(cpu) && f(cpu))
 }
 
 /// The fields of ID_AA64DFR0_EL1 that user space may write for `kvm`, as a mask.
@@ -167,19 +175,23 @@ pub unsafe extern "C" fn kvm_debug_topology_valid(dfr0: u64, now: u64) -> bool {
     may_be_told(dfr0, now)
 }
 
-/// Whether a CPU that may run `kvm` has another number of breakpoints, or could have:
-/// one that has not come up yet may be anything.
+/// The number of breakpoints of `kvm` if a CPU that may run it has another one, or could
+/// have: one that has not come up yet may be anything. Otherwise 0.
 ///
 /// # Safety
 ///
 /// `kvm` points to a VM that is alive, whose ID registers no longer change.
 #[export]
-pub unsafe extern "C" fn kvm_debug_topology_may_differ(kvm: *mut bindings::kvm) -> bool {
+pub unsafe extern "C" fn kvm_debug_topology_may_differ(kvm: *mut bindings::kvm) -> u32 {
     // SAFETY: By the caller's contract.
     let vm = unsafe { Vm::from_raw(kvm) };
     let mine = topology_of_vm(vm).breakpoints();
 
-    offered(vm) && any_cpu(|cpu| cpu.is_none_or(|cpu| cpu.breakpoints() != mine))
+    if offered(vm) && any_cpu(|cpu| cpu.is_none_or(|cpu| cpu.breakpoints() != mine)) {
+        mine as u32
+    } else {
+        0
+    }
 }
 
 /// See `kvm_debug_topology_load()`.
@@ -317,6 +329,8 @@ pub unsafe extern "C" fn kvm_debug_topology_show_vcpu(
 #[kunit_tests(kvm_arm64_debug_topology)]
 mod tests {
     use super::*;
+
+    use kernel::arm64::cpufeature::sanitised;
 
     /// Each CPU of this machine can run a VM with the numbers that are safe for all.
     #[test]

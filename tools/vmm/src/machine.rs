@@ -72,10 +72,10 @@ pub enum Stop {
 
 /// The machine.
 pub struct Machine {
-    memory: GuestMemoryMmap,
-    vcpu: VcpuFd,
     // The vCPU is of this VM, which uses the memory: in the order in which they go.
+    vcpu: VcpuFd,
     _vm: VmFd,
+    memory: GuestMemoryMmap,
 }
 
 impl Machine {
@@ -106,9 +106,9 @@ impl Machine {
         init.features[0] |= 1 << KVM_ARM_VCPU_PSCI_0_2;
         vcpu.vcpu_init(&init).during("KVM_ARM_VCPU_INIT")?;
         Ok(Self {
-            memory,
             vcpu,
             _vm: vm,
+            memory,
         })
     }
 

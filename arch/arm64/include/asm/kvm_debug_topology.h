@@ -16,7 +16,7 @@
 
 u64 kvm_debug_topology_writable(struct kvm *kvm);
 bool kvm_debug_topology_valid(u64 dfr0, u64 now);
-bool kvm_debug_topology_may_differ(struct kvm *kvm);
+u32 kvm_debug_topology_may_differ(struct kvm *kvm);
 bool __kvm_debug_topology_load(struct kvm_vcpu *vcpu);
 bool __kvm_debug_topology_has(struct kvm_vcpu *vcpu, u8 op2, u8 crm);
 void __kvm_debug_topology_update(struct kvm_vcpu *vcpu, u8 op2, u8 crm);
@@ -40,6 +40,13 @@ static __always_inline bool kvm_debug_topology_load(struct kvm_vcpu *vcpu)
 {
 	if (likely(!vcpu->arch.debug_image.differs))
 		return false;
+
+	/* As many as the VM has: the CPU's registers are the guest's */
+	if (vcpu->arch.debug_image.differs == *host_data_ptr(debug_brps) + 1) {
+		vcpu->arch.debug_image.in_use = false;
+		vcpu->arch.debug_image.brps = 0;
+		return false;
+	}
 
 	/* As on the CPU that it was loaded on last */
 	if (vcpu->arch.debug_image.brps != *host_data_ptr(debug_brps) + 1 &&
@@ -66,11 +73,14 @@ static inline void kvm_debug_topology_set_owner(struct kvm_vcpu *vcpu)
  * @op2: op2 of the register
  * @crm: CRm of the register, its number
  *
- * Return: whether the VM has the register.
+ * Return: whether the VM has the register. On a CPU where nothing is mapped this
+ * is not asked, as ever.
  */
 static inline bool kvm_debug_topology_has(struct kvm_vcpu *vcpu, u8 op2, u8 crm)
 {
-	if (!vcpu->arch.debug_image.differs)
+	guard(preempt)();
+
+	if (!vcpu->arch.debug_image.in_use)
 		return true;
 
 	vcpu->stat.debug_reg_exits++;
