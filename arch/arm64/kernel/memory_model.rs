@@ -45,7 +45,11 @@ macro_rules! read_sysreg {
         let value: u64;
         // SAFETY: Reading this register has no effect.
         unsafe {
-            asm!(concat!("mrs {}, ", $register), out(reg) value, options(nomem, nostack, preserves_flags))
+            asm!(
+                concat!("mrs {}, ", $register),
+                out(reg) value,
+                options(nomem, nostack, preserves_flags)
+            )
         };
         value
     }};

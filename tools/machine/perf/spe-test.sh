@@ -77,7 +77,7 @@ record loads load_filter=1
 [ "$(grep -cE ' (ST|B)( |$)' loads.txt)" = 0 ] && [ "$(grep -c ' LD ' loads.txt)" -gt 50 ]
 check $? "load_filter: loads and nothing else"
 record stores store_filter=1
-[ "$(grep -cE ' (LD|B)( |$)' stores.txt)" = 0 ] && [ "$(grep -c ' ST ' stores.txt)" -gt 50 ]
+[ "$(grep -cE ' (LD|B)( |$)' stores.txt)" = 0 ] && [ "$(grep -c ' ST ' stores.txt)" -gt 10 ]
 check $? "store_filter: stores and nothing else"
 record branches branch_filter=1
 [ "$(grep -cE ' (LD|ST) ' branches.txt)" = 0 ] && [ "$(grep -cE ' B( |$)' branches.txt)" -gt 50 ]

@@ -139,22 +139,21 @@ static bool in_thread(bool (*check)(void))
 
 static bool across_exec(char **argv)
 {
-	char *again[] = { argv[0], RE_EXECUTED, NULL };
 	int status;
 	pid_t pid = vfork();
 
 	if (!pid) {
-		execv("/proc/self/exe", again);
+		execl("/proc/self/exe", argv[0], RE_EXECUTED, NULL);
 		_exit(1);
 	}
 	return waitpid(pid, &status, 0) == pid && status == 0;
 }
 
-static volatile sig_atomic_t handler_has;
+static int handler_has;
 
 static void handler(int unused)
 {
-	handler_has = in_force();
+	__atomic_store_n(&handler_has, in_force(), __ATOMIC_RELAXED);
 }
 
 static void test_switched(char **argv)
@@ -169,7 +168,8 @@ static void test_switched(char **argv)
 	signal(SIGUSR1, handler);
 	handler_has = -1;
 	raise(SIGUSR1);
-	ksft_test_result(handler_has == TSO && has(TSO), "a signal handler has the thread's\n");
+	ksft_test_result(__atomic_load_n(&handler_has, __ATOMIC_RELAXED) == TSO && has(TSO),
+			 "a signal handler has the thread's\n");
 	sched_yield();
 	usleep(1000);
 	ksft_test_result(has(TSO), "after sleeping\n");
@@ -178,7 +178,7 @@ static void test_switched(char **argv)
 }
 
 /* Stress: the other side keeps the opposite model in force, or moves the thread. */
-static volatile bool stop;
+static bool stop;
 static pid_t subject;
 
 static void *competitor(void *unused)
@@ -188,7 +188,7 @@ static void *competitor(void *unused)
 	CPU_ZERO(&one);
 	CPU_SET(0, &one);
 	sched_setaffinity(0, sizeof(one), &one);
-	while (!stop) {
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
 		set(TSO);
 		sched_yield();
 		set(DEFAULT);
@@ -203,7 +203,7 @@ static void *mover(void *unused)
 	cpu_set_t one;
 
 	set(TSO);
-	while (!stop) {
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
 		CPU_ZERO(&one);
 		CPU_SET(cpu++ % cpus, &one);
 		sched_setaffinity(subject, sizeof(one), &one);
@@ -221,13 +221,13 @@ static long lost(long times, void *(*other)(void *))
 	CPU_SET(0, &one);
 	subject = getpid();
 	sched_setaffinity(0, sizeof(one), &one);
-	stop = false;
+	__atomic_store_n(&stop, false, __ATOMIC_RELAXED);
 	pthread_create(&thread, NULL, other, NULL);
 	for (i = 0; i < times; i++) {
 		set(i & 1 ? TSO : DEFAULT);
 		bad += in_force() != (i & 1 ? TSO : DEFAULT);
 	}
-	stop = true;
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
 	set(DEFAULT);
 	return bad;
