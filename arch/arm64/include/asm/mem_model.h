@@ -12,6 +12,7 @@
 #include <linux/sched.h>
 
 #include <asm/alternative.h>
+#include <asm/sysreg.h>
 
 /* AIDR_EL1 and ACTLR_EL1 where the implementer is Apple */
 #define AIDR_EL1_APPLE_TSO	BIT(9)
@@ -79,6 +80,14 @@ static inline u64 memory_model_hide_aidr(u64 aidr)
 	return system_switches_memory_models() ? aidr & ~AIDR_EL1_APPLE_TSO : aidr;
 }
 
+/* Likewise for what a trapped read of @reg has got; returns @skip. */
+static inline bool memory_model_hide_id(bool skip, u32 reg, u64 *value)
+{
+	if (reg == SYS_AIDR_EL1)
+		*value = memory_model_hide_aidr(*value);
+	return skip;
+}
+
 static inline u64 memory_model_hide_actlr(u64 actlr)
 {
 	return system_switches_memory_models() ? actlr & ~ACTLR_EL1_APPLE_EnTSO : actlr;
@@ -104,6 +113,11 @@ static inline u64 memory_model_hide_aidr(u64 aidr)
 static inline u64 memory_model_hide_actlr(u64 actlr)
 {
 	return actlr;
+}
+
+static inline bool memory_model_hide_id(bool skip, u32 reg, u64 *value)
+{
+	return skip;
 }
 
 #endif /* CONFIG_ARM64_MEMORY_MODEL_CONTROL */
