@@ -269,6 +269,7 @@ def boot(row):
                          row.get("limit", 120), where / "qemu.log")
     seconds = time.monotonic() - started
     (where / "initrd").unlink()
+    (where / "l2").unlink(missing_ok=True)
     said = console.read_text(errors="replace") if console.exists() else ""
     spoke = tap.read_text(errors="replace") if tap.exists() else ""
     results = list(judge_log(row, said))

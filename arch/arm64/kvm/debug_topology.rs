@@ -16,13 +16,12 @@
 
 use kernel::{
     arm64::{
-        cpufeature::{recorded, system_has},
+        cpufeature::{any_possible_cpu, recorded, system_has},
         sysreg::{consts as sysreg, *}, //
     },
     bindings::{self, kvm_guest_debug_arch as Registers},
-    cpu::{nr_cpu_ids, CpuId},
+    cpu::CpuId,
     cpucap,
-    cpumask::Cpumask,
     kvm::{Vcpu, Vm},
     prelude::*,
     seq_file::SeqFile,
@@ -56,7 +55,7 @@ fn offered(vm: &Vm) -> bool {
     system_has(cpucap!(HAS_FGT))
         && !system_has(cpucap!(KVM_PROTECTED_MODE))
         && !vm.has_vcpu_feature(bindings::KVM_ARM_VCPU_EL1_32BIT)
-        && !any_cpu_id(|cpu| {
+        && !any_possible_cpu(|cpu| {
             // The system-wide value of this register is always 0.
             recorded::<ID_AA64DFR1_EL1>(cpu).is_some_and(|dfr1| dfr1.BRPs().get() >= MAX as u64)
         })
@@ -137,17 +136,7 @@ impl Loaded<'_> {
 
 /// Whether `f` holds for any CPU that may ever run, given what is known of it.
 fn any_cpu(f: impl Fn(Option<Topology>) -> bool) -> bool {
-    any_cpu_id(|cpu| f(topology_of(cpu)))
-}
-
-/// Whether `f` holds for any CPU that may ever run.
-fn any_cpu_id(f: impl Fn(CpuId) -> bool) -> bool {
-    // SAFETY: The mask of possible CPUs is valid, and does not change after early boot.
-    let possible = unsafe { Cpumask::from_raw(&raw const bindings::__cpu_possible_mask) };
-
-    (0..nr_cpu_ids())
-        .filter_map(CpuId::from_u32)
-        .any(|cpu| possible.test(cpu) && f(cpu))
+    any_possible_cpu(|cpu| f(topology_of(cpu)))
 }
 
 /// The fields of ID_AA64DFR0_EL1 that user space may write for `kvm`, as a mask.

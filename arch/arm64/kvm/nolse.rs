@@ -9,13 +9,12 @@
 
 use kernel::{
     arm64::{
-        cpufeature::{recorded, system_has},
+        cpufeature::{any_possible_cpu, recorded, system_has},
         sysreg::*, //
     },
     bindings,
-    cpu::{nr_cpu_ids, CpuId},
+    cpu::CpuId,
     cpucap,
-    cpumask::Cpumask,
     prelude::*,
     sync::atomic::{Atomic, Relaxed},
 };
@@ -63,12 +62,7 @@ fn may_have_atomics(cpu: CpuId) -> bool {
 /// On a machine without FEAT_LSE the command line option takes nothing away, and
 /// guests have nothing to bring the machine down with.
 fn active() -> bool {
-    // SAFETY: The mask of possible CPUs is valid, and does not change after early boot.
-    let possible = unsafe { Cpumask::from_raw(&raw const bindings::__cpu_possible_mask) };
-    atomics_overridden()
-        && (0..nr_cpu_ids())
-            .filter_map(CpuId::from_u32)
-            .any(|cpu| possible.test(cpu) && may_have_atomics(cpu))
+    atomics_overridden() && any_possible_cpu(may_have_atomics)
 }
 
 fn init() -> Result {
@@ -152,6 +146,8 @@ pub unsafe extern "C" fn kvm_nolse_contained() -> bool {
 #[kunit_tests(kvm_arm64_nolse)]
 mod tests {
     use super::*;
+
+    use kernel::cpu::nr_cpu_ids;
 
     const POLICIES: [Policy; 3] = [Policy::Auto, Policy::Deny, Policy::Allow];
 

@@ -12,7 +12,7 @@ use super::sysreg::*;
 use core::mem::offset_of;
 use kernel::{
     bindings,
-    cpu::CpuId,
+    cpu::{nr_cpu_ids, CpuId},
     cpumask::Cpumask,
     prelude::*, //
 };
@@ -72,6 +72,22 @@ pub fn recorded<R: RecordedRegister>(cpu: CpuId) -> Option<R> {
     R::ID.recorded(cpu).map(R::from)
 }
 
+/// The CPUs that may ever come up.
+fn possible() -> &'static Cpumask {
+    // SAFETY: The mask of possible CPUs is valid, and does not change after early boot.
+    unsafe { Cpumask::from_raw(&raw const bindings::__cpu_possible_mask) }
+}
+
+/// Returns whether `f` holds for any CPU that may ever come up. One that has not yet may turn out
+/// to be anything: [`recorded`] tells.
+///
+/// Context: any, after early boot.
+pub fn any_possible_cpu(f: impl Fn(CpuId) -> bool) -> bool {
+    (0..nr_cpu_ids())
+        .filter_map(CpuId::from_u32)
+        .any(|cpu| possible().test(cpu) && f(cpu))
+}
+
 /// Where `struct cpuinfo_arm64` has a register, in bytes.
 #[derive(Clone, Copy)]
 enum Slot {
@@ -128,10 +144,8 @@ impl IdRegister {
 /// `cpu_data` is not exported, so this must not become part of a module.
 #[inline(never)]
 fn read_record(cpu: CpuId, slot: Slot) -> Option<u64> {
-    // SAFETY: The mask of possible CPUs is valid, and does not change after early boot.
-    let possible = unsafe { Cpumask::from_raw(&raw const bindings::__cpu_possible_mask) };
     // The others have no per-CPU area.
-    if !possible.test(cpu) {
+    if !possible().test(cpu) {
         return None;
     }
     let offsets = (&raw const bindings::__per_cpu_offset).cast::<usize>();

@@ -25,13 +25,6 @@
 
 #include "kselftest.h"
 
-#ifndef PR_GET_MEM_MODEL
-#define PR_GET_MEM_MODEL		0x6d4d444c
-#define PR_SET_MEM_MODEL		0x4d4d444c
-#define PR_SET_MEM_MODEL_DEFAULT	0
-#define PR_SET_MEM_MODEL_TSO		1
-#endif
-
 #define DEFAULT		PR_SET_MEM_MODEL_DEFAULT
 #define TSO		PR_SET_MEM_MODEL_TSO
 #define ACTLR_EnTSO	2

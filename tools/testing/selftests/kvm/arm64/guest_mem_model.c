@@ -9,6 +9,7 @@
  */
 #include <pthread.h>
 #include <sched.h>
+#include <linux/prctl.h>
 #include <sys/prctl.h>
 
 #include "kselftest.h"
@@ -16,13 +17,6 @@
 #include "processor.h"
 #include "test_util.h"
 #include "ucall.h"
-
-#ifndef PR_GET_MEM_MODEL
-#define PR_GET_MEM_MODEL		0x6d4d444c
-#define PR_SET_MEM_MODEL		0x4d4d444c
-#define PR_SET_MEM_MODEL_DEFAULT	0
-#define PR_SET_MEM_MODEL_TSO		1
-#endif
 
 #define ACTLR_EnTSO	BIT(1)
 #define AIDR_TSO	BIT(9)
