@@ -25,6 +25,7 @@ measure() {
 	local cpu=$1 mode=$2 base=$out/$1-$2 extra=''
 
 	shift 2
+	case $cpu in *tso=on*) set -- "$@" --cost switch_thread_tso ;; esac
 	[ "$mode" = vhe ] || extra=kvm-arm.mode=$mode
 	say bench "$cpu, $mode"
 	in_root env QEMU="$emulator" "$TOP/tools/bench/run.sh" "$vanilla" "$base.vanilla" "$cpu" "$extra"

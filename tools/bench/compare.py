@@ -8,6 +8,8 @@ same thing: a row missing from one of them, another number of iterations,
 another KVM mode.  --in-use names rows in which a capability is not idle but does its
 work; those may cost up to 1.02 times, and say so.  --below names rows in which ours
 must cost less; --cost those that are the price of a capability, which are only shown.
+--only leaves out all rows but those that it names, and --at-most NAME=N allows a row N
+instructions more.
 
 Exit status: 0 all rows pass, 1 some row fails, 2 a file is unusable.
 """
@@ -78,6 +80,8 @@ def judge(base, ours, kind=None):
         return "cost"
     if kind == "below" and ours[0] >= base[0]:
         return "not below"
+    if isinstance(kind, int) and ours[0] > base[0] + kind:
+        return "slower"
     if ours[0] * LIMIT_DEN > base[0] * LIMIT_NUM:
         within = ours[0] * IN_USE_DEN <= base[0] * IN_USE_NUM
         return "in use" if kind == "in use" and within else "slower"
@@ -121,11 +125,17 @@ def mismatches(base, ours):
     ]
 
 
-def compare(base, ours, kinds=None):
-    """`kinds` says of some rows what they are: "in use", "below", "cost"."""
+def compare(base, ours, kinds=None, only=()):
+    """`kinds` says of some rows what they are: "in use", "below", "cost", or what they may
+    be more."""
     kinds = kinds or {}
     names = list(base.figures)
     names += [name for name in ours.figures if name not in base.figures]
+    names += [name for name in only if name not in names]
+    names = [name for name in names if not only or name.removesuffix(".min") in only]
+    unknown = sorted(set(kinds) - set(names))
+    if unknown:
+        raise BadResults(f"there is no row {unknown[0]}")
     rows = [row(n, base.figures.get(n), ours.figures.get(n), kinds.get(n.removesuffix(".min")))
             for n in names]
     differ = mismatches(base, ours)
@@ -162,11 +172,16 @@ def main(argv=None):
                         help="a row in which ours must cost less")
     parser.add_argument("--cost", metavar="NAME", action="append", default=[],
                         help="a row that is only shown")
+    parser.add_argument("--only", metavar="NAME", action="append", default=[],
+                        help="a row to look at; the default is all of them")
+    parser.add_argument("--at-most", metavar="NAME=N", action="append", default=[],
+                        help="a row that may be N instructions more, and not one beyond")
     args = parser.parse_args(argv)
     try:
         kinds = {name: kind for kind, names in (("in use", args.in_use), ("below", args.below),
                                                 ("cost", args.cost)) for name in names}
-        outcome = compare(load(args.vanilla), load(args.ours), kinds)
+        kinds |= {name: int(more) for name, _, more in (a.partition("=") for a in args.at_most)}
+        outcome = compare(load(args.vanilla), load(args.ours), kinds, args.only)
     except BadResults as error:
         print(f"compare.py: {error}", file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -88,6 +89,12 @@ static void measure_pipe(void)
 	waitpid(child, NULL, 0);
 }
 
+/* As x86 emulators have it, which older headers do not. */
+#ifndef PR_SET_MEM_MODEL
+#define PR_SET_MEM_MODEL	0x4d4d444c
+#define PR_SET_MEM_MODEL_TSO	1
+#endif
+
 static void *yield_until(void *stop)
 {
 	while (!atomic_load_explicit((atomic_int *)stop, memory_order_relaxed))
@@ -95,14 +102,22 @@ static void *yield_until(void *stop)
 	return NULL;
 }
 
+/* The same with a memory model of its own, where there is such a thing. */
+static void *yield_until_tso(void *stop)
+{
+	prctl(PR_SET_MEM_MODEL, PR_SET_MEM_MODEL_TSO, 0, 0, 0);
+	return yield_until(stop);
+}
+
 /* Two threads: two switches within one address space a round trip. */
-static void measure_yield(void)
+static void measure_yield(const char *name, void *(*other)(void *))
 {
 	static atomic_int stop;
 	pthread_t thread;
 
-	check(!pthread_create(&thread, NULL, yield_until, &stop), "thread");
-	measure("switch_thread_yield", yield);
+	atomic_store(&stop, 0);
+	check(!pthread_create(&thread, NULL, other, &stop), "thread");
+	measure(name, yield);
 	atomic_store(&stop, 1);
 	pthread_join(thread, NULL);
 }
@@ -121,5 +136,6 @@ void bench_host(void)
 	measure("futex_wake_op", futex_wake_op);
 	check(word_b == REPEAT, "FUTEX_WAKE_OP did not add");
 	measure_pipe();
-	measure_yield();
+	measure_yield("switch_thread_yield", yield_until);
+	measure_yield("switch_thread_tso", yield_until_tso);
 }

@@ -48,6 +48,49 @@ class Bound(unittest.TestCase):
         self.assertEqual(verdict(0, 1), ("slower", False))
 
 
+def verdict_as(kind, base, ours):
+    result = compare.compare(compare.parse([f"bench x {base} 1"]),
+                             compare.parse([f"bench x {ours} 1"]), {"x": kind})
+    return result["rows"][0]["verdict"], result["pass"]
+
+
+class Kinds(unittest.TestCase):
+    def test_in_use(self):
+        self.assertEqual(verdict_as("in use", 1000, 1020), ("in use", True))
+        self.assertEqual(verdict_as("in use", 1000, 1021), ("slower", False))
+
+    def test_below(self):
+        self.assertEqual(verdict_as("below", 1000, 999), ("faster", True))
+        self.assertEqual(verdict_as("below", 1000, 1000), ("not below", False))
+        self.assertEqual(verdict_as("below", 1000, 1001), ("not below", False))
+
+    def test_cost(self):
+        self.assertEqual(verdict_as("cost", 1, 1000), ("cost", True))
+
+    def test_at_most(self):
+        self.assertEqual(verdict_as(4, 6401, 6405), ("within", True))
+        self.assertEqual(verdict_as(4, 6401, 6406), ("slower", False))
+        self.assertEqual(verdict_as(0, 2101, 2102), ("slower", False))
+
+    def test_kind_of_no_row(self):
+        base = compare.parse(["bench a 1 1"])
+        with self.assertRaises(compare.BadResults):
+            compare.compare(base, base, {"b": "below"})
+
+    def test_only(self):
+        base = compare.parse(["bench a 1 1", "bench a.min 1 1", "bench b 1 1"])
+        ours = compare.parse(["bench a 1 1", "bench a.min 1 1", "bench b 2 1"])
+        result = compare.compare(base, ours, only=["a"])
+        self.assertEqual([r["name"] for r in result["rows"]], ["a", "a.min"])
+        self.assertTrue(result["pass"])
+
+    def test_only_what_is_missing(self):
+        base = compare.parse(["bench a 1 1"])
+        result = compare.compare(base, base, only=["b"])
+        self.assertEqual([r["verdict"] for r in result["rows"]], ["missing"])
+        self.assertFalse(result["pass"])
+
+
 class SameThing(unittest.TestCase):
     def test_missing_from_ours(self):
         result = outcome(["bench a 1 1", "bench b 1 1"], ["bench a 1 1"])

@@ -33,5 +33,12 @@ else
 	cat "$work/consts.out" >&2
 	report failed "sysreg: constants are those of C"
 fi
+if python3 -B -m unittest discover -s "$top/tools/bench" > "$work/bench.out" 2>&1 &&
+	ran=$(grep -oE '^Ran [1-9][0-9]* tests' "$work/bench.out"); then
+	report ok "bench: $ran"
+else
+	cat "$work/bench.out" >&2
+	report failed "bench: comparison"
+fi
 echo "1..$n"
 exit $failed

@@ -32,6 +32,13 @@ breaks) needs="armature model" pattern_of_boots='=none' ;;
 *) needs=$(in_root "${runner[@]}" needs "$pattern") pattern_of_boots=$pattern ;;
 esac
 
+# What is counted in instructions takes the base kernel, and ours without what finds bugs.
+counted() {
+	[ -z "${CONFIG:-}" ] || return
+	case $pattern in '' | debug_topology | mem_model) ;; *) false ;; esac
+}
+! counted || needs=$(printf '%s\n' $needs vanilla | sort -u)
+
 # The emulator of the machine model builds beside what follows, which leaves a CPU
 # idle whenever rustc works, and ends with it.
 model=
@@ -108,6 +115,7 @@ if [ -n "$model" ]; then
 	# Not part of everything: it takes four kernels more.
 	breaks) step breaks "$TOP/tools/test/breaks.sh" ;;
 	esac
+	! counted || step counts "$TOP/tools/bench/counts.sh"
 fi
 say boot "booting the machines"
 in_root "${runner[@]}" run "$pattern_of_boots"

@@ -35,7 +35,7 @@ mod control;
 mod topology;
 
 use control::{has, Guest, Register};
-use topology::{may_be_told, Mapping, Topology, MAX};
+use topology::{all_in_reach, may_be_told, Mapping, Topology, MAX};
 
 declare_trace! {
     /// # Safety
@@ -49,15 +49,15 @@ declare_trace! {
 /// Whether a VM's breakpoints can be mapped at all.
 ///
 /// Without FEAT_FGT every debug register would have to trap, and in protected mode
-/// what the host asks for a guest is not for the host to arrange. With more
-/// breakpoints than [`MAX`] the context-aware ones are out of reach.
+/// what the host asks for a guest is not for the host to arrange. No CPU may have
+/// context-aware breakpoints that are out of reach.
 fn offered(vm: &Vm) -> bool {
     system_has(cpucap!(HAS_FGT))
         && !system_has(cpucap!(KVM_PROTECTED_MODE))
         && !vm.has_vcpu_feature(bindings::KVM_ARM_VCPU_EL1_32BIT)
         && !any_possible_cpu(|cpu| {
             // The system-wide value of this register is always 0.
-            recorded::<ID_AA64DFR1_EL1>(cpu).is_some_and(|dfr1| dfr1.BRPs().get() >= MAX as u64)
+            recorded::<ID_AA64DFR1_EL1>(cpu).is_some_and(|dfr1| !all_in_reach(dfr1.into()))
         })
 }
 

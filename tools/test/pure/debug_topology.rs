@@ -89,6 +89,9 @@ mod counts {
             ((all - 1) << ID_AA64DFR1_EL1_BRPs_SHIFT)
                 | ((context_aware - 1) << ID_AA64DFR1_EL1_CTX_CMPs_SHIFT)
         };
+        // Most CPUs have 0 there, which is not a number of breakpoints.
+        assert!(all_in_reach(0) && all_in_reach(dfr1(16, 4)));
+        assert!(!all_in_reach(dfr1(17, 4)) && !all_in_reach(dfr1(64, 64)));
         let of = |ctx_cmps, dfr1| {
             let it = Topology::of_cpu(dfr0(15, ctx_cmps), dfr1);
             (it.breakpoints(), it.context_aware())

@@ -64,10 +64,10 @@ impl Topology {
     /// are at the end of them all (Arm ARM, ID_AA64DFR1_EL1).
     pub(crate) const fn of_cpu(dfr0: u64, dfr1: u64) -> Self {
         let first = Self::of(dfr0);
-        let all = number(dfr1, ID_AA64DFR1_EL1_BRPs_MASK, ID_AA64DFR1_EL1_BRPs_SHIFT);
-        if all <= MAX {
+        if all_in_reach(dfr1) {
             return first;
         }
+        let all = number(dfr1, ID_AA64DFR1_EL1_BRPs_MASK, ID_AA64DFR1_EL1_BRPs_SHIFT);
         let context_aware = number(
             dfr1,
             ID_AA64DFR1_EL1_CTX_CMPs_MASK,
@@ -107,6 +107,12 @@ impl Topology {
     pub(crate) const fn is_context_aware(self, n: usize) -> bool {
         self.ordinary() <= n && n < self.breakpoints
     }
+}
+
+/// Whether a CPU with this `ID_AA64DFR1_EL1` has no breakpoints but those that can be reached
+/// without MDSELR_EL1. Of others at least the last context-aware one is beyond.
+pub(crate) const fn all_in_reach(dfr1: u64) -> bool {
+    number(dfr1, ID_AA64DFR1_EL1_BRPs_MASK, ID_AA64DFR1_EL1_BRPs_SHIFT) <= MAX
 }
 
 /// Whether a VM may be told `dfr0`, as far as breakpoints are concerned, where `now` is

@@ -8,48 +8,28 @@
  * the same facts as one with the default, each of which is what the Arm ARM
  * says of a machine with that many breakpoints.
  *
+ * The facts are those of EL1, so the VMs have no EL2; debug_topology_nested is for
+ * those that do.
+ *
  *   -p B[:B...]  breakpoints of each CPU, where they differ from each other:
  *                the facts run on each CPU, and on a vCPU that moves
  *   -n           the host must not offer it
  *   -y           the host must offer it
  */
 #include <getopt.h>
-#include <linux/bitfield.h>
+#include <pthread.h>
 #include <sched.h>
 
-#include <asm/sysreg.h>
-
+#include "debug_topology.h"
 #include "kselftest.h"
 #include "kvm_util.h"
 #include "processor.h"
 #include "test_util.h"
+#include "tracefs.h"
 #include "ucall.h"
 
 #define MAX_REGS	16
-#define MAX_CPUS	16
-
-#define BCR_E		BIT(0)
-#define BCR_EL1		BIT(1)
-#define BCR_BAS		GENMASK(8, 5)
-#define BCR_LBN(n)	((u64)(n) << 16)
-#define BCR_BT(n)	((u64)(n) << 20)
-#define BCR_ARMED	(BCR_BAS | BCR_EL1 | BCR_E)
-
-#define BT_ADDRESS		0x0
-#define BT_LINKED_ADDRESS	0x1
-#define BT_CONTEXT		0x2
-#define BT_LINKED_CONTEXT	0x3
-
-#define WCR_BAS		GENMASK(12, 5)
-#define WCR_LSC		GENMASK(4, 3)
-#define WCR_WT		BIT(20)
-#define WCR_ARMED	(WCR_BAS | WCR_LSC | BCR_EL1 | BCR_E)
-
-#define MDSCR_KDE	BIT(13)
-#define MDSCR_MDE	BIT(15)
-
-#define THIS_CONTEXT	0x1234567
-#define OTHER_CONTEXT	0x7654321
+#define MANY		10000
 
 /* What a vCPU is to do, and what came of it. */
 struct job {
@@ -106,14 +86,6 @@ asm(".pushsection .text\n"
 	"	msr	daifset, #8\n"
 	"	ret\n"
 	".popsection\n");
-
-#define ADDRESS_OF(label)						\
-({									\
-	u64 __address;							\
-	asm("adrp	%0, " #label "\n\t"				\
-	    "add	%0, %0, :lo12:" #label : "=r" (__address));	\
-	__address;							\
-})
 
 /* What breakpoints are put on */
 #define PROBE	ADDRESS_OF(probe_nop)
@@ -553,13 +525,31 @@ static void fact_fires(void)
 	CHECK(hits_probe(THIS_CONTEXT), 4);
 }
 
+/* Writes a register many times, for the exits to be counted. */
+static void fact_many(void)
+{
+	int i;
+
+	for (i = 0; i < MANY; i++)
+		write_reg(0, BVR_OP2, 4 * i);
+}
+
+static u64 released;
+
+/* Stays in the guest until userspace has seen what it wants to see. */
+static void fact_stay(void)
+{
+	while (!READ_ONCE(released))
+		cpu_relax();
+}
+
 /* Only executes the probe: userspace debugs. */
 static void fact_nothing(void)
 {
 	probe(THIS_CONTEXT);
 }
 
-enum where { ALWAYS, WHERE_MAPPED, BY_HAND };
+enum where { ALWAYS, WHERE_MAPPED, WHERE_ORDINARY_MAPPED, BY_HAND };
 
 static const struct fact {
 	const char *name;
@@ -576,15 +566,18 @@ static const struct fact {
 	{ "a bad link never fires and disturbs nothing", fact_bad_link, ALWAYS },
 	{ "a link to what is not a linked type never fires", fact_link_to_unlinked, ALWAYS },
 	{ "OS Lock set and cleared", fact_os_lock, ALWAYS },
-	{ "context types are RES0 in ordinary ones", fact_ordinary_types, WHERE_MAPPED },
+	{ "context types are RES0 in ordinary ones", fact_ordinary_types,
+	  WHERE_ORDINARY_MAPPED },
 	{ "types of EL2 match nothing and read back", fact_el2_types, WHERE_MAPPED },
 	{ "registers beyond the last are undefined", fact_absent, WHERE_MAPPED },
 	{ "", fact_arm, BY_HAND },
 	{ "", fact_fires, BY_HAND },
 	{ "", fact_nothing, BY_HAND },
+	{ "", fact_many, BY_HAND },
+	{ "", fact_stay, BY_HAND },
 };
 
-enum { ARM = ARRAY_SIZE(facts) - 3, FIRES, NOTHING };
+enum { ARM = ARRAY_SIZE(facts) - 5, FIRES, NOTHING, MANY_WRITES, STAY };
 
 static void guest_code(void)
 {
@@ -622,29 +615,7 @@ static bool offered;
 static u64 dfr0_mask;
 static int nr_cpus, cpu_brps[MAX_CPUS];
 
-static int field(u64 value, u64 mask)
-{
-	return (value & mask) >> __builtin_ctzll(mask);
-}
-
-#define BRPS(dfr0)	(field(dfr0, ID_AA64DFR0_EL1_BRPs) + 1)
-#define CTX_CMPS(dfr0)	(field(dfr0, ID_AA64DFR0_EL1_CTX_CMPs) + 1)
-#define WRPS(dfr0)	(field(dfr0, ID_AA64DFR0_EL1_WRPs) + 1)
-
-static u64 with_topology(u64 dfr0, int brps, int ctx_cmps)
-{
-	dfr0 &= ~(ID_AA64DFR0_EL1_BRPs | ID_AA64DFR0_EL1_CTX_CMPs);
-	return dfr0 | FIELD_PREP(ID_AA64DFR0_EL1_BRPs, brps - 1) |
-	       FIELD_PREP(ID_AA64DFR0_EL1_CTX_CMPs, ctx_cmps - 1);
-}
-
 #define result(ok, fmt, ...)	ksft_test_result(ok, fmt "\n", ##__VA_ARGS__)
-
-#define DFR0	KVM_ARM64_SYS_REG(SYS_ID_AA64DFR0_EL1)
-#define BVR(n)	ARM64_SYS_REG(2, 0, 0, n, 4)
-#define BCR(n)	ARM64_SYS_REG(2, 0, 0, n, 5)
-#define WVR(n)	ARM64_SYS_REG(2, 0, 0, n, 6)
-#define WCR(n)	ARM64_SYS_REG(2, 0, 0, n, 7)
 
 static struct kvm_vm *create(struct kvm_vcpu **vcpu, int brps, int ctx_cmps)
 {
@@ -696,10 +667,18 @@ static bool is_mapped(int brps, int cpu)
 	return offered && (brps ?: BRPS(host_dfr0)) != cpu_brps[cpu];
 }
 
-static bool is_tried(int fact, int brps, int cpu)
+static bool is_tried(int fact, int brps, int ctx_cmps, int cpu)
 {
-	return facts[fact].where == ALWAYS ||
-	       (facts[fact].where == WHERE_MAPPED && is_mapped(brps, cpu));
+	switch (facts[fact].where) {
+	case ALWAYS:
+		return true;
+	case WHERE_MAPPED:
+		return is_mapped(brps, cpu);
+	case WHERE_ORDINARY_MAPPED:
+		return is_mapped(brps, cpu) && (!brps || ctx_cmps < brps);
+	default:
+		return false;
+	}
 }
 
 static void test_facts(const char *name, int brps, int ctx_cmps, int cpu)
@@ -709,7 +688,7 @@ static void test_facts(const char *name, int brps, int ctx_cmps, int cpu)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(facts); i++)
-		if (is_tried(i, brps, cpu))
+		if (is_tried(i, brps, ctx_cmps, cpu))
 			result(run_fact(vcpu, i), "%s: %s", name, facts[i].name);
 	kvm_vm_free(vm);
 }
@@ -762,15 +741,6 @@ static void test_writes(void)
 	}
 	result(ok, "after the first run: any other value is EBUSY");
 	kvm_vm_free(vm);
-}
-
-static u64 writable_dfr0(struct kvm_vm *vm)
-{
-	u64 masks[KVM_ARM_FEATURE_ID_RANGE_SIZE];
-	struct reg_mask_range range = { .addr = (u64)masks };
-
-	vm_ioctl(vm, KVM_ARM_GET_REG_WRITABLE_MASKS, &range);
-	return masks[KVM_ARM_FEATURE_ID_RANGE_IDX(3, 0, 0, 5, 0)];
 }
 
 /* What the host has, and what it lets userspace write. */
@@ -902,32 +872,132 @@ static void test_guest_debug(const char *name, int brps, int ctx_cmps)
 	kvm_vm_free(vm);
 }
 
-/* What can be seen of it from outside. */
-static void test_visibility(int brps, int ctx_cmps)
+/* Accesses trap where breakpoints are mapped, and nowhere else. */
+static void test_traps(const char *name, int brps, int ctx_cmps, int cpu)
 {
+	bool mapped = is_mapped(brps, cpu), ok;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = create(&vcpu, brps, ctx_cmps);
+	u64 exits, counted = 0;
+
+	ok = run_fact(vcpu, ARM);
+	exits = vcpu_get_stat(vcpu, exits);
+	if (offered)
+		counted = vcpu_get_stat(vcpu, debug_reg_exits);
+	ok &= run_fact(vcpu, MANY_WRITES);
+	exits = vcpu_get_stat(vcpu, exits) - exits;
+	if (offered)
+		counted = vcpu_get_stat(vcpu, debug_reg_exits) - counted;
+	/* The host's interrupts are exits too */
+	result(ok && counted == (mapped ? MANY : 0) && (exits >= MANY) == mapped,
+	       "%s: %s", name, mapped ? "every access traps, and is counted" : "no access traps");
+	ksft_print_msg("%lu exits for %u writes\n", exits, MANY);
+	kvm_vm_free(vm);
+}
+
+static void *run_stay(void *vcpu)
+{
+	return (void *)(unsigned long)run_fact(vcpu, STAY);
+}
+
+/* Whether @line says where on this CPU each breakpoint of a VM is. */
+static bool says_mapping(const char *line, int brps, int ctx_cmps, int this_cpu)
+{
+	int cpu, phys_brps, phys_ctx_cmps, i, len = 0;
+	char words[32];
+
+	if (sscanf(line, "vCPU 0: on CPU %d with %d breakpoints, %d context-aware: mapped%n",
+		   &cpu, &phys_brps, &phys_ctx_cmps, &len) != 3 || !len ||
+	    (nr_cpus > 1 && cpu != this_cpu) ||
+	    phys_brps != cpu_brps[this_cpu] || phys_ctx_cmps < CTX_CMPS(host_dfr0))
+		return false;
+	for (i = 0; i < brps; i++) {
+		line += len;
+		len = snprintf(words, sizeof(words), " %d->%d", i,
+			       i < brps - ctx_cmps ? i : i + phys_brps - brps);
+		if (strncmp(line, words, len))
+			return false;
+	}
+	return !strcmp(line + len, "\n");
+}
+
+/*
+ * The VM's file in debugfs. The line of a vCPU that is not loaded says so, hence the
+ * other CPU, and more than one look.
+ */
+static void test_debugfs(const char *name, int brps, int ctx_cmps, int cpu)
+{
+	bool topology = false, mapping = false;
 	char line[256], path[256], words[64];
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm = create(&vcpu, brps, ctx_cmps);
-	bool found = false;
+	pthread_t thread;
+	void *ok;
 	FILE *file;
+	int i;
 
-	result(run_fact(vcpu, ARM) && vcpu_get_stat(vcpu, debug_reg_exits) > 0,
-	       "%d/%d: debug_reg_exits counts trapped accesses", brps, ctx_cmps);
 	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/debug_topology",
 		 getpid(), vm->fd);
+	if (access("/sys/kernel/debug/kvm", R_OK) || sysconf(_SC_NPROCESSORS_ONLN) < 2) {
+		ksft_test_result_skip("%s: no debugfs, or no other CPU\n", name);
+		ksft_test_result_skip("%s: no debugfs, or no other CPU\n", name);
+		kvm_vm_free(vm);
+		return;
+	}
 	snprintf(words, sizeof(words), "VM: %d breakpoints, %d context-aware\n", brps, ctx_cmps);
-	file = fopen(path, "r");
-	while (file && fgets(line, sizeof(line), file))
-		found |= !strcmp(line, words);
-	result(found, "%d/%d: debugfs says so", brps, ctx_cmps);
-	if (file)
-		fclose(file);
+	released = 0;
+	sync_global_to_guest(vm, released);
+	TEST_ASSERT(!pthread_create(&thread, NULL, run_stay, vcpu), "Cannot make a thread");
+	if (nr_cpus > 1)
+		pin_self_to_cpu((cpu + 1) % nr_cpus);
+	for (i = 0; i < 5000 && !mapping; i++) {
+		usleep(1000);
+		file = fopen(path, "r");
+		while (file && fgets(line, sizeof(line), file)) {
+			topology |= !strcmp(line, words);
+			mapping |= says_mapping(line, brps, ctx_cmps, cpu);
+		}
+		if (file)
+			fclose(file);
+	}
+	released = 1;
+	sync_global_to_guest(vm, released);
+	pthread_join(thread, &ok);
+	if (nr_cpus > 1)
+		pin_self_to_cpu(cpu);
+	result(ok && topology, "%s: debugfs has the VM's topology", name);
+	result(mapping, "%s: debugfs has the mapping of a vCPU that runs", name);
 	kvm_vm_free(vm);
+}
 
-	vm = create(&vcpu, 0, 0);
-	run_fact(vcpu, ARM);
-	result(nr_cpus > 1 || !vcpu_get_stat(vcpu, debug_reg_exits),
-	       "default: nothing more traps where CPUs do not differ");
+/* A linked pair, as the tracepoint has it. */
+static void test_trace(const char *name, int brps, int ctx_cmps, int cpu)
+{
+	int last = brps - 1, phys = cpu_brps[cpu] - 1;
+	int phys_first = ctx_cmps < brps ? 0 : phys - last;
+	u64 control = BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS);
+	char words[2][128];
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	bool ok;
+
+	if (!trace_begin()) {
+		ksft_test_result_skip("%s: no tracefs at " TRACE_INSTANCES "\n", name);
+		return;
+	}
+	vm = create(&vcpu, brps, ctx_cmps);
+	snprintf(words[0], sizeof(words[0]),
+		 "kvm_debug_topology_write: DBGBVR: %d: 0x%x -> %d: 0x%x\n",
+		 last, THIS_CONTEXT, phys, THIS_CONTEXT);
+	snprintf(words[1], sizeof(words[1]),
+		 "kvm_debug_topology_write: DBGBCR: 0: 0x%lx -> %d: 0x%lx\n",
+		 control | BCR_LBN(last), phys_first, control | BCR_LBN(phys));
+	trace_write(TRACE_EVENT("kvm_debug_topology_write", "enable"), "1");
+	ok = run_fact(vcpu, ARM);
+	trace_write(TRACE_EVENT("kvm_debug_topology_write", "enable"), "0");
+	ok &= trace_count(words[0]) == 1 && trace_count(words[1]) == 1;
+	trace_end();
+	result(ok, "%s: the tracepoint has the translated link", name);
 	kvm_vm_free(vm);
 }
 
@@ -967,8 +1037,9 @@ static int plan(void)
 			if (i >= 0 && !is_smaller(i))
 				continue;
 			for (fact = 0; fact < ARRAY_SIZE(facts); fact++)
-				nr += is_tried(fact, i < 0 ? 0 : topologies[i].brps, cpu);
-			nr += 4 + (i < 0 ? 0 : 3 + 3);
+				nr += is_tried(fact, i < 0 ? 0 : topologies[i].brps,
+					       i < 0 ? 0 : topologies[i].ctx_cmps, cpu);
+			nr += 4 + 1 + (i < 0 ? 0 : 3 + 2 + 1);
 		}
 	}
 	return nr_cpus > 1 ? nr + 1 + offered : nr;
@@ -986,6 +1057,7 @@ static void test_all(int cpu, bool differ)
 	snprintf(name, sizeof(name), "%sdefault", where);
 	test_facts(name, 0, 0, cpu);
 	test_guest_debug(name, 0, 0);
+	test_traps(name, 0, 0, cpu);
 	for (i = 0; offered && i < ARRAY_SIZE(topologies); i++) {
 		int brps = topologies[i].brps, ctx_cmps = topologies[i].ctx_cmps;
 
@@ -995,22 +1067,22 @@ static void test_all(int cpu, bool differ)
 		test_facts(name, brps, ctx_cmps, cpu);
 		test_guest_debug(name, brps, ctx_cmps);
 		test_move(brps, ctx_cmps);
-		test_visibility(brps, ctx_cmps);
+		test_traps(name, brps, ctx_cmps, cpu);
+		test_debugfs(name, brps, ctx_cmps, cpu);
+		test_trace(name, brps, ctx_cmps, cpu);
 	}
 }
 
 int main(int argc, char **argv)
 {
-	bool want = false, dont_want = false, differ = false;
+	bool want = false, dont_want = false, differ = false, bad = false;
 	int cpu, opt;
-	char *word;
 
 	while ((opt = getopt(argc, argv, "p:ny")) != -1) {
 		switch (opt) {
 		case 'p':
-			for (word = strtok(optarg, ":"); word && nr_cpus < MAX_CPUS;
-			     word = strtok(NULL, ":"))
-				cpu_brps[nr_cpus++] = atoi(word);
+			nr_cpus = parse_cpu_brps(optarg, cpu_brps);
+			bad |= !nr_cpus;
 			break;
 		case 'n':
 			dont_want = true;
@@ -1019,11 +1091,15 @@ int main(int argc, char **argv)
 			want = true;
 			break;
 		default:
-			fprintf(stderr, "usage: %s [-p B[:B...]] [-n | -y]\n", argv[0]);
-			return KSFT_FAIL;
+			bad = true;
 		}
 	}
+	if (bad) {
+		fprintf(stderr, "usage: %s [-p B[:B...]] [-n | -y]; B is from 2 to 16\n", argv[0]);
+		return KSFT_FAIL;
+	}
 
+	setenv("NV", "0", 1);
 	ksft_print_header();
 	look();
 	if (!nr_cpus)

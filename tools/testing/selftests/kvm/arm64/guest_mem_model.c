@@ -119,7 +119,7 @@ static void test_in_force(unsigned long model, u64 guest, bool compete)
 	while (!READ_ONCE(guest_job->spinning))
 		sched_yield();
 	if (compete)
-		pthread_create(&other, NULL, competitor, (void *)!guest);
+		pthread_create(&other, NULL, competitor, (void *)(long)!guest);
 	for (i = 0; i < ROUNDS; i++) {
 		u64 now = actlr_of(1);
 

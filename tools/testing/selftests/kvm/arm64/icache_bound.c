@@ -36,6 +36,7 @@
 #include "kvm_util.h"
 #include "processor.h"
 #include "test_util.h"
+#include "tracefs.h"
 #include "ucall.h"
 
 /*
@@ -632,36 +633,6 @@ static void test_many(struct kvm_vcpu *vcpu, struct area *area, u64 first, u64 n
 
 /* Tracepoint kvm:kvm_icache_inval */
 
-#define TRACEFS			"/sys/kernel/tracing/"
-#define TRACE_EVENT		TRACEFS "events/kvm/kvm_icache_inval/"
-
-static bool trace_write(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_TRUNC);
-	bool ok;
-
-	if (fd < 0)
-		return false;
-	ok = write(fd, text, strlen(text)) == strlen(text);
-	close(fd);
-
-	return ok;
-}
-
-static int trace_count(void)
-{
-	FILE *f = fopen(TRACEFS "trace", "r");
-	char line[512];
-	int nr = 0;
-
-	TEST_ASSERT(f, "Cannot open the trace, errno %d", errno);
-	while (fgets(line, sizeof(line), f))
-		nr += !!strstr(line, "kvm_icache_inval:");
-	fclose(f);
-
-	return nr;
-}
-
 /* The invalidations of a pKVM host happen at EL2, which has no tracepoints. */
 static bool host_is_protected(void)
 {
@@ -677,14 +648,12 @@ static bool host_is_protected(void)
 
 static const char *trace_unusable(void)
 {
-	if (access(TRACEFS "trace", R_OK | W_OK))
-		return "no tracefs at " TRACEFS;
-	if (access(TRACE_EVENT "enable", W_OK))
-		return "no tracepoint kvm_icache_inval";
 	if (ctr & CTR_EL0_DIC_MASK)
 		return "CTR_EL0.DIC, nothing to trace";
 	if (host_is_protected())
 		return "pKVM host, no tracepoints at EL2";
+	if (!trace_begin())
+		return "no tracefs at " TRACE_INSTANCES;
 	return NULL;
 }
 
@@ -702,13 +671,12 @@ static void test_trace(struct kvm_vcpu *vcpu, struct area *area, u64 unit)
 
 	filter = strdup_printf("size == %zu && result == %d", area->unit, plan);
 	host_prepare(area, unit, HOST_UNMAP_WRITE, 0x7ace);
-	trace_write(TRACEFS "trace", " ");
-	TEST_ASSERT(trace_write(TRACE_EVENT "filter", filter), "Filter '%s' refused", filter);
-	TEST_ASSERT(trace_write(TRACE_EVENT "enable", "1"), "Cannot enable the event");
+	trace_write(TRACE_EVENT("kvm_icache_inval", "filter"), filter);
+	trace_write(TRACE_EVENT("kvm_icache_inval", "enable"), "1");
 	run_units(vcpu, area, OP_EXEC, unit, 1, 0x7ace);
-	trace_write(TRACE_EVENT "enable", "0");
-	nr = trace_count();
-	trace_write(TRACE_EVENT "filter", "0");
+	trace_write(TRACE_EVENT("kvm_icache_inval", "enable"), "0");
+	nr = trace_count("kvm_icache_inval:");
+	trace_end();
 
 	ksft_test_result(nr == 1, "%s: kvm_icache_inval: 1 event with %s\n", area->name, filter);
 	free(filter);
