@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # Every prefix of the series builds: with our options as far as it has them,
 # without them, and without Rust. Prints TAP. What is built is what the series
-# touches: arch/arm64/kernel, arch/arm64/kvm, rust and the sample.
+# touches: arch/arm64/kernel, arch/arm64/kvm, rust and the sample. With an argument, from
+# the patch of that number on.
 set -eu -o pipefail
 . "$(dirname "$0")/../build/lib.sh"
 
@@ -30,7 +31,7 @@ build() {
 
 "$TOP/tools/build/series.sh" tree
 base=$(git -C "$BUILD/tree" rev-parse base)
-for commit in $(git -C "$BUILD/tree" rev-list --reverse "$base..series"); do
+for commit in $(git -C "$BUILD/tree" rev-list --reverse "$base..series" | tail -n "+${1:-1}"); do
 	git -C "$BUILD/tree" checkout -q -f --detach "$commit"
 	for config in on off norust; do
 		n=$((n + 1))

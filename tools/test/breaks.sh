@@ -57,14 +57,16 @@ edit $topology/control.rs 's/((physical as u64) << shift)/(((physical - (physica
 # The naive SET: the register first, then the thread, and nothing to keep others away.
 edit arch/arm64/kernel/memory_model.rs '/^            let _guard = local_interrupt_disable();$/{N;d}'
 edit arch/arm64/kernel/memory_model.rs 's/unsafe { (&raw mut (\*me).thread.mem_model).write(model as u32) };/put_in_force(model); unsafe { (\&raw mut (*me).thread.mem_model).write(model as u32) };/; /^            put_in_force(model);$/d'
-boots kunit-n1 nolse-mte nolse-policy-n1-auto debug_topology-vhe mem_model-stress
+boots kunit-n1 nolse-mte nolse-policy-n1-auto debug_topology-vhe debug_topology-nested mem_model-stress
 noticed kunit-n1 "kunit/kvm_arm64_icache/bound_of_this_machine" "bound off by one"
 noticed nolse-mte "executed/el 2 atomics == 0" "STSET left in entry.S"
 noticed nolse-policy-n1-auto "no-kvm" "FEAT_S2FWB not checked"
 noticed nolse-policy-n1-auto "console/has: arm64.nolse_atomics needs" "FEAT_S2FWB not checked"
 noticed mem_model-stress "stress/while being moved" "SET without a guard"
 noticed debug_topology-vhe "debug_topology/4/2: linked address match, every pair" "LBN left untranslated"
+noticed debug_topology-vhe "debug_topology/4/2: the tracepoint has the translated link" "LBN left untranslated"
 noticed debug_topology-vhe "oracle-4-2" "LBN left untranslated"
+noticed debug_topology-nested "nested/CPU1: L2's linked breakpoint fires at EL1" "LBN left untranslated"
 
 # One at a time: each of these hides the others.
 git -C "$tree" checkout -q -f
@@ -75,7 +77,8 @@ noticed debug_topology-vhe "oracle-4-2" "mapping off by one"
 
 git -C "$tree" checkout -q -f
 edit $topology.rs 's/if \*self.brps != brps {/if *self.brps == 0 {/'
-boots debug_topology-mixed
+boots debug_topology-mixed debug_topology-nested
 noticed debug_topology-mixed "debug_topology/4/1: armed breakpoints fire wherever the vCPU goes" "image not made anew on another CPU"
+noticed debug_topology-nested "nested/L2's armed breakpoints fire wherever the vCPU goes" "image not made anew on another CPU"
 echo "1..$n"
 exit $failed

@@ -28,7 +28,7 @@ use kernel::{
 #[path = "memory_model/policy.rs"]
 mod policy;
 
-use policy::{advertises, request, with_model, Model, Outcome, Support};
+use policy::{advertises, request, with_model, without_control, Model, Outcome, Support};
 
 fn support() -> Support {
     if system_has(cpucap!(HAS_TSO_CONTROL)) {
@@ -154,6 +154,26 @@ pub unsafe extern "C" fn memory_model_set(
             0
         }
     }
+}
+
+/// See `memory_model_hide_aidr()`.
+///
+/// # Safety
+///
+/// Always safe to call; `#[export]` requires it to be unsafe.
+#[export]
+pub unsafe extern "C" fn __memory_model_hide_aidr(aidr: u64) -> u64 {
+    without_control(aidr)
+}
+
+/// See `memory_model_hide_actlr()`.
+///
+/// # Safety
+///
+/// Always safe to call; `#[export]` requires it to be unsafe.
+#[export]
+pub unsafe extern "C" fn __memory_model_hide_actlr(actlr: u64) -> u64 {
+    with_model(actlr, Model::Default)
 }
 
 #[cfg(CONFIG_ARM64_MEMORY_MODEL_CONTROL_KUNIT_TEST)]

@@ -57,3 +57,10 @@ fn one_bit_of_actlr() {
         assert_eq!(with_model(actlr, Model::Default), actlr & !2);
     }
 }
+
+#[test]
+fn one_bit_of_aidr() {
+    for aidr in [0, 1 << 9, !0, !(1 << 9)] {
+        assert_eq!(without_control(aidr), aidr & !(1 << 9));
+    }
+}

@@ -14,16 +14,14 @@
 #include <asm/alternative.h>
 #include <asm/sysreg.h>
 
-/* AIDR_EL1 and ACTLR_EL1 where the implementer is Apple */
-#define AIDR_EL1_APPLE_TSO	BIT(9)
-#define ACTLR_EL1_APPLE_EnTSO	BIT(1)
-
 extern u32 memory_model_of_guests;
 
 bool memory_model_has_control(void);
 void memory_model_load(u32 model);
 long memory_model_get(struct task_struct *me);
 long memory_model_set(struct task_struct *me, unsigned long model);
+u64 __memory_model_hide_aidr(u64 aidr);
+u64 __memory_model_hide_actlr(u64 actlr);
 
 static __always_inline bool system_switches_memory_models(void)
 {
@@ -77,7 +75,7 @@ static __always_inline void memory_model_vcpu_put(void)
 /* The parts of both registers that a guest may know of. */
 static inline u64 memory_model_hide_aidr(u64 aidr)
 {
-	return system_switches_memory_models() ? aidr & ~AIDR_EL1_APPLE_TSO : aidr;
+	return system_switches_memory_models() ? __memory_model_hide_aidr(aidr) : aidr;
 }
 
 /* Likewise for what a trapped read of @reg has got; returns @skip. */
@@ -90,7 +88,7 @@ static inline bool memory_model_hide_id(bool skip, u32 reg, u64 *value)
 
 static inline u64 memory_model_hide_actlr(u64 actlr)
 {
-	return system_switches_memory_models() ? actlr & ~ACTLR_EL1_APPLE_EnTSO : actlr;
+	return system_switches_memory_models() ? __memory_model_hide_actlr(actlr) : actlr;
 }
 
 #else

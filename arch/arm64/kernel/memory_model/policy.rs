@@ -58,7 +58,7 @@ pub(crate) const fn request(support: Support, model: Model) -> Outcome {
 
 /// AIDR_EL1.TSO: the CPU has the control. Bit 9 of a register that is IMPLEMENTATION
 /// DEFINED, so that it means this only where the implementer is Apple.
-pub(crate) const AIDR_EL1_TSO: u64 = 1 << 9;
+const AIDR_EL1_TSO: u64 = 1 << 9;
 
 /// ACTLR_EL1.EnTSO: total store order is in force at EL1 and EL0. Likewise.
 pub(crate) const ACTLR_EL1_EN_TSO: u64 = 1 << 1;
@@ -69,6 +69,11 @@ const IMPLEMENTER_APPLE: u64 = 0x61;
 /// Whether a CPU says that it has the control.
 pub(crate) const fn advertises(midr: u64, aidr: u64) -> bool {
     midr >> 24 & 0xff == IMPLEMENTER_APPLE && aidr & AIDR_EL1_TSO != 0
+}
+
+/// AIDR_EL1 as a guest may see it.
+pub(crate) const fn without_control(aidr: u64) -> u64 {
+    aidr & !AIDR_EL1_TSO
 }
 
 /// ACTLR_EL1 with `model` in place of the one in `actlr`.
