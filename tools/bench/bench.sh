@@ -32,7 +32,7 @@ measure() {
 	in_root env QEMU="$emulator" "$TOP/tools/bench/run.sh" "$ours" "$base.ours" "$cpu" "$extra"
 	echo
 	echo "$cpu, $mode"
-	in_root python3 -B "$TOP/tools/bench/compare.py" "$base.vanilla" "$base.ours" --json "$base.json" --cost debug_write_mapped --cost exit_to_user_debug_mapped "$@" || failed=1
+	in_root python3 -B "$TOP/tools/bench/compare.py" "$base.vanilla" "$base.ours" --json "$base.json" --cost debug_write_mapped "$@" || failed=1
 }
 
 failed=0
@@ -44,7 +44,7 @@ for mode in vhe nvhe protected; do
 	# Not in protected mode: the guest has as many breakpoints as the host there.
 	case $mode in
 	protected) measure max "$mode" ;;
-	*) measure max "$mode" --below hypercall_debug_mapped ;;
+	*) measure max "$mode" --below hypercall_debug_mapped --below exit_to_user_debug_mapped ;;
 	esac
 	# No CTR_EL0.DIC: here the bound on I-cache invalidation is at work.
 	measure neoverse-n1 "$mode" --in-use exec_fault_4k --in-use exec_fault_2m

@@ -54,14 +54,16 @@ edit arch/arm64/kvm/hyp/icache/plan.rs 's/> max_lines/>= max_lines/'
 edit arch/arm64/kernel/entry.S '/^alternative_if_not ARM64_HAS_LSE_ATOMICS/,/^alternative_else_nop_endif/d'
 edit arch/arm64/kvm/nolse/policy.rs 's/(true, Policy::Auto, false) => Decision::RefuseNoFwb/(true, Policy::Auto, false) => Decision::RunContained/'
 edit $topology/control.rs 's/((physical as u64) << shift)/(((physical - (physical - n)) as u64) << shift)/'
+edit arch/arm64/kvm/mmu.c 's/^\t\t\t !kvm_nolse_contained() ?/\t\t\t true ?/'
 # The naive SET: the register first, then the thread, and nothing to keep others away.
 edit arch/arm64/kernel/memory_model.rs '/^            let _guard = local_interrupt_disable();$/{N;d}'
 edit arch/arm64/kernel/memory_model.rs 's/unsafe { (&raw mut (\*me).thread.mem_model).write(model as u32) };/put_in_force(model); unsafe { (\&raw mut (*me).thread.mem_model).write(model as u32) };/; /^            put_in_force(model);$/d'
-boots kunit-n1 nolse-mte nolse-policy-n1-auto debug_topology-vhe debug_topology-nested mem_model-stress
+boots kunit-n1 nolse-mte nolse-policy-n1-auto nolse-uncached-vhe debug_topology-vhe debug_topology-nested mem_model-stress
 noticed kunit-n1 "kunit/kvm_arm64_icache/bound_of_this_machine" "bound off by one"
 noticed nolse-mte "executed/el 2 atomics == 0" "STSET left in entry.S"
 noticed nolse-policy-n1-auto "no-kvm" "FEAT_S2FWB not checked"
 noticed nolse-policy-n1-auto "console/has: arm64.nolse_atomics needs" "FEAT_S2FWB not checked"
+noticed nolse-uncached-vhe "nolse_uncached/the guest has Device memory" "Non-cacheable memory left to guests"
 noticed mem_model-stress "stress/while being moved" "SET without a guard"
 noticed debug_topology-vhe "debug_topology/4/2: linked address match, every pair" "LBN left untranslated"
 noticed debug_topology-vhe "debug_topology/4/2: the tracepoint has the translated link" "LBN left untranslated"

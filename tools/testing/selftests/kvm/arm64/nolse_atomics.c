@@ -8,8 +8,7 @@
  * LSE instructions, so a guest that executes them regardless works as well: KVM
  * only runs there when such an access cannot leave the coherent caches.
  *
- * Not covered: memory that stage 2 would map Normal Non-cacheable. It takes a
- * VMA with VM_ALLOW_ANY_UNCACHED, which only a VFIO device BAR has.
+ * Memory that stage 2 would map Normal Non-cacheable is for nolse_uncached.
  */
 #include <linux/bitfield.h>
 #include <pthread.h>

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Lets tests have memory that KVM may map Normal Non-cacheable for a guest, as a
+ * VFIO driver does with a BAR. /dev/uncached is one page of the memory that the
+ * command line has kept from the kernel (mem=), at the physical address @phys.
+ */
+
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+
+#include <asm/memory.h>
+
+static unsigned long phys;
+module_param(phys, ulong, 0444);
+MODULE_PARM_DESC(phys, "address of a page that is not the kernel's");
+
+static int uncached_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	if (vma->vm_end - vma->vm_start != PAGE_SIZE || vma->vm_pgoff)
+		return -EINVAL;
+
+	vm_flags_set(vma, VM_ALLOW_ANY_UNCACHED);
+	vma->vm_page_prot = pgprot_writecombine(vma->vm_page_prot);
+	return remap_pfn_range(vma, vma->vm_start, PHYS_PFN(phys), PAGE_SIZE, vma->vm_page_prot);
+}
+
+static const struct file_operations uncached_fops = {
+	.owner = THIS_MODULE,
+	.mmap = uncached_mmap,
+};
+
+static struct miscdevice uncached = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "uncached",
+	.mode = 0600,
+	.fops = &uncached_fops,
+};
+
+static int __init nolse_test_init(void)
+{
+	if (!phys || !PAGE_ALIGNED(phys) || pfn_is_map_memory(PHYS_PFN(phys)))
+		return -EINVAL;
+
+	return misc_register(&uncached);
+}
+
+static void __exit nolse_test_exit(void)
+{
+	misc_deregister(&uncached);
+}
+
+module_init(nolse_test_init);
+module_exit(nolse_test_exit);
+MODULE_DESCRIPTION("Memory that guests may have Non-cacheable, for tests of arm64.nolse_atomics");
+MODULE_LICENSE("GPL");
