@@ -80,8 +80,8 @@ def judge(base, ours, kind=None):
         return "cost"
     if kind == "below" and ours[0] >= base[0]:
         return "not below"
-    if isinstance(kind, int) and ours[0] > base[0] + kind:
-        return "slower"
+    if isinstance(kind, int) and ours[0] > base[0]:
+        return "within" if ours[0] <= base[0] + kind else "slower"
     if ours[0] * LIMIT_DEN > base[0] * LIMIT_NUM:
         within = ours[0] * IN_USE_DEN <= base[0] * IN_USE_NUM
         return "in use" if kind == "in use" and within else "slower"
@@ -182,6 +182,8 @@ def main(argv=None):
                                                 ("cost", args.cost)) for name in names}
         kinds |= {name: int(more) for name, _, more in (a.partition("=") for a in args.at_most)}
         outcome = compare(load(args.vanilla), load(args.ours), kinds, args.only)
+    except ValueError:
+        parser.error("--at-most takes NAME=N")
     except BadResults as error:
         print(f"compare.py: {error}", file=sys.stderr)
         return 2

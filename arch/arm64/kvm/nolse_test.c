@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Lets tests have memory that KVM may map Normal Non-cacheable for a guest, as a
- * VFIO driver does with a BAR. /dev/uncached is one page of the memory that the
+ * VFIO driver does with a BAR. /dev/nolse_test is one page of the memory that the
  * command line has kept from the kernel (mem=), at the physical address @phys.
  */
 
 #include <linux/fs.h>
+#include <linux/ioport.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
-
-#include <asm/memory.h>
+#include <linux/pfn.h>
 
 static unsigned long phys;
 module_param(phys, ulong, 0444);
@@ -33,22 +33,31 @@ static const struct file_operations uncached_fops = {
 
 static struct miscdevice uncached = {
 	.minor = MISC_DYNAMIC_MINOR,
-	.name = "uncached",
+	.name = "nolse_test",
 	.mode = 0600,
 	.fops = &uncached_fops,
 };
 
 static int __init nolse_test_init(void)
 {
+	int ret;
+
 	if (!phys || !PAGE_ALIGNED(phys) || pfn_is_map_memory(PHYS_PFN(phys)))
 		return -EINVAL;
+	/* A device that has a driver is none of ours */
+	if (!request_mem_region(phys, PAGE_SIZE, "nolse_test"))
+		return -EBUSY;
 
-	return misc_register(&uncached);
+	ret = misc_register(&uncached);
+	if (ret)
+		release_mem_region(phys, PAGE_SIZE);
+	return ret;
 }
 
 static void __exit nolse_test_exit(void)
 {
 	misc_deregister(&uncached);
+	release_mem_region(phys, PAGE_SIZE);
 }
 
 module_init(nolse_test_init);

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <unistd.h>
 
 #include "kselftest.h"
 
@@ -110,7 +109,7 @@ static const struct litmus {
 } tests[] = {
 	{ "message passing", { mp_writer, mp_reader }, { 1, 0 }, true },
 	{ "load buffering", { lb_left, lb_right }, { 1, 1 }, true },
-	/* Allowed. With barriers it never is: the one and the other show that this looks */
+	/* Allowed: where it is never seen, the threads may not have run at the same time */
 	{ "store buffering", { sb_left, sb_right }, { 0, 0 }, false },
 	{ "store buffering with barriers", { sb_left_fenced, sb_right_fenced }, { 0, 0 }, true },
 };

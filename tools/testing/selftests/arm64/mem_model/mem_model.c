@@ -259,6 +259,8 @@ int main(int argc, char **argv)
 		ksft_set_plan(17);
 		test_abi(true);
 		test_switched(argv);
+	} else if (argc == 1) {
+		ksft_exit_skip("none, fixed, or switched: what do the CPUs have?\n");
 	} else {
 		ksft_exit_fail_msg("usage: mem_model none|fixed|switched, or stress N\n");
 	}

@@ -22,7 +22,6 @@
  * Without the statistics the workloads still run, so that executed instructions
  * can be counted from outside on any kernel, and the exit code is KSFT_SKIP.
  */
-#include <fcntl.h>
 #include <getopt.h>
 #include <linux/bitfield.h>
 #include <linux/sizes.h>
@@ -652,6 +651,8 @@ static const char *trace_unusable(void)
 		return "CTR_EL0.DIC, nothing to trace";
 	if (host_is_protected())
 		return "pKVM host, no tracepoints at EL2";
+	if (access("/sys/kernel/tracing/events/kvm/kvm_icache_inval", F_OK))
+		return "no tracepoint kvm_icache_inval";
 	if (!trace_begin())
 		return "no tracefs at " TRACE_INSTANCES;
 	return NULL;

@@ -23,11 +23,13 @@
 #define GPA		0x100000000UL
 #define PATTERN		0x8877665544332211UL
 
+#define FSC_ALIGNMENT	0x21
+
 static bool alignment_fault;
 
 static void guest_abort(struct ex_regs *regs)
 {
-	if ((read_sysreg(esr_el1) & ESR_ELx_FSC) == 0x21)
+	if ((read_sysreg(esr_el1) & ESR_ELx_FSC) == FSC_ALIGNMENT)
 		WRITE_ONCE(alignment_fault, true);
 	regs->pc += 4;
 }
@@ -50,8 +52,10 @@ static bool run(struct kvm_vcpu *vcpu, u64 *value)
 {
 	struct ucall uc;
 
-	if (__vcpu_run(vcpu))
+	if (__vcpu_run(vcpu)) {
+		TEST_ASSERT(errno == EFAULT, "KVM_RUN failed, errno %d", errno);
 		return false;
+	}
 	TEST_ASSERT(get_ucall(vcpu, &uc) == UCALL_SYNC, "No sync");
 	*value = uc.args[0];
 	return true;
@@ -66,16 +70,20 @@ int main(int argc, char **argv)
 	u64 value = 0;
 	int fd;
 
+	if (argc == 1) {
+		ksft_print_header();
+		ksft_exit_skip("normal, or device: which of them depends on the command line\n");
+	}
 	if (argc != 2 || (!device && strcmp(argv[1], "normal"))) {
 		fprintf(stderr, "usage: %s normal|device\n", argv[0]);
 		return KSFT_FAIL;
 	}
 	ksft_print_header();
-	fd = open("/dev/uncached", O_RDWR);
+	fd = open("/dev/nolse_test", O_RDWR);
 	if (fd < 0)
-		ksft_exit_skip("no /dev/uncached: nolse_test.ko is not loaded\n");
+		ksft_exit_skip("no /dev/nolse_test: the module is not loaded\n");
 	memory = mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	TEST_ASSERT(memory != MAP_FAILED, "mmap() of /dev/uncached failed, errno %d", errno);
+	TEST_ASSERT(memory != MAP_FAILED, "mmap() failed, errno %d", errno);
 	ksft_set_plan(2);
 
 	vm = vm_create_with_one_vcpu(&vcpu, guest_code);
