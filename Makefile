@@ -6,10 +6,13 @@ MAKEFLAGS += --no-print-directory
 
 TARGETS := run migrate shell test bench lint docs edit refresh series kernel module doctor clean distclean help
 
-.PHONY: $(TARGETS)
+.PHONY: $(TARGETS) FORCE
 .NOTPARALLEL:
 $(TARGETS):
 	@tools/armature $@
 
-%:
+# Anything else, whether there is a file of that name or not, is told what there is.
+%: FORCE
 	@tools/armature $@
+FORCE: ;
+Makefile: ;

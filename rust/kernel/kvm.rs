@@ -8,7 +8,7 @@
 //! C header: [`include/linux/kvm_host.h`](srctree/include/linux/kvm_host.h)
 
 use crate::{
-    arm64::sysreg::SystemRegister,
+    arm64::sysreg::{Encoding, SystemRegister},
     bindings,
     cpu::CpuId,
     types::Opaque, //
@@ -37,26 +37,38 @@ impl Vm {
     /// The counters that `KVM_GET_STATS_FD` of the VM shows.
     ///
     /// Several CPUs may change them at the same time: access them atomically.
+    ///
+    /// Context: any.
     pub fn stat(&self) -> *mut bindings::kvm_vm_stat {
         // SAFETY: By the type invariant the pointer is valid; no reference is made.
         unsafe { &raw mut (*self.0.get()).stat }
     }
 
-    /// What `R` reads in the VM. `R` is a register of the feature ID space, one that
-    /// `KVM_ARM_GET_REG_WRITABLE_MASKS` has a place for.
+    /// What `R` reads in the VM; final once a vCPU has run.
     ///
-    /// Final once a vCPU has run.
+    /// Fails at build time unless `R` is one of the registers with op0 3, op1 0, CRn 0 and
+    /// CRm 1 to 7, of which KVM keeps a value for each VM.
+    ///
+    /// Context: any.
     pub fn id_register<R: SystemRegister>(&self) -> R {
-        // SAFETY: By the type invariant the pointer is valid. User space may be writing
-        // the register, by one store.
+        const {
+            let first = Encoding::new::<3, 0, 0, 1, 0>().as_u32();
+            let last = Encoding::new::<3, 0, 0, 7, 7>().as_u32();
+            assert!(first <= R::ENCODING.as_u32() && R::ENCODING.as_u32() <= last);
+        }
+        // SAFETY: By the type invariant the pointer is valid, and there is a value of this
+        // register. User space may be writing it, by one store.
         unsafe { bindings::kvm_read_vm_id_reg(self.0.get(), R::ENCODING.as_u32()) }.into()
     }
 
-    /// Whether the vCPUs have `feature`, one of `KVM_ARM_VCPU_*`; false as long as none
-    /// has been initialised.
-    pub fn has_vcpu_feature(&self, feature: u32) -> bool {
-        // SAFETY: By the type invariant the pointer is valid.
-        unsafe { bindings::kvm_vcpu_has_feature(self.0.get(), feature as i32) }
+    /// Whether the vCPUs have `FEATURE`, one of `KVM_ARM_VCPU_*`; false as long as none
+    /// has been initialised. Fails at build time if there is no such feature.
+    ///
+    /// Context: any.
+    pub fn has_vcpu_feature<const FEATURE: u32>(&self) -> bool {
+        const { assert!(FEATURE < bindings::KVM_VCPU_MAX_FEATURES) }
+        // SAFETY: By the type invariant the pointer is valid, and the feature has a bit.
+        unsafe { bindings::kvm_vcpu_has_feature(self.0.get(), FEATURE as i32) }
     }
 }
 
@@ -82,6 +94,8 @@ impl Vcpu {
     }
 
     /// The VM that this vCPU belongs to.
+    ///
+    /// Context: any.
     pub fn vm(&self) -> &Vm {
         // SAFETY: By the type invariant the pointer is valid, `kvm` is set once when the
         // vCPU is made, and the VM outlives it.
@@ -89,6 +103,8 @@ impl Vcpu {
     }
 
     /// The number of this vCPU, as user space knows it.
+    ///
+    /// Context: any.
     pub fn id(&self) -> i32 {
         // SAFETY: By the type invariant the pointer is valid, and the number never changes.
         unsafe { (*self.0.get()).vcpu_id }
@@ -96,8 +112,11 @@ impl Vcpu {
 
     /// The CPU that this vCPU is loaded on, if any; the answer may be out of date unless
     /// it is this CPU and preemption is off.
+    ///
+    /// Context: any.
     pub fn cpu(&self) -> Option<CpuId> {
-        // SAFETY: By the type invariant the pointer is valid.
+        // SAFETY: By the type invariant the pointer is valid. The task that runs the vCPU may
+        // be writing the number, by one store.
         let cpu = unsafe { (&raw const (*self.0.get()).cpu).read_volatile() };
 
         // It is -1 while the vCPU is not loaded.

@@ -100,10 +100,10 @@ fn write_field(f: &mut fmt::Formatter<'_>, register: &IdRegister, field: &Field)
 }
 
 fn write_value(f: &mut fmt::Formatter<'_>, field: &Field, raw: u64) -> fmt::Result {
-    let value = field.extract(raw);
-    match field.enumerator(value) {
-        Some(name) => write!(f, "{value}({name})"),
-        None => write!(f, "{value}"),
+    let number = field.number(raw);
+    match field.enumerator(field.extract(raw)) {
+        Some(name) => write!(f, "{number}({name})"),
+        None => write!(f, "{number}"),
     }
 }
 

@@ -47,7 +47,8 @@ unpack() {
 	local deb=$1 dir=$2 version tar=$2/x/usr/src/linux-source-$BASE_SERIES.tar.xz
 
 	version=$(in_root dpkg-deb -f "$deb" Version) || return 1
-	in_root dpkg-deb -x "$deb" "$dir/x" || return 1
+	in_root dpkg-deb --fsys-tarfile "$deb" > /dev/null || return 1
+	in_root dpkg-deb -x "$deb" "$dir/x" || return 2
 	[ -f "$tar" ] && check "$tar" "$version" || return 1
 	mkdir "$dir/linux" || return 2
 	in_root tar -xJf "$tar" --strip-components=1 -C "$dir/linux" || return 2
@@ -92,10 +93,10 @@ from_archive() {
 		done
 	done
 	rm -rf "$part"
-	die "no suite has Linux $BASE_SERIES intact (see build/log/base.log): check the network, or name a tree with BASE=/path/to/linux"
+	die "no suite has Linux $BASE_SERIES intact (the logs are build/log/base-*.log): check the network, or name a tree with BASE=/path/to/linux"
 }
 
-finish() {
+check_version() {
 	local version
 
 	version=$(version_of "$1")
@@ -104,6 +105,10 @@ finish() {
 	*) die "that tree is Linux $version, and the series is for $BASE_SERIES.y" ;;
 	esac
 	[ "$version" = "$BASE_VERSION" ] || say base "Linux $version in place of the pinned $BASE_VERSION: taken if the series applies"
+}
+
+finish() {
+	check_version "$1"
 	# Debian's packaging adds a block that makes git ignore the kernel itself.
 	sed -i '/^# Debian packaging: ignore everything/,$d' "$1/.gitignore"
 	commit "$1"
@@ -114,6 +119,13 @@ from_tree() {
 	local dest=$1 part=$1.part
 
 	rm -rf "$part"
+	check_version "$BASE"
+	if [ -e "$BASE/.git" ]; then
+		[ -z "$(git -C "$BASE" status --porcelain -uno)" ] ||
+			die "$BASE has changes that are not committed: commit them, or stash them"
+	elif [ -e "$BASE/.config" ] || [ -e "$BASE/include/config" ]; then
+		die "$BASE has been built in: 'make mrproper' there"
+	fi
 	say base "copying $BASE"
 	mkdir -p "$part"
 	if [ -e "$BASE/.git" ]; then
@@ -131,7 +143,9 @@ esac
 "$TOP/tools/build/root.sh"
 if [ -n "${BASE:-}" ]; then
 	[ -f "$BASE/Makefile" ] && [ -d "$BASE/arch/arm64" ] || die "BASE=$BASE is not a kernel source tree"
-	id=$(git -C "$BASE" rev-parse HEAD 2> /dev/null || true)
+	id=
+	# Not the commit of a repository that a plain tree happens to be in.
+	[ ! -e "$BASE/.git" ] || id=$(git -C "$BASE" rev-parse HEAD) || die "BASE=$BASE has no commit"
 	[ -n "$id" ] || id=$(cd "$BASE" && find . -type f -printf '%P %s %T@\n' | sort | sha256sum)
 	dir=$CACHE/base-$(key "$FORMAT" "$BASE" "$id")
 else

@@ -7,6 +7,8 @@
 #   norust       base + series, without Rust        clippy     ours, for lint
 #   bench        ours, without tests of any kind
 #   vanilla      the base alone, same configuration  vanilla64k
+#   reference    the base with the series' numbers of CPU capabilities: what the code of
+#                upstream objects is compared with
 #
 # Objects are in build/obj/VARIANT; those of the base alone, which no checkout
 # changes, in the cache. Source and objects have the same paths in the build
@@ -19,11 +21,12 @@ CONFIGS=$TOP/tools/machine/config
 # fragments VARIANT: the configuration fragments, in order.
 fragments() {
 	case $1 in
-	armature | clippy) echo base options tests ;;
+	armature) echo base options tests ;;
+	clippy) echo base options tests suspend ;;
 	bench) echo base options ;;
 	debug) echo base options tests debug ;;
 	64k) echo base options small 64k ;;
-	off | vanilla) echo base ;;
+	off | vanilla | reference) echo base ;;
 	# Only its C code is counted.
 	vanilla64k) echo base small 64k norust ;;
 	norust) echo base norust ;;
@@ -38,7 +41,7 @@ objects() {
 		local base
 		base=$("$TOP/tools/build/base.sh")
 		# shellcheck disable=SC2046
-		echo "$CACHE/$1-$(key "${base##*/}" "$(root_dir)" $(fragments "$1" | sed "s|[^ ]*|$CONFIGS/&.config|g"))"
+		echo "$CACHE/$1-$(key "$0" "${base##*/}" "$(root_dir)" $(fragments "$1" | sed "s|[^ ]*|$CONFIGS/&.config|g"))"
 		;;
 	*) echo "$BUILD/obj/$1" ;;
 	esac
@@ -46,13 +49,17 @@ objects() {
 
 source_of() {
 	case $1 in
-	vanilla*) "$TOP/tools/build/base.sh" ;;
+	vanilla* | reference) "$TOP/tools/build/base.sh" ;;
 	*) echo "$BUILD/tree" ;;
 	esac
 }
 
 kmake() {
-	in_root -b "$src:/armature/src" -b "$obj:/armature/obj" \
+	local over=()
+
+	[ "$variant" != reference ] ||
+		over=(-b "$BUILD/tree/arch/arm64/tools/cpucaps:/armature/src/arch/arm64/tools/cpucaps")
+	in_root -b "$src:/armature/src" -b "$obj:/armature/obj" "${over[@]}" \
 		make -C /armature/src O=/armature/obj LLVM=1 ARCH=arm64 -j"$JOBS" "$@"
 }
 
@@ -91,7 +98,8 @@ case ${1:-} in
 --objects) echo "$obj"; exit ;;
 --make) shift; kmake "$@"; exit ;;
 esac
-[ $# -gt 0 ] || set -- Image modules
+all=
+[ $# -gt 0 ] || { all=1; set -- Image modules; }
 case $variant in
 vanilla*)
 	[ ! -e "$obj/done" ] || exit 0
@@ -105,5 +113,5 @@ mkdir -p "$obj"
 disk "$obj" 3
 say "$variant" "building the kernel"
 logged "kernel-$variant" build "$@"
-case $variant in vanilla*) touch "$obj/done" ;; esac
+case $variant$all in vanilla*1) touch "$obj/done" ;; esac
 say "$variant" "kernel ready"

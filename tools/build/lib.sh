@@ -52,6 +52,11 @@ key() {
 	done | sha256sum | cut -c1-16
 }
 
+# archive_key: whether this host can check what Debian's archive has signed.
+archive_key() {
+	compgen -G '/usr/share/keyrings/debian-archive-keyring.*' > /dev/null
+}
+
 # locked NAME: hold the lock of that name until this shell ends, so that two
 # checkouts on one machine do not make the same cache entry at the same time.
 locked() {
@@ -62,13 +67,26 @@ locked() {
 	flock -n "$fd" || { say lock "waiting for another run that makes $1"; flock "$fd"; }
 }
 
-# alone: one command at a time in this checkout. What the command starts
-# inherits the lock, so that nothing a killed one has left goes on beside it.
+# alone: one command at a time in this checkout, and the cache stays while it
+# runs. What the command starts inherits the locks, so that nothing a killed one
+# has left goes on beside it.
 alone() {
 	[ -z "${ARMATURE_ALONE:-}" ] || return 0
 	export ARMATURE_ALONE=1
-	exec 8> "$BUILD/lock"
-	flock -n 8 || { say lock "waiting for another command of this checkout"; flock 8; }
+	while :; do
+		mkdir -p "$CACHE" "$LOGS"
+		exec 8> "$BUILD/lock"
+		flock -n 8 || { say lock "waiting for another command of this checkout"; flock 8; }
+		# "clean" may have removed it meanwhile.
+		[ ! "$BUILD/lock" -ef "/proc/$BASHPID/fd/8" ] || break
+	done
+	exec 7> "$CACHE/in-use.lock"
+	flock -s 7
+}
+
+# sole_user: nobody else has anything to do with the cache.
+sole_user() {
+	flock -x -n 7 || die "another checkout is using $CACHE: wait for it to end"
 }
 
 # logged NAME COMMAND...: the output goes to a file, of which the last lines
@@ -83,7 +101,7 @@ logged() {
 	# with it.
 	(
 		exec > /dev/null < /dev/null
-		for fd in 8 ${LOCKS:-}; do exec {fd}>&-; done
+		for fd in 7 8 ${LOCKS:-}; do exec {fd}>&-; done
 		trap 'kill $! 2> /dev/null; exit' TERM
 		while sleep 30 & wait $!; kill -0 $$ 2> /dev/null; do
 			say "$name" "$(tail -n 1 "$log" | cut -c1-70)"

@@ -10,7 +10,8 @@ SUITE=trixie
 install_host_tools() {
 	local missing=() as=()
 
-	command -v mmdebstrap > /dev/null || missing+=(mmdebstrap debian-archive-keyring)
+	command -v mmdebstrap > /dev/null || missing+=(mmdebstrap)
+	archive_key || missing+=(debian-archive-keyring)
 	command -v bwrap > /dev/null || missing+=(bubblewrap)
 	[ "$(id -u)" = 0 ] || command -v newuidmap > /dev/null || missing+=(uidmap)
 	[ ${#missing[@]} = 0 ] && return
@@ -38,16 +39,17 @@ host_mirror() {
 }
 
 make_root() {
-	local root=$1 mirror include backports
+	local root=$1 mirror include backports machines
 
 	mirror=$(host_mirror)
+	machines=$(printf '%s\n' arm64 "$(dpkg --print-architecture)" | sort -u | paste -sd,)
 	include=$(grep -v '^#' "$TOP/tools/build/packages" | paste -sd,)
 	# The kernel source of the pinned version may be newer than stable.
 	backports='sed -n "s/^\(deb .*\) '$SUITE' main.*/\1 '$SUITE'-backports main/p" "$1/etc/apt/sources.list" > "$1/etc/apt/sources.list.d/backports.list"'
 	rm -rf "$root.part"
 	mkdir -p "$root.part"
 	disk /var/tmp 4
-	TMPDIR=/var/tmp mmdebstrap --variant=apt --architectures="$(dpkg --print-architecture),arm64" --include="$include" \
+	TMPDIR=/var/tmp mmdebstrap --variant=apt --architectures="$machines" --include="$include" \
 		--aptopt='APT::Install-Recommends "false"' --customize-hook="$backports" \
 		--format=tar "$SUITE" - ${mirror:+"deb $mirror $SUITE main"} |
 		tar -x --no-same-owner --exclude='./dev/*' -C "$root.part"

@@ -144,7 +144,7 @@ tree() {
 # Whether build/edit holds what refresh has not written back.
 unsaved() {
 	[ -e "$BUILD/edit/Makefile" ] || return 1
-	[ -n "$(git -C "$BUILD/edit" status --porcelain -uno)" ] ||
+	[ -n "$(git -C "$BUILD/edit" status --porcelain)" ] ||
 		[ "$(git -C "$BUILD/edit" rev-parse -q --verify HEAD)" != "$(git -C "$BUILD/edit" rev-parse -q --verify refs/armature/edit)" ]
 }
 
@@ -194,7 +194,7 @@ refresh() {
 
 	[ -d "$dir/.git" ] || die "there is no build/edit: 'make edit' makes it"
 	open_repo "$dir"
-	[ -z "$(g status --porcelain -uno)" ] || die "build/edit has changes that are not committed: commit them first"
+	[ -z "$(g status --porcelain)" ] || die "build/edit has changes or files that are not committed: commit or remove them first"
 	[ -z "$(g rev-list --merges "$BASE_COMMIT..HEAD")" ] || die "build/edit has a merge commit: the series is a line of commits"
 	rm -rf "$new"
 	mkdir -p "$new/patches" "$new/overlay"

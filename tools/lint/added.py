@@ -29,7 +29,7 @@ def main():
     added = added_lines(tree, base)
     ours = []
     for line in open(log, errors="replace"):
-        about = re.search(r"(?:^|[ /])((?:arch|rust|include|drivers|samples)/[^:\s]+):(\d+)", line)
+        about = re.search(r"(?:^|[ /])((?:arch|rust|include|drivers|samples|kernel|tools)/[^:\s]+):(\d+)", line)
         if about and int(about.group(2)) in added.get(about.group(1), ()):
             ours.append(line)
     sys.stdout.writelines(ours)

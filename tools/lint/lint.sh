@@ -28,10 +28,12 @@ ours() {
 	(cd "$TOP" && git ls-files -co --exclude-standard -- "$@")
 }
 
-# Objects of the upstream C and assembly files that the series touches.
+# Objects of the upstream C and assembly files that the series touches, and of its own C.
 touched_objects() {
-	sed -n 's|^diff --git a/\(arch/arm64/.*\)\.[cS] b/.*|\1.o|p' "$TOP"/patches/*.patch | sort -u | grep -v /pi/ |
-		grep -vx arch/arm64/kernel/suspend.o # for CPU_PM, which no machine here has
+	{
+		sed -n 's|^diff --git a/\(.*\)\.[cS] b/.*|\1.o|p' "$TOP"/patches/*.patch | grep -vE '^(rust|tools)/'
+		ours 'arch/*.c' | sed 's/\.c$/.o/'
+	} | sort -u | sed 's|/nvhe/\(.*\)\.o$|/nvhe/\1.nvhe.o|'
 }
 
 rust_format() {
@@ -46,9 +48,9 @@ no_warning_of_ours() {
 rust_clippy() {
 	local out=$LOGS/clippy.out rc=0
 
-	(cd "$BUILD/obj/clippy" && rm -f rust/kernel.o arch/arm64/kernel/memory_model.o arch/arm64/kvm/debug_topology.o arch/arm64/kvm/icache.o arch/arm64/kvm/nolse.o arch/arm64/kvm/hyp/nvhe/icache.nvhe.o)
+	(cd "$BUILD/obj/clippy" && rm -f rust/kernel.o arch/arm64/kernel/memory_model.o arch/arm64/kvm/debug_topology.o arch/arm64/kvm/icache.o arch/arm64/kvm/nolse.o arch/arm64/kvm/hyp/nvhe/icache.nvhe.o samples/rust/rust_arm64_idregs.o)
 	"$TOP/tools/build/kernel.sh" clippy --make CLIPPY=1 rust/kernel.o arch/arm64/kernel/memory_model.o arch/arm64/kvm/debug_topology.o arch/arm64/kvm/icache.o arch/arm64/kvm/nolse.o \
-		arch/arm64/kvm/hyp/nvhe/ > "$out" 2>&1 || rc=$?
+		arch/arm64/kvm/hyp/nvhe/ samples/rust/rust_arm64_idregs.o > "$out" 2>&1 || rc=$?
 	# Programs that no kernel has. Fields of registers are
 	# written as shifts between ors, as in the kernel.
 	for program in machine/bare/main machine/perf/workload oracle/payload; do
@@ -57,7 +59,7 @@ rust_clippy() {
 	done
 	in_root env CLIPPY=1 tools/vmm/build "$BUILD/oracle/vmm" >> "$out" 2>&1 || rc=$?
 	cat "$out"
-	[ $rc = 0 ] && ! grep -B3 -A8 -E '^ +--> .*(arm64|kernel/kvm\.rs|icache|nolse|debug_topology|memory_model)' "$out"
+	[ $rc = 0 ] && ! grep -B3 -A8 -E '^ +--> .*(arm64|kernel/kvm\.rs|icache|nolse|debug_topology|memory_model|rust_arm64)' "$out"
 }
 
 rust_doc() {
@@ -83,9 +85,9 @@ check_patches() {
 strict_objects() {
 	local out=$LOGS/strict.out objects rc=0
 
-	objects=$(touched_objects | grep -v nvhe)
+	objects=$(touched_objects)
 	(cd "$BUILD/obj/clippy" && rm -f $objects)
-	"$TOP/tools/build/kernel.sh" clippy --make "$@" $objects arch/arm64/kvm/trace_icache.o > "$out" 2>&1 || rc=$?
+	"$TOP/tools/build/kernel.sh" clippy --make "$@" $objects > "$out" 2>&1 || rc=$?
 	cat "$out"
 	[ $rc = 0 ] && no_warning_of_ours "$out"
 }

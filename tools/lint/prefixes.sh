@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# Every prefix of the series builds: with our options as far as it has them,
-# without them, and without Rust. Prints TAP. What is built is what the series
-# touches: arch/arm64/kernel, arch/arm64/kvm, rust and the sample. With an argument, from
-# the patch of that number on.
+# Every prefix of the series builds and links: with our options as far as it has them,
+# without them, and without Rust; the whole of it also with each option alone off, and
+# without KVM. Prints TAP. With an argument, from the patch of that number on.
 set -eu -o pipefail
 . "$(dirname "$0")/../build/lib.sh"
 
@@ -11,22 +10,67 @@ n=0
 failed=0
 trap '"$TOP/tools/build/series.sh" tree' EXIT
 
-build() {
-	local config=$1 obj=$BUILD/obj/prefix-$1 targets='prepare arch/arm64/kernel/ arch/arm64/kvm/' fragments=base
+options=$(sed -n 's/^\(CONFIG_.*\)=y$/\1/p' "$TOP/tools/machine/config/options.config")
 
-	case $config in
-	on) fragments='base options tests' targets="$targets samples/rust/" ;;
-	norust) fragments='base norust' ;;
+# fragments CONFIG: the configuration of that name.
+fragments() {
+	local config=$TOP/tools/machine/config
+
+	case $1 in
+	on) cat "$config/base.config" "$config/options.config" "$config/tests.config" ;;
+	off) cat "$config/base.config" ;;
+	norust) cat "$config/base.config" "$config/norust.config" ;;
+	without-*) cat "$config/base.config" "$config/options.config" && echo "# CONFIG_${1#without-} is not set" ;;
+	nokvm) cat "$config/base.config" "$config/options.config" && echo "# CONFIG_KVM is not set" ;;
+	nokvm-norust)
+		cat "$config/base.config" "$config/norust.config"
+		printf '# CONFIG_KVM is not set\nCONFIG_ARM64_NOLSE_ATOMICS=y\n'
+		;;
 	esac
+}
+
+# taken CONFIG DIR: each option that this prefix has is in force, if it was asked for.
+taken() {
+	local option
+
+	for option in $options; do
+		grep -q "^config ${option#CONFIG_}\$" "$BUILD/tree/arch/arm64/Kconfig.mixed" 2> /dev/null || continue
+		case $1:$option in
+		off:* | norust:* | without-"${option#CONFIG_}":* | nokvm:CONFIG_KVM_*) ! grep -q "^$option=" "$2/.config" ;;
+		nokvm-norust:CONFIG_ARM64_NOLSE_ATOMICS) grep -q "^$option=y" "$2/.config" ;;
+		nokvm-norust:*) ! grep -q "^$option=" "$2/.config" ;;
+		*) grep -q "^$option=y" "$2/.config" ;;
+		esac || { echo "$option is not as asked for"; return 1; }
+	done
+}
+
+build() {
+	local obj=$BUILD/obj/prefix-$1
+
 	mkdir -p "$obj"
-	for fragment in $fragments; do
-		cat "$TOP/tools/machine/config/$fragment.config"
-	done > "$obj/want.config"
-	# shellcheck disable=SC2086
-	in_root -b "$BUILD/tree:/armature/src" -b "$obj:/armature/obj" sh -eu -c '
-		make="make -s -C /armature/src O=/armature/obj LLVM=1 ARCH=arm64 -j$JOBS"
-		$make KCONFIG_ALLCONFIG=/armature/obj/want.config allnoconfig
-		for target; do $make "$target"; done' sh $targets
+	fragments "$1" > "$obj/want.config"
+	in_root -b "$BUILD/tree:/armature/src" -b "$obj:/armature/obj" \
+		make -s -C /armature/src O=/armature/obj LLVM=1 ARCH=arm64 KCONFIG_ALLCONFIG=/armature/obj/want.config allnoconfig &&
+		taken "$1" "$obj" &&
+		in_root -b "$BUILD/tree:/armature/src" -b "$obj:/armature/obj" \
+			make -s -C /armature/src O=/armature/obj LLVM=1 ARCH=arm64 -j"$JOBS" vmlinux modules
+}
+
+# check CONFIG: what is checked out builds in it.
+check() {
+	local what
+
+	n=$((n + 1))
+	what="$(git -C "$BUILD/tree" log -1 --format=%s), $1"
+	say prefix "$what"
+	if build "$1" > "$LOGS/prefix-$1.log" 2>&1 < /dev/null; then
+		echo "ok $n - $what"
+	else
+		echo "not ok $n - $what"
+		tail -n 5 "$LOGS/prefix-$1.log" | sed 's/^/# /'
+		cp "$LOGS/prefix-$1.log" "$LOGS/prefix-failed-$n.log"
+		failed=1
+	fi
 }
 
 "$TOP/tools/build/series.sh" tree
@@ -34,17 +78,12 @@ base=$(git -C "$BUILD/tree" rev-parse base)
 for commit in $(git -C "$BUILD/tree" rev-list --reverse "$base..series" | tail -n "+${1:-1}"); do
 	git -C "$BUILD/tree" checkout -q -f --detach "$commit"
 	for config in on off norust; do
-		n=$((n + 1))
-		say prefix "$(git -C "$BUILD/tree" log -1 --format=%s), $config"
-		if build $config > "$LOGS/prefix-$config.log" 2>&1 < /dev/null; then
-			echo "ok $n - $(git -C "$BUILD/tree" log -1 --format=%s), $config"
-		else
-			echo "not ok $n - $(git -C "$BUILD/tree" log -1 --format=%s), $config"
-			tail -n 5 "$LOGS/prefix-$config.log" | sed 's/^/# /'
-			cp "$LOGS/prefix-$config.log" "$LOGS/prefix-failed-$n.log"
-			failed=1
-		fi
+		check $config
 	done
+done
+for config in $(sed 's/^CONFIG_/without-/' <<< "$options") nokvm nokvm-norust; do
+	check "$config"
+	rm -rf "$BUILD/obj/prefix-$config"
 done
 echo "1..$n"
 exit $failed

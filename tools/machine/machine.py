@@ -7,6 +7,7 @@ a row of tools/test/matrix.toml; see there.
 
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,14 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 BUSYBOX = pathlib.Path("/usr/bin/busybox")
+
+# What a healthy kernel never prints.
+SPLAT = re.compile(
+    r"WARNING: |\bBUG: |\bBUG at |Internal error|Oops|Kernel panic|KASAN:|UBSAN:|"
+    r"INFO: (possible|task|rcu)|rcu: INFO|suspicious RCU|inconsistent lock state|"
+    r"circular locking|sleeping function called|bad unlock balance|Unable to handle kernel|"
+    r"hung_task|soft lockup|watchdog: |Call trace:|cut here|Unexpected kernel BRK|hyp panic|"
+    r"INFO: trying to register")
 
 
 def busybox_for_arm64():
@@ -94,18 +103,18 @@ def command(machine, kernel, initrd, console, tap=None, plugin=None):
 
 
 def run(line, limit, errors):
-    """Run QEMU until it ends by itself or `limit` seconds have passed; True if it ended."""
+    """Run QEMU until it ends by itself or `limit` seconds have passed; its exit status, or None."""
     with open(errors, "wb") as log:
         process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                    start_new_session=True)
     try:
         code = process.wait(limit)
     except subprocess.TimeoutExpired:
-        return False
+        return None
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if code != 0:
         sys.stderr.write(pathlib.Path(errors).read_text(errors="replace"))
-    return True
+    return code

@@ -15,10 +15,12 @@ BUILD = machines.TOP / "build"
 IMAGE = BUILD / "obj/armature/arch/arm64/boot/Image"
 ICACHE = BUILD / "selftests/kvm/arm64/icache_bound"
 HWCAP = BUILD / "selftests/arm64/lse/nolse_hwcap"
+TOPOLOGY = BUILD / "selftests/kvm/arm64/debug_topology"
+MODEL = BUILD / "selftests/arm64/mem_model/mem_model"
 
 STORM = """
 /tests.d/icache_bound -v 4 -r 2 > /tmp/out 2>&1
-sed -n 's/^# round/round/p; s/^ok [0-9]* //p' /tmp/out | grep -v SKIP
+sed -n 's/^# round/round/p; s/^ok [0-9]* //p; /^not ok/p' /tmp/out | grep -v SKIP
 """
 
 ATOMICS = """
@@ -27,6 +29,17 @@ test -e /dev/kvm && echo 'KVM: runs guests' || echo 'KVM: does not run guests'
 dmesg | grep -E 'ISAR0_EL1\\[23:20\\]|kvm \\[|kvm:' | grep -iE 'forced|nolse|atomics' | sed 's/^\\[[^]]*\\] *//'
 """
 
+
+BREAKPOINTS = """
+/tests.d/debug_topology -y > /tmp/out 2>&1
+grep '^not ok' /tmp/out
+sed -n 's/^ok [0-9]* \\(4.2: .*match.*\\|4.2: .*watchpoint.*\\|4.2: registers.*\\|4.2: a bad.*\\)/\\1/p' /tmp/out
+"""
+
+TSO = """
+/tests.d/mem_model fixed > /tmp/out 2>&1
+sed -n 's/^ok [0-9]* //p; /^not ok/p' /tmp/out | grep -v SKIP
+"""
 
 FOUND = """
 dmesg | sed 's/^\\[[^]]*\\] *//' | grep -E 'hw-breakpoint|arm_spe|SANITY|PPI partition|Detected .*cache|kvm \\[1\\]: .*initialized'
@@ -39,7 +52,7 @@ def show(title, asked, machine, script, files=None, plugin=None):
           f"{', kvm-arm.mode=' + machine['mode'] if 'mode' in machine else ''}", flush=True)
     work = BUILD / "show"
     work.mkdir(exist_ok=True)
-    machines.initramfs(work / "initrd", {"/show": script, **(files or {})})
+    machines.initramfs(work / "initrd", {"/show": f"{script}\necho shown\n", **(files or {})})
     console, counts = work / "console.log", work / "counts.txt"
     for old in (console, counts):
         old.unlink(missing_ok=True)
@@ -51,19 +64,20 @@ def show(title, asked, machine, script, files=None, plugin=None):
     said = console.read_text(errors="replace").replace("\r", "")
     # The kernel's own lines have a time in front; the script shows those that matter.
     lines = [line for line in said.splitlines() if line.strip() and not line.startswith("[")]
-    for line in lines[-10:]:
+    shown = "shown" in lines
+    for line in [line for line in lines if line != "shown"][-10:]:
         print(f"  {line}")
     if counts.exists():
         figures = dict(re.findall(r"^(el \d atomics|mark|atomics|ic_ialluis) (\d+)$", counts.read_text(), re.M))
         print("  counted: " + ", ".join(f"{k} {v}" for k, v in sorted(figures.items())))
-    if not ended:
-        sys.exit("  the machine did not end in time; its console is build/show/console.log")
+    if ended != 0 or not shown or machines.SPLAT.search(said) or any(line.startswith("not ok") for line in lines):
+        sys.exit("  this is not as it should be; the machine's console is build/show/console.log")
 
 
 def shell(machine):
     """A shell in the machine, on this terminal."""
     work = BUILD / "show"
-    machines.initramfs(work / "initrd", {"/tests.d/icache_bound": ICACHE, "/tests.d/nolse_hwcap": HWCAP})
+    machines.initramfs(work / "initrd", {f"/tests.d/{test.name}": test for test in (ICACHE, HWCAP, TOPOLOGY, MODEL)})
     print("\nA shell in the machine; 'poweroff -f' or Ctrl-A X ends it.", flush=True)
     subprocess.run(machines.command({**machine, "cmdline": "quiet SHELL_ON_CONSOLE=1"}, IMAGE,
                                     work / "initrd", "stdio"), check=False)
@@ -83,6 +97,10 @@ def main():
          {"cpu": "max", "cmdline": "arm64.nolse_atomics"}, ATOMICS, plugin="insns=on")
     show("The same, on CPUs without FEAT_S2FWB", "the same",
          {"cpu": "neoverse-n1", "cmdline": "arm64.nolse_atomics"}, ATOMICS)
+    show("A VM with fewer breakpoints than its CPU", "4 of 6 breakpoints, the context-aware ones its last two",
+         {"cpu": "max"}, BREAKPOINTS, {"/tests.d/debug_topology": TOPOLOGY})
+    show("Memory model of a thread", "prctl(PR_SET_MEM_MODEL) on a CPU that has total store order always",
+         {"cpu": "a64fx"}, TSO, {"/tests.d/mem_model": MODEL})
     if sys.argv[1:] == ["1"]:
         shell({"cpu": "max"})
 

@@ -30,7 +30,7 @@ def main():
             "/vmm": BUILD / "oracle/vmm", "/payload": BUILD / "oracle/payload",
             "/programs": pathlib.Path(programs), "/tests": f"trace\t{run}\n"})
         line = machines.command({"cpu": cpu}, kernel, where / "initrd", where / "console", where / "tap")
-        if not machines.run(line, 300, where / "qemu.log"):
+        if machines.run(line, 300, where / "qemu.log") != 0:
             sys.exit("in_vm.py: the machine does not end")
         text = (where / "tap").read_text(errors="replace")
     lines = [line[2:] for line in text.splitlines() if line.startswith("# ")]

@@ -43,6 +43,8 @@ fresh_copy() {
 	git -C "$copy" -c user.name=a -c user.email=a@a commit -q -m copy
 }
 
+says "there is no target 'nonsense'" "an unknown target of make names the choices" make -C "$TOP" --no-print-directory nonsense
+says "there is no target 'tools'" "so does one that is the name of a file" make -C "$TOP" --no-print-directory tools
 says "there is no target 'nonsense'" "an unknown target names the choices" "$TOP/tools/armature" nonsense
 says "CONFIG=nonsense is unknown: debug" "an unknown CONFIG names the choices" env CONFIG=nonsense "$TOP/tools/test/test.sh"
 says "matches nothing; it may be part of" "an ONLY that matches nothing names the choices" \
@@ -57,6 +59,13 @@ printf 'not a package' > "$work/half.deb"
 "$TOP/tools/build/base.sh" unpack "$work/half.deb" "$work/half" > /dev/null 2>&1
 [ $? = 1 ] && [ ! -e "$work/half/linux" ]
 ok $? "a package cut short is refused, and nothing of it is used"
+# Trees of somebody's own.
+mkdir -p "$work/base/arch/arm64"
+printf 'VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 2\n' > "$work/base/Makefile"
+says "that tree is Linux 6.1.2, and the series is for $BASE_SERIES.y" "BASE= of another series is refused" env BASE="$work/base" "$TOP/tools/build/base.sh"
+printf 'VERSION = %s\nPATCHLEVEL = %s\nSUBLEVEL = 0\n' "${BASE_SERIES%.*}" "${BASE_SERIES#*.}" > "$work/base/Makefile"
+touch "$work/base/.config"
+says "make mrproper" "BASE= that has been built in is refused" env BASE="$work/base" "$TOP/tools/build/base.sh"
 says "is not a kernel source tree" "BASE= that is not a kernel is refused" env BASE="$work" "$TOP/tools/build/base.sh"
 
 fresh_copy
@@ -70,6 +79,8 @@ fresh_copy
 first=$(cd "$copy/patches" && ls *.patch | head -n 1)
 sed -i '0,/^-[A-Z]/s/^-\([A-Z]\)/-not \1/' "$copy/patches/$first"
 says "$first does not apply" "a patch that does not apply is named" "$copy/tools/build/series.sh" tip
+line=$(sed -n 's/^@@ -\([0-9]*\),.*/\1/p' "$copy/patches/$first" | head -n 1)
+says "arch/arm64/tools/sysreg:$line" "and so is its hunk, by file and line" "$copy/tools/build/series.sh" tip
 
 fresh_copy
 "$copy/tools/build/series.sh" edit > "$work/edit.log" 2>&1 && "$copy/tools/build/series.sh" refresh >> "$work/edit.log" 2>&1
@@ -95,24 +106,23 @@ code() {
 			sed "s/\.L[^ ]*//; s/<[^>]*>//"' bash "$2"
 }
 
-# New CPU capabilities move the numbers of others, options or not: the same code but for
-# immediate operands.
-numbers() {
-	sed -E 's/#-?(0x)?[0-9a-f]+/#N/g; s/\/\/ =.*//; s/0x[0-9a-f]+/N/g; s/[ \t]+$//' "$1"
+# The objects of upstream's files that the series changes.
+upstream_objects() {
+	sed -n 's|^diff --git a/\(.*\)\.[cS] b/.*|\1.o|p' "$TOP"/patches/*.patch | grep -vE '^(rust|tools)/' | sort -u |
+		sed 's|/nvhe/\(.*\)\.o$|/nvhe/\1.nvhe.o|; s|/pi/\(.*\)\.o$|/pi/\1.pi.o|'
 }
 
 if [ -n "${OBJECTS:-}" ]; then
-	touched="prepare arch/arm64/kernel/ arch/arm64/kvm/"
-	"$TOP/tools/build/kernel.sh" vanilla && "$TOP/tools/build/kernel.sh" off $touched
-	ok $? "the base alone and the series with its options off build"
-	vanilla=$("$TOP/tools/build/kernel.sh" vanilla --objects)
-	for object in $(sed -n 's|^diff --git a/\(arch/arm64/.*\)\.[cS] b/.*|\1.o|p' "$TOP"/patches/*.patch | sort -u); do
-		case $object in */nvhe/*) object=${object%.o}.nvhe.o ;; */pi/*) object=${object%.o}.pi.o ;; esac
-		# Neither has what this configuration does not build.
-		[ -e "$vanilla/$object" ] || [ -e "$BUILD/obj/off/$object" ] || continue
-		code "$vanilla" "$object" > "$work/theirs" && code "$BUILD/obj/off" "$object" > "$work/ours" &&
-			[ -s "$work/ours" ] && { cmp -s "$work/theirs" "$work/ours" ||
-			cmp -s <(numbers "$work/theirs") <(numbers "$work/ours"); }
+	# The numbers of CPU capabilities are immediate operands, and two that are new move
+	# those of others, options or not: the reference has the numbers, and nothing else.
+	touched="prepare arch/arm64/kernel/ arch/arm64/kvm/ kernel/sys.o"
+	"$TOP/tools/build/kernel.sh" reference $touched && "$TOP/tools/build/kernel.sh" off $touched
+	ok $? "the base and the series with its options off build"
+	for object in $(upstream_objects); do
+		# For CPU_PM, which this configuration has not.
+		[ "$object" != arch/arm64/kernel/suspend.o ] || continue
+		code "$BUILD/obj/reference" "$object" > "$work/theirs" && code "$BUILD/obj/off" "$object" > "$work/ours" &&
+			[ -s "$work/ours" ] && cmp -s "$work/theirs" "$work/ours"
 		ok $? "with the options off, $object is the code it was"
 	done
 	"$TOP/tools/build/kernel.sh" norust $touched

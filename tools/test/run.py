@@ -37,14 +37,6 @@ sys.path[:0] = [str(TOP / "tools/machine"), str(BUILD / "tree/tools/testing/kuni
 import lie  # noqa: E402
 import machine as machines  # noqa: E402
 
-# What a healthy kernel never prints.
-SPLAT = re.compile(
-    r"WARNING: |\bBUG: |\bBUG at |Internal error|Oops|Kernel panic|KASAN:|UBSAN:|"
-    r"INFO: (possible|task|rcu)|rcu: INFO|suspicious RCU|inconsistent lock state|"
-    r"circular locking|sleeping function called|bad unlock balance|Unable to handle kernel|"
-    r"hung_task|soft lockup|watchdog: |Call trace:|cut here|Unexpected kernel BRK|hyp panic|"
-    r"INFO: trying to register")
-
 
 @dataclasses.dataclass
 class Result:
@@ -59,6 +51,7 @@ def load():
     rows = tomllib.loads((HERE / "matrix.toml").read_text())["boot"]
     names = [row["name"] for row in rows]
     assert len(set(names)) == len(names), "two boots of one name in matrix.toml"
+    assert all(row.get("tests") or row.get("kunit") for row in rows), "a boot in matrix.toml tests nothing"
     for row in rows:
         if row.get("kernel", "armature") == "armature" and os.environ.get("CONFIG") == "debug":
             row["kernel"] = "debug"
@@ -102,7 +95,9 @@ def programs(row):
                     there = files.setdefault("/tests.d/" + pathlib.Path(word).name, base / word)
                     assert there == base / word, f"{row['name']}: two programs are called {there.name}"
             if word.endswith(".ko"):
-                files["/" + pathlib.Path(word).name] = kernel_dir(row.get("kernel", "armature")) / word
+                # "module/" has what `make module` makes.
+                base = BUILD if word.startswith("module/") else kernel_dir(row.get("kernel", "armature"))
+                files["/" + pathlib.Path(word).name] = base / word
     return files
 
 
@@ -155,7 +150,7 @@ def results_of(row, text, prefix=""):
 
 def judge_log(row, console):
     name = row["name"]
-    splat = SPLAT.search(console)
+    splat = machines.SPLAT.search(console)
     line = console[splat.start():].splitlines()[0] if splat else ""
     yield Result(name, "console/no splat", "fail" if splat else "pass", line)
     for pattern in row.get("log", []):
@@ -280,13 +275,26 @@ def boot(row):
     results += judge_counts(row, counts)
     results += [Result(name, f"{program} (exit)", "fail", f"exit {code}")
                 for program, code in re.findall(r"^not ok \d+ (\S+) # exit (.*)$", spoke, re.M)]
-    finished = not tests or "# end" in spoke
-    if not ended or not finished:
-        running = re.findall(r"^# running (.*)$", spoke, re.M)
-        what = f"no end after {row.get('limit', 120)} s" if not ended else "the machine stopped by itself"
-        results.append(Result(name, "machine/ended", "fail",
-                              f"{what}, in {running[-1] if running else 'the boot'}"))
+    if what := how_it_ended(row, ended, said, spoke):
+        results.append(Result(name, "machine/ended", "fail", what))
     return results, seconds
+
+
+def how_it_ended(row, code, said, spoke):
+    """What went wrong with the machine, and in which test; None if it came to its end."""
+    if code == 0 and (not test_lines(row) or "# end" in spoke):
+        return None
+    running = re.findall(r"^# running (.*)$", spoke, re.M)
+    if not running:
+        running = re.findall(r"(?:# Subtest:|\bok \d+) (.*?)\r?$", said, re.M)
+    what = (f"no end after {row.get('limit', 120)} s" if code is None else
+            f"QEMU ended with status {code}" if code else "the machine stopped by itself")
+    return f"{what}, in {running[-1] if running else 'the boot'}"
+
+
+def printable(text):
+    """Without what XML has no place for."""
+    return re.sub(r"[^\t\n\x20-\ud7ff]", "?", text)
 
 
 def junit(results, seconds):
@@ -298,10 +306,9 @@ def junit(results, seconds):
                                skipped=str(sum(r.status == "skip" for r in mine)),
                                time=f"{seconds[name]:.1f}")
         for r in mine:
-            case = xml.SubElement(suite, "testcase", classname=name, name=r.name)
+            case = xml.SubElement(suite, "testcase", classname=name, name=printable(r.name))
             if r.status != "pass":
-                xml.SubElement(case, "failure" if r.status == "fail" else "skipped",
-                               message=re.sub(r"[^\t\n\x20-\ud7ff]", "?", r.detail))
+                xml.SubElement(case, "failure" if r.status == "fail" else "skipped", message=printable(r.detail))
     xml.ElementTree(suites).write(REPORT / "junit.xml", encoding="utf-8", xml_declaration=True)
 
 
@@ -333,7 +340,7 @@ def extra_results():
     """Results of the steps that ran before the boots: lines of build/report/steps/*.tap."""
     for path in sorted((REPORT / "steps").glob("*.tap")):
         step = path.stem
-        for line in path.read_text().splitlines():
+        for line in path.read_text(errors="replace").splitlines():
             match = re.match(r"(not ok|ok) \d+ -? ?(.*)", line)
             if match:
                 failed = match.group(1) != "ok"
@@ -390,6 +397,7 @@ def main():
         needs = {row.get("kernel", "armature") for row in rows}
         needs |= {"model" for row in rows if machines.wants_model(row)}
         needs |= {word for row in rows for word in ("perf", "l2") if row.get(word)}
+        needs |= {"module" for row in rows if any(" module/" in line for line in row.get("tests", []))}
         print("\n".join(sorted(needs)))
         return 0
     return run(rows)

@@ -27,7 +27,7 @@ mkdir -p "$BUILD/report/steps"
 runner=(env "CONFIG=${CONFIG:-}" "$TOP/tools/test/run.py")
 case $pattern in
 # What is not on a machine.
-house | plugins | pure) needs=armature pattern_of_boots='=none' ;;
+house | plugins | pure) needs='' pattern_of_boots='=none' ;;
 breaks) needs=$'armature\nmodel' pattern_of_boots='=none' ;;
 *) needs=$(in_root "${runner[@]}" needs "$pattern") pattern_of_boots=$pattern ;;
 esac
@@ -88,13 +88,18 @@ case " $(paste -sd' ' <<< "$needs") " in
 	in_root "$TOP/tools/machine/perf/build" "$BUILD/perf" > "$LOGS/workload.log" 2>&1 || die "the workload does not build: build/log/workload.log"
 	;;
 esac
-kernels=$(grep -vxE 'model|perf|l2' <<< "$needs" || true)
+kernels=$(grep -vxE 'model|perf|l2|module' <<< "$needs" || true)
 for kernel in $kernels; do
 	"$TOP/tools/build/kernel.sh" "$kernel"
 	"$TOP/tools/build/kernel.sh" "$kernel" --objects > "$BUILD/kernel-$kernel"
 done
-"$TOP/tools/build/selftests.sh"
-in_root "$TOP/tools/machine/plugins/build" "$BUILD/plugins" > "$LOGS/plugins.log" 2>&1 || die "the plugins do not build: build/log/plugins.log"
+case " $(paste -sd' ' <<< "$needs") " in
+*' module '*) "$TOP/tools/build/module.sh" ;;
+esac
+if [ -n "$kernels" ]; then
+	"$TOP/tools/build/selftests.sh"
+	in_root "$TOP/tools/machine/plugins/build" "$BUILD/plugins" > "$LOGS/plugins.log" 2>&1 || die "the plugins do not build: build/log/plugins.log"
+fi
 if [ -n "${LINT:-}" ]; then
 	step lint "$TOP/tools/lint/lint.sh"
 	step docs "$TOP/tools/lint/docs.sh"

@@ -53,7 +53,7 @@ def run_on(cpu, where, options, files):
     kernel = pathlib.Path((BUILD / "kernel-armature").read_text().strip()) / "arch/arm64/boot/Image"
     machines.initramfs(where / "initrd", files | {"/tests": f"vmm\t{run}\n"})
     line = machines.command({"cpu": cpu}, kernel, where / "initrd", where / "console", where / "tap")
-    if not machines.run(line, 300, where / "qemu.log"):
+    if machines.run(line, 300, where / "qemu.log") != 0:
         sys.exit(f"migrate.py: the host with {cpu} does not end")
     text = (where / "tap").read_text(errors="replace")
     lines = [line[2:] for line in text.splitlines() if line.startswith("# ")]

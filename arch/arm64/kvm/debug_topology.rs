@@ -17,7 +17,7 @@
 use kernel::{
     arm64::{
         cpufeature::{any_possible_cpu, recorded, system_has},
-        sysreg::{consts as sysreg, *}, //
+        sysreg::*, //
     },
     bindings::{self, kvm_guest_debug_arch as Registers},
     cpu::CpuId,
@@ -29,6 +29,14 @@ use kernel::{
     tracepoint::declare_trace,
 };
 
+/// Register fields, as generated from `arch/arm64/tools/sysreg`.
+#[allow(dead_code, missing_docs, non_upper_case_globals, unreachable_pub)]
+mod sysreg {
+    include!(concat!(
+        env!("OBJTREE"),
+        "/arch/arm64/include/generated/rust/sysreg-consts.rs"
+    ));
+}
 #[path = "debug_topology/control.rs"]
 mod control;
 #[path = "debug_topology/topology.rs"]
@@ -54,7 +62,7 @@ declare_trace! {
 fn offered(vm: &Vm) -> bool {
     system_has(cpucap!(HAS_FGT))
         && !system_has(cpucap!(KVM_PROTECTED_MODE))
-        && !vm.has_vcpu_feature(bindings::KVM_ARM_VCPU_EL1_32BIT)
+        && !vm.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_EL1_32BIT }>()
         && !any_possible_cpu(|cpu| {
             // The system-wide value of this register is always 0.
             recorded::<ID_AA64DFR1_EL1>(cpu).is_some_and(|dfr1| !all_in_reach(dfr1.into()))

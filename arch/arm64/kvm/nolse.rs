@@ -202,8 +202,9 @@ mod tests {
             chosen_policy(),
         );
         // KVM may not have been asked: booted at EL1, or kvm-arm.mode=none.
-        if CONTAINED.load(Relaxed) {
-            assert_eq!(decision, Decision::RunContained);
+        // SAFETY: Callable in any context.
+        if unsafe { bindings::is_kvm_arm_initialised() } {
+            assert_eq!(CONTAINED.load(Relaxed), decision == Decision::RunContained);
         }
         if atomics_overridden() {
             assert!(!system_has(cpucap!(HAS_LSE_ATOMICS)));

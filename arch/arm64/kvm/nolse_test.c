@@ -13,7 +13,7 @@
 #include <linux/pfn.h>
 
 static unsigned long phys;
-module_param(phys, ulong, 0444);
+module_param_hw(phys, ulong, iomem, 0444);
 MODULE_PARM_DESC(phys, "address of a page that is not the kernel's");
 
 static int uncached_mmap(struct file *file, struct vm_area_struct *vma)
@@ -64,3 +64,4 @@ module_init(nolse_test_init);
 module_exit(nolse_test_exit);
 MODULE_DESCRIPTION("Memory that guests may have Non-cacheable, for tests of arm64.nolse_atomics");
 MODULE_LICENSE("GPL");
+MODULE_INFO(test, "Y");

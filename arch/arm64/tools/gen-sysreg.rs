@@ -553,8 +553,7 @@ impl Parser {
     fn enumerator(&mut self, words: &[&str]) -> Result {
         self.expect_words(words, 2)?;
         let line = self.line;
-        let digits = words[0].trim_start_matches("0b");
-        let Ok(value) = u64::from_str_radix(digits, 2) else {
+        let Some(value) = binary(words[0]) else {
             return self.error(format!("'{}' is not a binary number", words[0]));
         };
         // A name may start with a digit: it only ever comes after that of its field.
@@ -611,6 +610,13 @@ fn decimal(word: &str) -> Option<u32> {
     word.parse().ok().filter(|_| digits)
 }
 
+fn binary(word: &str) -> Option<u64> {
+    // `from_str_radix()` alone would take a sign.
+    let digits = word.strip_prefix("0b")?;
+    let all = digits.bytes().all(|byte| matches!(byte, b'0' | b'1'));
+    u64::from_str_radix(digits, 2).ok().filter(|_| all)
+}
+
 fn operand(line: usize, words: &[&str], index: usize, name: &str, max: u32) -> Result<u32> {
     let word = words.get(index).copied().unwrap_or_default();
     match decimal(word) {
@@ -625,12 +631,21 @@ struct Output {
     text: String,
     names: HashMap<String, usize>,
     counts: Counts,
+    /// What is being written stands in another block too, and is counted there.
+    borrowed: bool,
 }
 
 impl Output {
     fn line(&mut self, text: impl AsRef<str>) {
         self.text.push_str(text.as_ref());
         self.text.push('\n');
+    }
+
+    /// Counts a statement that has been written.
+    fn count(&mut self, statement: &'static str) {
+        if !self.borrowed {
+            self.counts.add(statement);
+        }
     }
 
     /// Records that `name` is defined because of `line`. C would only warn of a second definition.
@@ -815,14 +830,15 @@ fn types(source: &Source) -> Result<String> {
     for block in &source.blocks {
         let provider = source.provider(block)?;
         out.line(format!("    (@{}) => {{", block.name));
+        out.borrowed = !std::ptr::eq(provider, block);
         for layout in provider.own_layouts() {
             type_bitfield(&mut out, block, layout)?;
             type_layout(&mut out, block, layout);
             type_encoding(&mut out, block, layout);
         }
+        out.borrowed = false;
         for layout in block.own_layouts() {
             type_enumerators(&mut out, &block.name, layout)?;
-            count_layout(&mut out.counts, layout);
         }
         out.counts.add(block.statement());
         match &block.body {
@@ -834,15 +850,6 @@ fn types(source: &Source) -> Result<String> {
     }
     out.line("}");
     out.finish(&source.counts)
-}
-
-fn count_layout(counts: &mut Counts, layout: &Layout) {
-    if layout.prefix.is_some() {
-        counts.add("Prefix");
-    }
-    for item in &layout.items {
-        counts.add(item.kind.statement());
-    }
 }
 
 /// Writes the `bitfield!` itself.
@@ -860,6 +867,7 @@ fn type_bitfield(out: &mut Output, block: &Block, layout: &Layout) -> Result {
         let Bits { msb, lsb } = item.bits;
         out.line(format!("        /// {}", field_doc(item)));
         out.line(format!("        {msb}:{lsb} {};", item.name));
+        out.count(item.kind.statement());
     }
     out.line("    }\n}\n");
     type_signed(out, &name, layout);
@@ -908,6 +916,7 @@ fn type_doc(out: &mut Output, block: &Block, layout: &Layout) {
     out.line(format!("    /// `{}`: {what}", block.name));
     if let Some(prefix) = &layout.prefix {
         out.line(format!("    ///\n    /// As it is with {prefix}."));
+        out.count("Prefix");
     }
     for item in layout.items.iter().filter(|item| item.kind.is_reserved()) {
         let reserved = item.kind.statement().to_ascii_uppercase();
@@ -915,6 +924,7 @@ fn type_doc(out: &mut Output, block: &Block, layout: &Layout) {
             "    ///\n    /// - Bits {}: {reserved}.",
             item.bits
         ));
+        out.count(item.kind.statement());
     }
 }
 
@@ -1354,6 +1364,8 @@ mod tests {
         refused(&sysreg("Enum 63:62 F\n0b01 A\n0b1 B"), 4, "already");
         refused(&sysreg("Enum 63:62 F\n0b2 A"), 3, "not a binary number");
         refused(&sysreg("Enum 63:62 F\n0b A"), 3, "not a binary number");
+        refused(&sysreg("Enum 63:62 F\n0b+1 A"), 3, "not a binary number");
+        refused(&sysreg("Enum 63:62 F\n0b0b1 A"), 3, "not a binary number");
         refused(&sysreg("Enum 63:62 F\n1 A"), 3, "unexpected");
         refused(&sysreg("Enum 63:62 F\n0b1 A-B"), 3, "not a name");
     }

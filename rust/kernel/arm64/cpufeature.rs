@@ -14,7 +14,8 @@ use kernel::{
     bindings,
     cpu::{nr_cpu_ids, CpuId},
     cpumask::Cpumask,
-    prelude::*, //
+    prelude::*,
+    sync::barrier::{smp_mb, Read}, //
 };
 
 mod sealed {
@@ -63,11 +64,12 @@ fn read_sanitised(register: Encoding) -> u64 {
 
 /// Returns the value of `R` that `cpu` had when it came up, or [`None`] if it never did.
 ///
-/// This is what the hardware says, without overrides, but for one field: `CTR_EL0.IDC` is the
-/// effective one, as in `read_cpuid_effective_cachetype()`. An AArch32 register is 0 if the CPU
-/// has no AArch32 at EL0, and so is any register that the CPU does not have.
+/// This is what the hardware says, without overrides, but for what `__cpuinfo_store_cpu()` knows
+/// better: `CTR_EL0.IDC` is the effective one, `SMIDR_EL1.SMPS` is masked, and GMID_EL1 is 0 where
+/// it must not be read. An AArch32 register is 0 if the CPU has no AArch32 at EL0, and so is any
+/// register that the CPU or this kernel does not have.
 ///
-/// Context: any.
+/// Context: any, after early boot.
 pub fn recorded<R: RecordedRegister>(cpu: CpuId) -> Option<R> {
     R::ID.recorded(cpu).map(R::from)
 }
@@ -123,14 +125,7 @@ impl IdRegister {
 
     /// As [`recorded`], for this register.
     pub fn recorded(&self, cpu: CpuId) -> Option<u64> {
-        const MIDR_EL1: Slot = Slot::Aarch64(offset_of!(bindings::cpuinfo_arm64, reg_midr));
-
-        // INVARIANT: `MIDR_EL1` is the offset of a `u64`.
-        // MIDR_EL1 is never 0 (`CPUREGS_ATTR_RO()` relies on it too): the CPU has not been up.
-        if read_record(cpu, MIDR_EL1)? == 0 {
-            return None;
-        }
-        read_record(cpu, self.slot)
+        has_record(cpu).then(|| read_record(cpu, self.slot))
     }
 
     /// As [`sanitised`](fn@sanitised), for this register; [`None`] if there is no such value.
@@ -139,15 +134,27 @@ impl IdRegister {
     }
 }
 
-/// Reads `slot`, which is that of an [`IdRegister`], of the record of `cpu`.
+/// Whether `cpu` has ever come up. What its record has can be read then.
+///
+/// The mask is not exported, so this must not become part of a module.
+#[inline(never)]
+fn has_record(cpu: CpuId) -> bool {
+    // SAFETY: The mask is valid. It may gain a CPU meanwhile, by an atomic operation, and loses
+    // none.
+    let booted_once = unsafe { Cpumask::from_raw(&raw const bindings::cpus_booted_once_mask) };
+
+    // A CPU enters it in `notify_cpu_starting()`, after `cpuinfo_store_cpu()` and the full barrier
+    // of `rcutree_report_cpu_starting()`.
+    let has = booted_once.test(cpu);
+    smp_mb(Read);
+    has
+}
+
+/// Reads `slot`, which is that of an [`IdRegister`], of the record of `cpu`, which has one.
 ///
 /// `cpu_data` is not exported, so this must not become part of a module.
 #[inline(never)]
-fn read_record(cpu: CpuId, slot: Slot) -> Option<u64> {
-    // The others have no per-CPU area.
-    if !possible().test(cpu) {
-        return None;
-    }
+fn read_record(cpu: CpuId, slot: Slot) -> u64 {
     let offsets = (&raw const bindings::__per_cpu_offset).cast::<usize>();
     // SAFETY: `cpu` is below `nr_cpu_ids`, hence below `NR_CPUS`, the length of the array, which
     // does not change after early boot.
@@ -157,25 +164,46 @@ fn read_record(cpu: CpuId, slot: Slot) -> Option<u64> {
     // the invariant of `IdRegister`. The CPU may be writing it as it comes up again, in accesses
     // of a single copy each, of a value that does not depend on when it does.
     unsafe {
-        Some(match slot {
+        match slot {
             Slot::Aarch64(offset) => record.byte_add(offset).cast::<u64>().read_volatile(),
             Slot::Aarch32(offset) => record.byte_add(offset).cast::<u32>().read_volatile().into(),
-        })
+        }
     }
+}
+
+/// Fails at build time if `struct cpuinfo_arm64` has a register that is not among `slots`.
+const fn assert_no_gap(slots: &[Slot]) {
+    // MPAMIDR_EL1 is the one that is no row.
+    let mut aarch64 = size_of::<u64>();
+    let mut aarch32 = 0;
+    let mut row = 0;
+
+    while row < slots.len() {
+        match slots[row] {
+            Slot::Aarch64(_) => aarch64 += size_of::<u64>(),
+            Slot::Aarch32(_) => aarch32 += size_of::<u32>(),
+        }
+        row += 1;
+    }
+    let first = offset_of!(bindings::cpuinfo_arm64, reg_ctr);
+    assert!(first + aarch64 == offset_of!(bindings::cpuinfo_arm64, aarch32));
+    assert!(aarch32 == size_of::<bindings::cpuinfo_32bit>());
 }
 
 /// Makes the table of ID registers and the traits that go with each row.
 macro_rules! id_registers {
-    ($($kind:ident $register:ident = $width:ident($($field:ident).+);)*) => {
+    ($($kind:ident $register:ident = $width:ident($field:ident);)*) => {
         /// Every ID register that the kernel records for each CPU.
-        pub const ID_REGISTERS: &[IdRegister] = &[
-            $(id_registers!(@row $kind $register $width($($field).+)),)*
-        ];
+        pub static ID_REGISTERS: &[IdRegister] = {
+            assert_no_gap(&[$(id_registers!(@slot $width $field),)*]);
+            &[$(id_registers!(@row $kind $register $width($field)),)*]
+        };
 
-        $(id_registers!(@impl $kind $register $width($($field).+));)*
+        $(id_registers!(@impl $kind $register $width($field));)*
     };
 
     (@impl untyped $($row:tt)*) => {};
+    (@impl untyped_sanitised $($row:tt)*) => {};
     (@impl recorded $register:ident $($row:tt)*) => {
         impl sealed::Sealed for $register {}
         impl RecordedRegister for $register {
@@ -191,56 +219,65 @@ macro_rules! id_registers {
     };
 
     // INVARIANT: `@slot` takes the offset of a field, whose type it checks.
-    (@row untyped $register:ident $width:ident($($field:tt)+)) => {
+    (@row untyped $register:ident $width:ident($field:ident)) => {
         IdRegister {
             name: stringify!($register),
             fields: &[],
-            slot: id_registers!(@slot $width $($field)+),
+            slot: id_registers!(@slot $width $field),
             sanitised: None,
         }
     };
-    (@row recorded $register:ident $width:ident($($field:tt)+)) => {
+    (@row untyped_sanitised $register:ident $width:ident($field:ident)) => {
+        ::kernel::macros::paste!(IdRegister {
+            name: stringify!($register),
+            fields: &[],
+            slot: id_registers!(@slot $width $field),
+            sanitised: Some(Encoding::of_c(bindings::[<SYS_ $register>])),
+        })
+    };
+    (@row recorded $register:ident $width:ident($field:ident)) => {
         IdRegister {
             name: $register::NAME,
             fields: $register::FIELDS,
-            slot: id_registers!(@slot $width $($field)+),
+            slot: id_registers!(@slot $width $field),
             sanitised: None,
         }
     };
-    (@row sanitised $register:ident $width:ident($($field:tt)+)) => {
+    (@row sanitised $register:ident $width:ident($field:ident)) => {
         IdRegister {
             name: $register::NAME,
             fields: $register::FIELDS,
-            slot: id_registers!(@slot $width $($field)+),
+            slot: id_registers!(@slot $width $field),
             sanitised: Some($register::ENCODING),
         }
     };
 
-    (@slot Aarch64 $($field:tt)+) => {{
-        const _: fn(&bindings::cpuinfo_arm64) -> &u64 = |info| &info.$($field)+;
-        Slot::Aarch64(offset_of!(bindings::cpuinfo_arm64, $($field)+))
+    (@slot Aarch64 $field:ident) => {{
+        const _: fn(&bindings::cpuinfo_arm64) -> &u64 = |info| &info.$field;
+        Slot::Aarch64(offset_of!(bindings::cpuinfo_arm64, $field))
     }};
-    (@slot Aarch32 $($field:tt)+) => {{
-        const _: fn(&bindings::cpuinfo_32bit) -> &u32 = |info| &info.$($field)+;
+    (@slot Aarch32 $field:ident) => {{
+        const _: fn(&bindings::cpuinfo_32bit) -> &u32 = |info| &info.$field;
         Slot::Aarch32(
             offset_of!(bindings::cpuinfo_arm64, aarch32)
-                + offset_of!(bindings::cpuinfo_32bit, $($field)+),
+                + offset_of!(bindings::cpuinfo_32bit, $field),
         )
     }};
 }
 
-// In the order of `struct cpuinfo_arm64`. `sanitised` rows are those of `arm64_ftr_regs[]`;
-// `recorded` ones are not in it; `untyped` ones are not in `arch/arm64/tools/sysreg`.
+// In the order of `struct cpuinfo_arm64`, and all of it but for MPAMIDR_EL1: the record of the boot
+// CPU has that one only after the CPU has been offline. `sanitised` rows are those of
+// `arm64_ftr_regs[]`; `recorded` ones are not in it; `untyped` ones are not in
+// `arch/arm64/tools/sysreg`.
 id_registers! {
     sanitised CTR_EL0 = Aarch64(reg_ctr);
-    untyped   CNTFRQ_EL0 = Aarch64(reg_cntfrq);
+    untyped_sanitised CNTFRQ_EL0 = Aarch64(reg_cntfrq);
     sanitised DCZID_EL0 = Aarch64(reg_dczid);
     untyped   MIDR_EL1 = Aarch64(reg_midr);
     untyped   REVIDR_EL1 = Aarch64(reg_revidr);
     untyped   AIDR_EL1 = Aarch64(reg_aidr);
     sanitised GMID_EL1 = Aarch64(reg_gmid);
     recorded  SMIDR_EL1 = Aarch64(reg_smidr);
-    sanitised MPAMIDR_EL1 = Aarch64(reg_mpamidr);
 
     sanitised ID_AA64DFR0_EL1 = Aarch64(reg_id_aa64dfr0);
     sanitised ID_AA64DFR1_EL1 = Aarch64(reg_id_aa64dfr1);
@@ -291,7 +328,7 @@ id_registers! {
 ///
 /// The number is below `ARM64_NCAPS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cap(usize);
+pub struct Cap(u32);
 
 impl Cap {
     /// Makes the capability of a number of `asm/cpucap-defs.h`. Fails at build time if there is
@@ -300,7 +337,7 @@ impl Cap {
         const_assert!(NUMBER < bindings::ARM64_NCAPS);
 
         // INVARIANT: Asserted above.
-        Self(NUMBER as usize)
+        Self(NUMBER)
     }
 }
 
@@ -328,18 +365,14 @@ macro_rules! cpucap {
 
 /// Returns whether the system has `cap`, as `cpus_have_cap()` with a number that is not constant.
 ///
-/// Capabilities are looked for twice: on the boot CPU, and once all CPUs that firmware gave are
-/// up. Until its turn has come, a capability is absent; from then on the answer does not change.
+/// The answer is final once all CPUs that firmware gave are up (`system_capabilities_finalized()`).
+/// Until then a capability may come, or go again as one more CPU comes up that lacks it.
 /// This is a load and a test. C has alternatives, patched in at boot, for the hottest paths.
 ///
 /// Context: any.
 pub fn system_has(cap: Cap) -> bool {
-    let words = (&raw const bindings::system_cpucaps).cast::<usize>();
-    let (word, bit) = (cap.0 / usize::BITS as usize, cap.0 % usize::BITS as usize);
-    // SAFETY: The bitmap has `ARM64_NCAPS` bits, more than `cap.0` by its invariant. It may gain
-    // bits while this reads, by atomic operations.
-    let word = unsafe { words.add(word).read_volatile() };
-    (word >> bit) & 1 != 0
+    // SAFETY: Any number may be asked for.
+    unsafe { bindings::cpus_have_cap(cap.0) }
 }
 
 #[cfg(CONFIG_RUST_ARM64_KUNIT_TEST)]

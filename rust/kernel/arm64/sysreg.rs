@@ -6,11 +6,13 @@
 //! `asm/sysreg-defs.h` are, by `arch/arm64/tools/gen-sysreg.rs`:
 //!
 //! - a [`bitfield!`](kernel::bitfield!) type for each register that has a user, such as
-//!   [`CTR_EL0`], and for layouts that several registers share, such as [`TTBRx_EL1`]. A type is a
-//!   value that was read, or is going to be written; it never touches the register;
+//!   [`CTR_EL0`], and for layouts that several registers share. A type is a value that was read, or
+//!   is going to be written; it never touches the register;
 //! - each enumerator of a field, under its C name and with the type of the field, such as
-//!   [`CTR_EL0_L1Ip_VIPT`];
-//! - [`consts`]: the C macros as plain numbers.
+//!   [`CTR_EL0_L1Ip_VIPT`].
+//!
+//! Code that has to compile without the `kernel` crate includes the C macros as plain numbers,
+//! `sysreg-consts.rs`, which the same program generates.
 //!
 //! What a register *means* is written by hand, in `impl` blocks on its type below.
 //!
@@ -26,7 +28,10 @@
 //! assert!(isar0.ATOMIC() < ID_AA64ISAR0_EL1_ATOMIC_FEAT_LSE128);
 //! ```
 
-use kernel::prelude::*;
+use kernel::{
+    bindings,
+    prelude::*, //
+};
 
 // `bitfield!` gives its per-field constants no documentation, and makes method and constant names
 // of the field names, which are the architecture's.
@@ -41,8 +46,7 @@ mod types {
     // compile time, so these are the ones with a user. The enumerators of a register that shares
     // its layout come with the layout.
     sysreg_types! {
-        // Identification.
-        CTR_EL0 DCZID_EL0 GMID_EL1 SMIDR_EL1 MPAMIDR_EL1 CLIDR_EL1 CCSIDR_EL1
+        CTR_EL0 DCZID_EL0 GMID_EL1 SMIDR_EL1
         ID_AA64DFR0_EL1 ID_AA64DFR1_EL1
         ID_AA64ISAR0_EL1 ID_AA64ISAR1_EL1 ID_AA64ISAR2_EL1 ID_AA64ISAR3_EL1
         ID_AA64MMFR0_EL1 ID_AA64MMFR1_EL1 ID_AA64MMFR2_EL1 ID_AA64MMFR3_EL1 ID_AA64MMFR4_EL1
@@ -53,26 +57,18 @@ mod types {
         ID_MMFR0_EL1 ID_MMFR1_EL1 ID_MMFR2_EL1 ID_MMFR3_EL1 ID_MMFR4_EL1 ID_MMFR5_EL1
         ID_PFR0_EL1 ID_PFR1_EL1 ID_PFR2_EL1
         MVFR0_EL1 MVFR1_EL1 MVFR2_EL1
-
-        // System control.
-        SCTLR_EL1 ACTLR_EL1 TTBRx_EL1 TTBR0_EL1 HCR_EL2 ICH_VMCR_EL2
-
-        // Debug.
-        MDSCR_EL1 MDSELR_EL1 MDCR_EL2 HDFGRTR_EL2 HDFGWTR_EL2
-
-        // Statistical profiling.
-        PMSCR_EL1 PMSNEVFR_EL1 PMSICR_EL1 PMSIRR_EL1 PMSFCR_EL1 PMSEVFR_EL1 PMSLATFR_EL1
-        PMSIDR_EL1 PMSDSFR_EL1 PMBLIMITR_EL1 PMBPTR_EL1 PMBSR_EL1 PMBIDR_EL1
     }
+
+    // What the tests below need besides: layouts that are shared, or come with a feature.
+    #[cfg(CONFIG_RUST_ARM64_KUNIT_TEST)]
+    sysreg_types! { CCSIDR_EL1 TTBRx_EL1 TTBR0_EL1 HCR_EL2 ICH_VMCR_EL2 }
 }
 pub use types::*;
 
 /// The macros of `asm/sysreg-defs.h`, with their names and values.
-///
-/// This is for code that has to compile without the `kernel` crate, which includes the same file;
-/// other code is better served by the types.
-#[allow(missing_docs, non_upper_case_globals)]
-pub mod consts {
+#[cfg(CONFIG_RUST_ARM64_KUNIT_TEST)]
+#[allow(dead_code, missing_docs, non_upper_case_globals, unreachable_pub)]
+mod consts {
     include!(concat!(
         env!("OBJTREE"),
         "/arch/arm64/include/generated/rust/sysreg-consts.rs"
@@ -102,7 +98,19 @@ impl Encoding {
         }
 
         // INVARIANT: Each operand fits between its shift and the next one, the first at bit 19.
-        Self((OP0 << 19) | (OP1 << 16) | (CRN << 12) | (CRM << 8) | (OP2 << 5))
+        Self(
+            (OP0 << bindings::Op0_shift)
+                | (OP1 << bindings::Op1_shift)
+                | (CRN << bindings::CRn_shift)
+                | (CRM << bindings::CRm_shift)
+                | (OP2 << bindings::Op2_shift),
+        )
+    }
+
+    /// Takes the value of a C macro `SYS_<register>`.
+    pub(super) const fn of_c(macro_: u32) -> Self {
+        // INVARIANT: `sys_reg()` has masked the operands.
+        Self(macro_)
     }
 
     /// Returns the value of the C macro `SYS_<register>`.
@@ -141,9 +149,15 @@ impl Field {
         (raw & self.mask()) >> self.lsb
     }
 
-    /// Returns whether values are signed; [`None`] if that has no meaning for this field.
-    pub const fn is_signed(&self) -> Option<bool> {
-        self.signed
+    /// Returns the value of this field in `raw` as the number that it is: sign extended if the field
+    /// is signed.
+    pub const fn number(&self, raw: u64) -> i64 {
+        let value = self.extract(raw);
+        let above = 63 - (self.msb - self.lsb);
+        match self.signed {
+            Some(true) => ((value << above) as i64) >> above,
+            _ => value as i64,
+        }
     }
 
     /// Returns the name of `value`, a value that [`Field::extract`] returns.
@@ -175,15 +189,6 @@ pub trait Layout: Copy + From<u64> + Into<u64> {
 
     /// Bits that read as 0 and ignore writes.
     const RAZ: u64;
-
-    /// Returns the reserved bits that are not as [`Layout::RES0`] and [`Layout::RES1`] say.
-    ///
-    /// This is no error: an architecture newer than this kernel may give them a meaning (Arm ARM
-    /// Glossary, RES0 and RES1).
-    fn unexpected_reserved(self) -> u64 {
-        let raw: u64 = self.into();
-        (raw & Self::RES0) | (!raw & Self::RES1)
-    }
 }
 
 /// A system register.
@@ -201,20 +206,6 @@ impl CTR_EL0 {
     /// IminLine is the binary logarithm of the number of words (Arm ARM D24.2, CTR_EL0).
     pub fn icache_line_bytes(self) -> usize {
         WORD_BYTES << self.IminLine().get()
-    }
-
-    /// Returns the size in bytes of the smallest line of all data and unified caches.
-    ///
-    /// DminLine is the binary logarithm of the number of words (Arm ARM D24.2, CTR_EL0).
-    pub fn dcache_line_bytes(self) -> usize {
-        WORD_BYTES << self.DminLine().get()
-    }
-
-    /// Returns whether the same line may be in the instruction cache at several virtual addresses.
-    ///
-    /// True for anything that is not known to be PIPT, as in `cpuinfo_detect_icache_policy()`.
-    pub fn icache_may_alias(self) -> bool {
-        self.L1Ip() != CTR_EL0_L1Ip_PIPT
     }
 }
 
@@ -307,14 +298,11 @@ mod tests {
 
     #[test]
     fn reserved_bits() {
-        // Bit 31 of CTR_EL0 is RES1, bit 30 is RES0.
-        let ctr = CTR_EL0::from_raw(1 << 31);
-        assert_eq!(ctr.unexpected_reserved(), 0);
-        assert_eq!(CTR_EL0::zeroed().unexpected_reserved(), 1 << 31);
-        let ctr = CTR_EL0::from_raw(0b11 << 30);
-        assert_eq!(ctr.unexpected_reserved(), 1 << 30);
+        assert_eq!(CTR_EL0::RES1, 1 << 31);
+        assert_eq!(CTR_EL0::RES0 & (0b11 << 30), 1 << 30);
         // Setters keep reserved bits, known or not.
-        assert_eq!(ctr.with_DIC(true).unexpected_reserved(), 1 << 30);
+        let ctr = CTR_EL0::from_raw(0b11 << 30).with_DIC(true);
+        assert_eq!(ctr.into_raw() & (0b11 << 30), 0b11 << 30);
     }
 
     #[test]
@@ -339,7 +327,11 @@ mod tests {
         assert_eq!(field.enumerator(0b0010), Some("IMP"));
         // The architecture reserves 1.
         assert_eq!(field.enumerator(0b0001), None);
-        assert_eq!(field.is_signed(), Some(false));
+        assert_eq!(field.number(0xf << 20), 15);
+        let Some(field) = ID_AA64PFR0_EL1::FIELDS.iter().find(|f| f.name() == "FP") else {
+            panic!("ID_AA64PFR0_EL1.FP is missing");
+        };
+        assert_eq!(field.number(field.mask()), -1);
     }
 
     #[test]
@@ -352,13 +344,8 @@ mod tests {
     #[test]
     fn cache_lines() {
         assert_eq!(CTR_EL0::zeroed().icache_line_bytes(), 4);
-        let ctr = CTR_EL0::zeroed()
-            .with_const_IminLine::<4>()
-            .with_const_DminLine::<0xf>();
+        let ctr = CTR_EL0::zeroed().with_const_IminLine::<4>();
         assert_eq!(ctr.icache_line_bytes(), 64);
-        assert_eq!(ctr.dcache_line_bytes(), 4 << 15);
-        assert!(ctr.icache_may_alias());
-        assert!(!ctr.with_L1Ip(CTR_EL0_L1Ip_PIPT).icache_may_alias());
     }
 
     #[test]

@@ -214,6 +214,7 @@ mod schedule {
 
     #[derive(Clone, Copy, PartialEq)]
     enum Access {
+        Complete,
         Load(usize),
         Store(usize, u64),
         Change(usize, u64, u64),
@@ -262,7 +263,9 @@ mod schedule {
     struct ModelledCpu;
 
     impl Cpu for ModelledCpu {
-        fn complete(&self) {}
+        fn complete(&self) {
+            access(Access::Complete);
+        }
         fn invalidate_all(&self) {
             access(Access::Invalidate);
         }
@@ -291,11 +294,15 @@ mod schedule {
         words: [u64; 2],
         /// The results of each request's accesses so far.
         results: Vec<Vec<u64>>,
-        /// Whether the data of a request is at the Point of Unification: from its first
-        /// access on.
+        /// Whether the data of a request is at the Point of Unification: once it has completed
+        /// what it did before.
         clean: Vec<bool>,
-        /// Whether an invalidation has happened since.
+        /// Whether an invalidation that started since has been completed.
         covered: Vec<bool>,
+        /// Whether a request has changed a word and others need not see that yet.
+        unseen: Vec<bool>,
+        /// Whose data was clean when a request started the invalidation that it has not completed.
+        in_flight: Vec<Option<Vec<bool>>>,
         /// The words as a request last saw them, if it waits for them to change.
         waits_for: Vec<Option<[u64; 2]>>,
         looked: Vec<[u64; 2]>,
@@ -322,6 +329,8 @@ mod schedule {
             results: vec![vec![]; cpus],
             clean: vec![false; cpus],
             covered: vec![false; cpus],
+            unseen: vec![false; cpus],
+            in_flight: vec![None; cpus],
             waits_for: vec![None; cpus],
             looked: vec![[0; 2]; cpus],
             executed: 0,
@@ -355,15 +364,25 @@ mod schedule {
     }
 
     fn step(mut state: State, cpu: usize, access: Access) -> State {
-        state.clean[cpu] = true;
         state.waits_for[cpu] = None;
         let result = match access {
+            Access::Complete => {
+                state.clean[cpu] = true;
+                state.unseen[cpu] = false;
+                if let Some(clean) = state.in_flight[cpu].take() {
+                    for (covered, clean) in state.covered.iter_mut().zip(clean) {
+                        *covered |= clean;
+                    }
+                }
+                0
+            }
             Access::Load(word) => {
                 state.looked[cpu] = state.words;
                 state.words[word]
             }
             Access::Store(word, value) => {
-                state.together |= value == 1 && state.results.iter().all(|r| !r.is_empty());
+                // A request has been made when it has read `started`, its second access.
+                state.together |= value == 1 && state.results.iter().all(|r| r.len() >= 2);
                 state.words[word] = value;
                 0
             }
@@ -371,14 +390,14 @@ mod schedule {
                 let same = state.words[word] == old;
                 if same {
                     state.words[word] = new;
+                    state.unseen[cpu] = true;
                 }
                 same.into()
             }
             Access::Invalidate => {
+                assert!(!state.unseen[cpu], "it may start before others see that");
                 state.executed += 1;
-                for (covered, clean) in state.covered.iter_mut().zip(&state.clean) {
-                    *covered |= clean;
-                }
+                state.in_flight[cpu] = Some(state.clean.clone());
                 0
             }
             Access::Relax => {

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * nolse_nested - Whether a guest hypervisor can make its guest's memory
+ * Non-cacheable with HCR_EL2.CD, which FEAT_S2FWB does not override. With
+ * arm64.nolse_atomics the bit has to be RES0 for it.
+ *
+ *   nolse_nested res0|kept	what becomes of the bit
+ */
+#include <string.h>
+
+#include <asm/sysreg.h>
+
+#include "kselftest.h"
+#include "kvm_util.h"
+#include "processor.h"
+#include "test_util.h"
+#include "ucall.h"
+
+/* The bit beside it, ID, is about instructions and nobody's business. */
+#define BITS	(HCR_EL2_CD | HCR_EL2_ID)
+
+static void guest_code(void)
+{
+	write_sysreg(read_sysreg(hcr_el2) | BITS, hcr_el2);
+	GUEST_SYNC(0);
+	GUEST_DONE();
+}
+
+static u64 hcr_el2_of(struct kvm_vcpu *vcpu)
+{
+	return vcpu_get_reg(vcpu, KVM_ARM64_SYS_REG(SYS_HCR_EL2)) & BITS;
+}
+
+int main(int argc, char **argv)
+{
+	bool res0 = argc == 2 && !strcmp(argv[1], "res0");
+	struct kvm_vcpu_init init;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	struct ucall uc;
+	u64 expected;
+
+	if (argc == 1) {
+		ksft_print_header();
+		ksft_exit_skip("res0, or kept: which of them depends on the command line\n");
+	}
+	if (argc != 2 || (!res0 && strcmp(argv[1], "kept"))) {
+		fprintf(stderr, "usage: %s res0|kept\n", argv[0]);
+		return KSFT_FAIL;
+	}
+	ksft_print_header();
+	if (!kvm_check_cap(KVM_CAP_ARM_EL2))
+		ksft_exit_skip("no guest can have an EL2\n");
+	ksft_set_plan(2);
+	expected = res0 ? HCR_EL2_ID : BITS;
+
+	vm = vm_create(1);
+	kvm_get_default_vcpu_target(vm, &init);
+	init.features[0] |= BIT(KVM_ARM_VCPU_HAS_EL2);
+	vcpu = aarch64_vcpu_add(vm, 0, &init, guest_code);
+	kvm_arch_vm_finalize_vcpus(vm);
+
+	vcpu_run(vcpu);
+	TEST_ASSERT(get_ucall(vcpu, &uc) == UCALL_SYNC, "No sync");
+	ksft_print_msg("HCR_EL2.{CD,ID} is 0x%lx\n", hcr_el2_of(vcpu));
+	ksft_test_result(hcr_el2_of(vcpu) == expected, "HCR_EL2.CD that the guest has set\n");
+
+	vcpu_set_reg(vcpu, KVM_ARM64_SYS_REG(SYS_HCR_EL2),
+		     vcpu_get_reg(vcpu, KVM_ARM64_SYS_REG(SYS_HCR_EL2)) | BITS);
+	ksft_test_result(hcr_el2_of(vcpu) == expected, "HCR_EL2.CD that user space has set\n");
+	kvm_vm_free(vm);
+	ksft_finished();
+}
