@@ -2,7 +2,7 @@
 
 #ifdef CONFIG_ARM64
 
-#include <asm/cpufeature.h>
+#include <linux/cpufeature.h>
 
 __rust_helper bool rust_helper_cpus_have_cap(unsigned int num)
 {

@@ -149,8 +149,8 @@ impl Field {
         (raw & self.mask()) >> self.lsb
     }
 
-    /// Returns the value of this field in `raw` as the number that it is: sign extended if the field
-    /// is signed.
+    /// Returns the value of this field in `raw` as the number that it is, sign extended if it is
+    /// signed.
     pub const fn number(&self, raw: u64) -> i64 {
         let value = self.extract(raw);
         let above = 63 - (self.msb - self.lsb);
