@@ -84,8 +84,6 @@ case " $(paste -sd' ' <<< "$needs") " in
 *' perf '*)
 	perf=$("$TOP/tools/machine/foreign.sh" perf)
 	echo "$perf" > "$BUILD/perf-root"
-	mkdir -p "$BUILD/perf"
-	in_root "$TOP/tools/machine/perf/build" "$BUILD/perf" > "$LOGS/workload.log" 2>&1 || die "the workload does not build: build/log/workload.log"
 	;;
 esac
 kernels=$(grep -vxE 'model|perf|l2|module' <<< "$needs" || true)
@@ -94,10 +92,12 @@ for kernel in $kernels; do
 	"$TOP/tools/build/kernel.sh" "$kernel" --objects > "$BUILD/kernel-$kernel"
 done
 case " $(paste -sd' ' <<< "$needs") " in
-*' module '*) "$TOP/tools/build/module.sh" ;;
+*' module '*) "$TOP/tools/build/module.sh" "${CONFIG:-armature}" ;;
 esac
 if [ -n "$kernels" ]; then
 	"$TOP/tools/build/selftests.sh"
+	mkdir -p "$BUILD/perf"
+	in_root "$TOP/tools/machine/perf/build" "$BUILD/perf" > "$LOGS/workload.log" 2>&1 || die "the workload does not build: build/log/workload.log"
 	in_root "$TOP/tools/machine/plugins/build" "$BUILD/plugins" > "$LOGS/plugins.log" 2>&1 || die "the plugins do not build: build/log/plugins.log"
 fi
 if [ -n "${LINT:-}" ]; then
