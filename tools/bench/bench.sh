@@ -12,6 +12,7 @@ mkdir -p "$out"
 for kernel in vanilla bench; do
 	"$TOP/tools/build/kernel.sh" "$kernel"
 done
+in_root "$TOP/tools/machine/plugins/build" "$BUILD/plugins" > "$LOGS/plugins.log" 2>&1 || die "the plugins do not build: build/log/plugins.log"
 vanilla=$("$TOP/tools/build/kernel.sh" vanilla --objects)/arch/arm64/boot/Image
 ours=$("$TOP/tools/build/kernel.sh" bench --objects)/arch/arm64/boot/Image
 
@@ -28,11 +29,11 @@ measure() {
 	case $cpu in *tso=on*) set -- "$@" --cost switch_thread_tso ;; esac
 	[ "$mode" = vhe ] || extra=kvm-arm.mode=$mode
 	say bench "$cpu, $mode"
-	in_root env QEMU="$emulator" "$TOP/tools/bench/run.sh" "$vanilla" "$base.vanilla" "$cpu" "$extra"
-	in_root env QEMU="$emulator" "$TOP/tools/bench/run.sh" "$ours" "$base.ours" "$cpu" "$extra"
+	in_root env QEMU="$emulator" OPCODES="$BUILD/plugins/libopcodes.so" "$TOP/tools/bench/run.sh" "$vanilla" "$base.vanilla" "$cpu" "$extra"
+	in_root env QEMU="$emulator" OPCODES="$BUILD/plugins/libopcodes.so" "$TOP/tools/bench/run.sh" "$ours" "$base.ours" "$cpu" "$extra"
 	echo
 	echo "$cpu, $mode"
-	in_root python3 -B "$TOP/tools/bench/compare.py" "$base.vanilla" "$base.ours" --json "$base.json" --cost debug_write_mapped "$@" || failed=1
+	in_root python3 -B "$TOP/tools/bench/compare.py" "$base.vanilla" "$base.ours" --json "$base.json" --cost boot --cost debug_write_mapped "$@" || failed=1
 }
 
 failed=0

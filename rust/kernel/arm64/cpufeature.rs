@@ -194,7 +194,9 @@ const fn assert_no_gap(slots: &[Slot]) {
 macro_rules! id_registers {
     ($($kind:ident $register:ident = $width:ident($field:ident);)*) => {
         /// Every ID register that the kernel records for each CPU.
-        pub static ID_REGISTERS: &[IdRegister] = {
+        ///
+        /// Not a static: with the names of all fields this is 90 KiB, for whoever uses it.
+        pub const ID_REGISTERS: &[IdRegister] = {
             assert_no_gap(&[$(id_registers!(@slot $width $field),)*]);
             &[$(id_registers!(@row $kind $register $width($field)),)*]
         };
