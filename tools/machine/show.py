@@ -71,7 +71,9 @@ def show(title, asked, machine, script, files=None, plugin=None):
     if counts.exists():
         figures = dict(re.findall(r"^(el \d atomics|mark|atomics|ic_ialluis) (\d+)$", counts.read_text(), re.M))
         print("  counted: " + ", ".join(f"{k} {v}" for k, v in sorted(figures.items())))
-    if ended != 0 or not shown or machines.SPLAT.search(said) or any(line.startswith("not ok") for line in lines):
+    # A program that could not be run has said nothing.
+    if ended != 0 or not shown or len(lines) < 2 or machines.SPLAT.search(said) or \
+            any(line.startswith("not ok") for line in lines):
         sys.exit("  this is not as it should be; the machine's console is build/show/console.log")
 
 
