@@ -34,7 +34,7 @@ taken() {
 	local option
 
 	for option in $options; do
-		grep -q "^config ${option#CONFIG_}\$" "$BUILD/tree/arch/arm64/Kconfig.mixed" 2> /dev/null || continue
+		git -C "$BUILD/tree" grep -q "^config ${option#CONFIG_}\$" HEAD -- arch/arm64/ || continue
 		case $1:$option in
 		off:* | norust:* | without-"${option#CONFIG_}":* | nokvm:CONFIG_KVM_*) ! grep -q "^$option=" "$2/.config" ;;
 		nokvm-norust:CONFIG_ARM64_NOLSE_ATOMICS) grep -q "^$option=y" "$2/.config" ;;

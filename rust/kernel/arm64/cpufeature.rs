@@ -69,9 +69,16 @@ fn read_sanitised(register: Encoding) -> u64 {
 /// it must not be read. An AArch32 register is 0 if the CPU has no AArch32 at EL0, and so is any
 /// register that the CPU or this kernel does not have.
 ///
+/// Fails at build time without `CONFIG_ARM64_CPU_RECORDS`, which is for callers to select.
+///
 /// Context: any, after early boot.
 pub fn recorded<R: RecordedRegister>(cpu: CpuId) -> Option<R> {
-    R::ID.recorded(cpu).map(R::from)
+    const_assert!(
+        cfg!(CONFIG_ARM64_CPU_RECORDS),
+        "select ARM64_CPU_RECORDS where this is used"
+    );
+
+    R::ID.record_of(cpu).map(R::from)
 }
 
 /// The CPUs that may ever come up.
@@ -123,9 +130,18 @@ impl IdRegister {
         self.fields
     }
 
-    /// As [`recorded`], for this register.
+    /// As [`recorded`](fn@recorded), for this register.
+    #[cfg(CONFIG_ARM64_CPU_RECORDS)]
     pub fn recorded(&self, cpu: CpuId) -> Option<u64> {
-        has_record(cpu).then(|| read_record(cpu, self.slot))
+        self.record_of(cpu)
+    }
+
+    fn record_of(&self, cpu: CpuId) -> Option<u64> {
+        if !has_record(cpu) {
+            return None;
+        }
+        // SAFETY: `cpu` has a record, and by the invariant of this type `slot` is a field of it.
+        Some(unsafe { read_record(cpu, self.slot) })
     }
 
     /// As [`sanitised`](fn@sanitised), for this register; [`None`] if there is no such value.
@@ -143,26 +159,31 @@ fn has_record(cpu: CpuId) -> bool {
     // none.
     let booted_once = unsafe { Cpumask::from_raw(&raw const bindings::cpus_booted_once_mask) };
 
-    // A CPU enters it in `notify_cpu_starting()`, after `cpuinfo_store_cpu()` and the full barrier
-    // of `rcutree_report_cpu_starting()`.
+    // A CPU enters it in `notify_cpu_starting()`, after `cpuinfo_store_cpu()`, whose barrier this
+    // one pairs with.
     let has = booted_once.test(cpu);
     smp_mb(Read);
     has
 }
 
-/// Reads `slot`, which is that of an [`IdRegister`], of the record of `cpu`, which has one.
+/// Reads `slot` of the record of `cpu`.
 ///
 /// `cpu_data` is not exported, so this must not become part of a module.
+///
+/// # Safety
+///
+/// [`has_record`] was true of `cpu`, and `slot` is the offset and type of a field of
+/// `struct cpuinfo_arm64`.
 #[inline(never)]
-fn read_record(cpu: CpuId, slot: Slot) -> u64 {
+unsafe fn read_record(cpu: CpuId, slot: Slot) -> u64 {
     let offsets = (&raw const bindings::__per_cpu_offset).cast::<usize>();
     // SAFETY: `cpu` is below `nr_cpu_ids`, hence below `NR_CPUS`, the length of the array, which
     // does not change after early boot.
     let offset = unsafe { offsets.add(cpu.as_u32() as usize).read() };
     let record = (&raw const bindings::cpu_data).wrapping_byte_add(offset);
-    // SAFETY: This is the record of a possible CPU, and `slot` is an offset in it and a type by
-    // the invariant of `IdRegister`. The CPU may be writing it as it comes up again, in accesses
-    // of a single copy each, of a value that does not depend on when it does.
+    // SAFETY: `cpu` has come up, so this is the record of a possible CPU, and the caller says that
+    // `slot` is in it. The CPU may be writing it as it comes up again, in accesses of a single
+    // copy each, of a value that does not depend on when it does.
     unsafe {
         match slot {
             Slot::Aarch64(offset) => record.byte_add(offset).cast::<u64>().read_volatile(),
@@ -171,7 +192,8 @@ fn read_record(cpu: CpuId, slot: Slot) -> u64 {
     }
 }
 
-/// Fails at build time if `struct cpuinfo_arm64` has a register that is not among `slots`.
+/// Fails at build time if `struct cpuinfo_arm64` has a register that is not among `slots`, which
+/// differ.
 const fn assert_no_gap(slots: &[Slot]) {
     // MPAMIDR_EL1 is the one that is no row.
     let mut aarch64 = size_of::<u64>();
@@ -185,15 +207,16 @@ const fn assert_no_gap(slots: &[Slot]) {
         }
         row += 1;
     }
-    let first = offset_of!(bindings::cpuinfo_arm64, reg_ctr);
-    assert!(first + aarch64 == offset_of!(bindings::cpuinfo_arm64, aarch32));
-    assert!(aarch32 == size_of::<bindings::cpuinfo_32bit>());
+    let size = size_of::<bindings::kobject>() + aarch64 + aarch32;
+    let size = size.next_multiple_of(align_of::<bindings::cpuinfo_arm64>());
+    assert!(size == size_of::<bindings::cpuinfo_arm64>());
 }
 
 /// Makes the table of ID registers and the traits that go with each row.
 macro_rules! id_registers {
     ($($kind:ident $register:ident = $width:ident($field:ident);)*) => {
-        /// Every ID register that the kernel records for each CPU.
+        /// Every ID register that the kernel records for each CPU, but for MPAMIDR_EL1: the record
+        /// of the boot CPU has that one only after the CPU has been offline.
         ///
         /// Not a static: with the names of all fields this is 90 KiB, for whoever uses it.
         pub const ID_REGISTERS: &[IdRegister] = {
@@ -267,10 +290,8 @@ macro_rules! id_registers {
     }};
 }
 
-// In the order of `struct cpuinfo_arm64`, and all of it but for MPAMIDR_EL1: the record of the boot
-// CPU has that one only after the CPU has been offline. `sanitised` rows are those of
-// `arm64_ftr_regs[]`; `recorded` ones are not in it; `untyped` ones are not in
-// `arch/arm64/tools/sysreg`.
+// In the order of `struct cpuinfo_arm64`. `sanitised` rows are those of `arm64_ftr_regs[]`;
+// `recorded` ones are not in it; `untyped` ones are not in `arch/arm64/tools/sysreg`.
 id_registers! {
     sanitised CTR_EL0 = Aarch64(reg_ctr);
     untyped_sanitised CNTFRQ_EL0 = Aarch64(reg_cntfrq);
@@ -369,7 +390,7 @@ macro_rules! cpucap {
 ///
 /// The answer is final once all CPUs that firmware gave are up (`system_capabilities_finalized()`).
 /// Until then a capability may come, or go again as one more CPU comes up that lacks it.
-/// This is a load and a test. C has alternatives, patched in at boot, for the hottest paths.
+/// This is a call, a load and a test. C has alternatives, patched in at boot, for the hottest paths.
 ///
 /// Context: any.
 pub fn system_has(cap: Cap) -> bool {
@@ -383,6 +404,7 @@ mod tests {
     use super::*;
 
     use kernel::{
+        arm64::sysreg::for_tests::*,
         cpu::nr_cpu_ids,
         fmt,
         interrupt::local_interrupt_disable, //

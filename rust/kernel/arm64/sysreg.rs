@@ -6,8 +6,8 @@
 //! `asm/sysreg-defs.h` are, by `arch/arm64/tools/gen-sysreg.rs`:
 //!
 //! - a [`bitfield!`](kernel::bitfield!) type for each register that has a user, such as
-//!   [`CTR_EL0`], and for layouts that several registers share. A type is a value that was read, or
-//!   is going to be written; it never touches the register;
+//!   [`CTR_EL0`]. A type is a value that was read, or is going to be written; it never touches the
+//!   register;
 //! - each enumerator of a field, under its C name and with the type of the field, such as
 //!   [`CTR_EL0_L1Ip_VIPT`].
 //!
@@ -59,10 +59,15 @@ mod types {
         MVFR0_EL1 MVFR1_EL1 MVFR2_EL1
     }
 
-    // What the tests below need besides: layouts that are shared, or come with a feature.
+    // What the tests need besides: layouts that are shared, or come with a feature. Not for others
+    // to come to depend on.
     #[cfg(CONFIG_RUST_ARM64_KUNIT_TEST)]
-    sysreg_types! { CCSIDR_EL1 TTBRx_EL1 TTBR0_EL1 HCR_EL2 ICH_VMCR_EL2 }
+    pub(crate) mod for_tests {
+        sysreg_types! { CCSIDR_EL1 TTBRx_EL1 TTBR0_EL1 HCR_EL2 ICH_VMCR_EL2 }
+    }
 }
+#[cfg(CONFIG_RUST_ARM64_KUNIT_TEST)]
+pub(super) use types::for_tests;
 pub use types::*;
 
 /// The macros of `asm/sysreg-defs.h`, with their names and values.
@@ -107,9 +112,11 @@ impl Encoding {
         )
     }
 
-    /// Takes the value of a C macro `SYS_<register>`.
+    /// Takes the value of a C macro `SYS_<register>`, for constants.
     pub(super) const fn of_c(macro_: u32) -> Self {
-        // INVARIANT: `sys_reg()` has masked the operands.
+        assert!(macro_ & !0x1f_ffe0 == 0);
+
+        // INVARIANT: Asserted above.
         Self(macro_)
     }
 
@@ -150,7 +157,7 @@ impl Field {
     }
 
     /// Returns the value of this field in `raw` as the number that it is, sign extended if it is
-    /// signed.
+    /// signed, or has 64 bits.
     pub const fn number(&self, raw: u64) -> i64 {
         let value = self.extract(raw);
         let above = 63 - (self.msb - self.lsb);
@@ -233,7 +240,7 @@ impl ID_AA64DFR0_EL1 {
 #[cfg(CONFIG_RUST_ARM64_KUNIT_TEST)]
 #[kunit_tests(rust_kernel_arm64_sysreg)]
 mod tests {
-    use super::*;
+    use super::{for_tests::*, *};
 
     use kernel::num::Bounded;
 
