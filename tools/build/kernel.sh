@@ -26,7 +26,8 @@ fragments() {
 	bench) echo base options ;;
 	debug) echo base options tests debug ;;
 	64k) echo base options small 64k ;;
-	off | vanilla | reference) echo base ;;
+	vanilla) echo base ;;
+	off | reference) echo base suspend ;;
 	# Only its C code is counted.
 	vanilla64k) echo base small 64k norust ;;
 	norust) echo base norust ;;
@@ -109,7 +110,10 @@ vanilla*)
 # AS_IT_IS: what a test has done to the tree is what it wants built.
 *) [ -n "${AS_IT_IS:-}" ] || "$TOP/tools/build/series.sh" tree ;;
 esac
+# make goes by times, and the files of another base may be older than the objects.
+[ "$variant" != reference ] || [ "$(cat "$obj/base" 2> /dev/null)" = "$src" ] || rm -rf "$obj"
 mkdir -p "$obj"
+[ "$variant" != reference ] || echo "$src" > "$obj/base"
 disk "$obj" 3
 say "$variant" "building the kernel"
 logged "kernel-$variant" build "$@"

@@ -74,19 +74,36 @@ alone() {
 	[ -z "${ARMATURE_ALONE:-}" ] || return 0
 	export ARMATURE_ALONE=1
 	while :; do
-		mkdir -p "$CACHE" "$LOGS"
+		mkdir -p "$LOGS"
 		exec 8> "$BUILD/lock"
 		flock -n 8 || { say lock "waiting for another command of this checkout"; flock 8; }
 		# "clean" may have removed it meanwhile.
 		[ ! "$BUILD/lock" -ef "/proc/$BASHPID/fd/8" ] || break
 	done
-	exec 7> "$CACHE/in-use.lock"
-	flock -s 7
+	in_use
+}
+
+# in_use: the cache stays while this runs.
+in_use() {
+	while :; do
+		mkdir -p "$CACHE"
+		exec 7> "$CACHE/in-use.lock"
+		flock -s 7
+		# "distclean" may have removed it meanwhile.
+		[ ! "$CACHE/in-use.lock" -ef "/proc/$BASHPID/fd/7" ] || break
+	done
 }
 
 # sole_user: nobody else has anything to do with the cache.
 sole_user() {
 	flock -x -n 7 || die "another checkout is using $CACHE: wait for it to end"
+}
+
+# discard DIR: it is gone as a whole before what was in it is removed.
+discard() {
+	rm -rf "$1.gone"
+	[ ! -e "$1" ] || mv "$1" "$1.gone"
+	rm -rf "$1.gone"
 }
 
 # logged NAME COMMAND...: the output goes to a file, of which the last lines

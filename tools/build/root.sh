@@ -11,7 +11,7 @@ install_host_tools() {
 	local missing=() as=()
 
 	command -v mmdebstrap > /dev/null || missing+=(mmdebstrap)
-	archive_key || missing+=(debian-archive-keyring)
+	[ -d "$root" ] || archive_key || missing+=(debian-archive-keyring)
 	command -v bwrap > /dev/null || missing+=(bubblewrap)
 	[ "$(id -u)" = 0 ] || command -v newuidmap > /dev/null || missing+=(uidmap)
 	[ ${#missing[@]} = 0 ] && return
@@ -42,7 +42,9 @@ make_root() {
 	local root=$1 mirror include backports machines
 
 	mirror=$(host_mirror)
-	machines=$(printf '%s\n' arm64 "$(dpkg --print-architecture)" | sort -u | paste -sd,)
+	# The first one is that of the programs which run here.
+	machines=$(dpkg --print-architecture)
+	[ "$machines" = arm64 ] || machines+=,arm64
 	include=$(grep -v '^#' "$TOP/tools/build/packages" | paste -sd,)
 	# The kernel source of the pinned version may be newer than stable.
 	backports='sed -n "s/^\(deb .*\) '$SUITE' main.*/\1 '$SUITE'-backports main/p" "$1/etc/apt/sources.list" > "$1/etc/apt/sources.list.d/backports.list"'

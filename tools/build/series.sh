@@ -29,7 +29,7 @@ g() {
 }
 
 overlay_files() {
-	(cd "$TOP" && git ls-files -co --exclude-standard -- $OVERLAY)
+	(cd "$TOP" && git ls-files -co --exclude-standard -- $OVERLAY | while read -r path; do [ ! -e "$path" ] || echo "$path"; done)
 }
 
 # Every overlay file belongs to one patch, and every name in the series exists.
@@ -141,11 +141,14 @@ tree() {
 	check_out "$BUILD/tree" "$tip"
 }
 
-# Whether build/edit holds what refresh has not written back.
+# Whether build/edit holds what refresh has not written back. What cannot be looked at may.
 unsaved() {
-	[ -e "$BUILD/edit/Makefile" ] || return 1
-	[ -n "$(git -C "$BUILD/edit" status --porcelain)" ] ||
-		[ "$(git -C "$BUILD/edit" rev-parse -q --verify HEAD)" != "$(git -C "$BUILD/edit" rev-parse -q --verify refs/armature/edit)" ]
+	local edit=(git --git-dir="$BUILD/edit/.git" --work-tree="$BUILD/edit") changes done_
+
+	# Nobody has worked there before "edit" came to its end.
+	done_=$("${edit[@]}" rev-parse -q --verify refs/armature/edit 2> /dev/null) || return 1
+	changes=$("${edit[@]}" status --porcelain) || return 0
+	[ -n "$changes" ] || [ "$("${edit[@]}" rev-parse -q --verify HEAD)" != "$done_" ]
 }
 
 edit() {

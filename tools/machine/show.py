@@ -19,7 +19,7 @@ TOPOLOGY = BUILD / "selftests/kvm/arm64/debug_topology"
 MODEL = BUILD / "selftests/arm64/mem_model/mem_model"
 
 STORM = """
-/tests.d/icache_bound -v 4 -r 2 > /tmp/out 2>&1
+/tests.d/icache_bound -v 4 -r 2 > /tmp/out 2>&1 || echo "not ok: exit $?"
 sed -n 's/^# round/round/p; s/^ok [0-9]* //p; /^not ok/p' /tmp/out | grep -v SKIP
 """
 
@@ -38,7 +38,7 @@ sed -n '/4.2: context match/d; s/^ok [0-9]* \\(4.2: .*match.*\\|4.2: .*watchpoin
 """
 
 TSO = """
-/tests.d/mem_model fixed > /tmp/out 2>&1
+/tests.d/mem_model fixed > /tmp/out 2>&1 || echo "not ok: exit $?"
 sed -n 's/^ok [0-9]* //p; /^not ok/p' /tmp/out | grep -v SKIP
 """
 
@@ -47,8 +47,9 @@ dmesg | sed 's/^\\[[^]]*\\] *//' | grep -E 'hw-breakpoint|arm_spe|SANITY|PPI par
 """
 
 
-def show(title, asked, machine, script, files=None, plugin=None):
-    """Boot, run the script, and print what it said under the heading."""
+def show(title, asked, machine, script, must, files=None, plugin=None):
+    """Boot, run the script, and print what it said under the heading; each of `must` is the
+    beginning of a line of it."""
     print(f"\n{title}\n  asked:   {asked}\n  machine: {machine['cpu']}, {machine.get('smp', 2)} CPUs"
           f"{', kvm-arm.mode=' + machine['mode'] if 'mode' in machine else ''}", flush=True)
     work = BUILD / "show"
@@ -57,7 +58,8 @@ def show(title, asked, machine, script, files=None, plugin=None):
     console, counts = work / "console.log", work / "counts.txt"
     for old in (console, counts):
         old.unlink(missing_ok=True)
-    machine = {**machine, "cmdline": f"quiet {machine.get('cmdline', '')}"}
+    # Warnings too, to be seen by what looks for splats.
+    machine = {**machine, "cmdline": f"loglevel=5 {machine.get('cmdline', '')}"}
     option = f"{BUILD}/plugins/libopcodes.so,out={counts},{plugin}" if plugin else None
     ended = machines.run(machines.command(machine, IMAGE, work / "initrd", console, None, option), 120, work / "qemu.log")
     if not console.exists():
@@ -71,10 +73,11 @@ def show(title, asked, machine, script, files=None, plugin=None):
     if counts.exists():
         figures = dict(re.findall(r"^(el \d atomics|mark|atomics|ic_ialluis) (\d+)$", counts.read_text(), re.M))
         print("  counted: " + ", ".join(f"{k} {v}" for k, v in sorted(figures.items())))
-    # A program that could not be run has said nothing.
-    if ended != 0 or not shown or len(lines) < 2 or machines.SPLAT.search(said) or \
-            any(line.startswith("not ok") for line in lines):
-        sys.exit("  this is not as it should be; the machine's console is build/show/console.log")
+    wrong = [line for line in lines if line.startswith("not ok")]
+    wrong += [f"no line '{start}...'" for start in must if not any(line.startswith(start) for line in lines)]
+    if ended != 0 or not shown or machines.SPLAT.search(said) or wrong:
+        sys.exit(f"  this is not as it should be{': ' + wrong[0] if wrong else ''}; "
+                 "the machine's console is build/show/console.log")
 
 
 def shell(machine):
@@ -89,21 +92,25 @@ def shell(machine):
 def main():
     if os.environ.get("CPU"):
         own = {"cpu": os.environ["CPU"], "smp": int(os.environ.get("SMP", "2")), "memory": "2G"}
-        show("A machine of your own", "what does the kernel find?", own, FOUND)
+        show("A machine of your own", "what does the kernel find?", own, FOUND, ["hw-breakpoint"])
         if sys.argv[1:] == ["1"]:
             shell(own)
         return
     show("Bounded instruction-cache invalidation", "4 vCPUs fetch from 4 new 2 MiB blocks at once, twice",
-         {"cpu": "neoverse-n1", "smp": 4, "memory": "2G"}, STORM, {"/tests.d/icache_bound": ICACHE},
-         "slow=ic_ialluis:100000")
+         {"cpu": "neoverse-n1", "smp": 4, "memory": "2G"}, STORM, ["round 1", "round 2"],
+         {"/tests.d/icache_bound": ICACHE}, "slow=ic_ialluis:100000")
     show("arm64.nolse_atomics", "no atomics, KVM only where guests cannot reach the interconnect",
-         {"cpu": "max", "cmdline": "arm64.nolse_atomics"}, ATOMICS, plugin="insns=on")
+         {"cpu": "max", "cmdline": "arm64.nolse_atomics"}, ATOMICS,
+         ["user space sees: no atomics", "KVM: runs guests"], plugin="insns=on")
     show("The same, on CPUs without FEAT_S2FWB", "the same",
-         {"cpu": "neoverse-n1", "cmdline": "arm64.nolse_atomics"}, ATOMICS)
+         {"cpu": "neoverse-n1", "cmdline": "arm64.nolse_atomics"}, ATOMICS,
+         ["user space sees: no atomics", "KVM: does not run guests"])
     show("A VM with fewer breakpoints than its CPU", "4 of 6 breakpoints, the context-aware ones its last two",
-         {"cpu": "max"}, BREAKPOINTS, {"/tests.d/debug_topology": TOPOLOGY})
+         {"cpu": "max"}, BREAKPOINTS, ["4/2: linked", "4/2: registers", "4/2: a bad link"],
+         {"/tests.d/debug_topology": TOPOLOGY})
     show("Memory model of a thread", "prctl(PR_SET_MEM_MODEL) on a CPU that has total store order always",
-         {"cpu": "a64fx"}, TSO, {"/tests.d/mem_model": MODEL})
+         {"cpu": "a64fx"}, TSO, ["SET(TSO) succeeds"],
+         {"/tests.d/mem_model": MODEL})
     if sys.argv[1:] == ["1"]:
         shell({"cpu": "max"})
 

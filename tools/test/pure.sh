@@ -30,18 +30,23 @@ done
 
 # Each barrier of the sharing is there for a reason, which the exploration of all interleavings knows.
 epoch=arch/arm64/kvm/hyp/icache/epoch.rs
+barriers=0
 for barrier in $(grep -n 'cpu\.complete();' "$top/$epoch" | cut -d: -f1); do
 	rm -rf "$work/broken"
 	mkdir -p "$work/broken/tools/test"
 	cp -r "$top/tools/test/pure" "$work/broken/tools/test"
 	(cd "$top" && cp -r --parents arch/arm64/kvm/hyp/icache "$work/broken")
 	sed -i "${barrier}d" "$work/broken/$epoch"
-	SYSREG_CONSTS=$work/consts.rs rustc --edition 2021 -O --test "$work/broken/tools/test/pure/icache.rs" -o "$work/broken/icache" 2> /dev/null
+	barriers=$((barriers + 1))
 	noticed=failed
-	"$work/broken/icache" every_interleaving > "$work/broken/out" 2>&1 ||
+	if ! SYSREG_CONSTS=$work/consts.rs rustc --edition 2021 -O --test "$work/broken/tools/test/pure/icache.rs" -o "$work/broken/icache" 2> "$work/broken/out"; then
+		cat "$work/broken/out" >&2
+	elif ! "$work/broken/icache" every_interleaving > "$work/broken/out" 2>&1; then
 		! grep -q '^test .*every_interleaving_of_three_requests .* FAILED' "$work/broken/out" || noticed=ok
+	fi
 	report $noticed "icache: the exploration misses the barrier in line $barrier of epoch.rs"
 done
+[ $barriers = 3 ] || report failed "icache: there are three barriers to take away (found: $barriers)"
 
 if "$top/tools/test/sysreg-consts.sh" "$top/build/tree" > "$work/consts.out" 2>&1; then
 	report ok "sysreg: $(tail -n 1 "$work/consts.out")"

@@ -282,7 +282,7 @@ def boot(row):
 
 def how_it_ended(row, code, said, spoke):
     """What went wrong with the machine, and in which test; None if it came to its end."""
-    if code == 0 and (not test_lines(row) or "# end" in spoke):
+    if code == 0 and (not test_lines(row) or re.search(r"^# end\r?$", spoke, re.M)):
         return None
     running = re.findall(r"^# running (.*)$", spoke, re.M)
     if not running:

@@ -27,7 +27,7 @@ mkdir -p "$BUILD/report/steps"
 runner=(env "CONFIG=${CONFIG:-}" "$TOP/tools/test/run.py")
 case $pattern in
 # What is not on a machine.
-house | plugins | pure) needs='' pattern_of_boots='=none' ;;
+plugins | pure) needs='' pattern_of_boots='=none' ;;
 breaks) needs=$'armature\nmodel' pattern_of_boots='=none' ;;
 *) needs=$(in_root "${runner[@]}" needs "$pattern") pattern_of_boots=$pattern ;;
 esac
