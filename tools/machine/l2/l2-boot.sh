@@ -72,8 +72,8 @@ echo 1..12
 ifconfig lo up
 start -S -gdb tcp:127.0.0.1:1234
 mkfifo /tmp/to /tmp/from
-for _ in 1 2 3 4 5 6 7 8 9 10; do
-	netstat -ltn 2> /dev/null | grep -q :1234 && break
+until netstat -ltn 2> /dev/null | grep -q :1234; do
+	kill -0 "$qemu" 2> /dev/null || { cat /tmp/l2.qemu; exit 1; }
 	sleep 1
 done
 nc 127.0.0.1 1234 < /tmp/to > /tmp/from &

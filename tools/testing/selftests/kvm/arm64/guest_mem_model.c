@@ -105,6 +105,18 @@ static void *competitor(void *model)
 	return NULL;
 }
 
+/*
+ * The vCPU stays on its CPU. A thread that has just been switched to has its
+ * own model until the vCPU is loaded again, and interrupts are taken in between.
+ */
+static void keep_running(pthread_t thread)
+{
+	struct sched_param param = { .sched_priority = 1 };
+
+	TEST_ASSERT(!pthread_setschedparam(thread, SCHED_FIFO, &param),
+		    "the vCPU's thread cannot be given a real-time priority");
+}
+
 /* While the guest runs on CPU1, in a thread that has asked for @model. */
 static void test_in_force(unsigned long model, u64 guest, bool compete)
 {
@@ -118,7 +130,9 @@ static void test_in_force(unsigned long model, u64 guest, bool compete)
 	pthread_create(&thread, NULL, run_spinning, (void *)model);
 	while (!READ_ONCE(guest_job->spinning))
 		sched_yield();
-	if (compete)
+	if (!compete)
+		keep_running(thread);
+	else
 		pthread_create(&other, NULL, competitor, (void *)(long)!guest);
 	for (i = 0; i < ROUNDS; i++) {
 		u64 now = actlr_of(1);
@@ -129,8 +143,10 @@ static void test_in_force(unsigned long model, u64 guest, bool compete)
 		usleep(5000);
 	}
 	WRITE_ONCE(stop, true);
-	if (compete)
+	if (compete) {
 		pthread_join(other, NULL);
+		keep_running(thread);
+	}
 	usleep(50000);
 	wrong += actlr_of(1) != guest;
 	WRITE_ONCE(guest_job->op, LOOK);
