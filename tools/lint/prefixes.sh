@@ -56,34 +56,41 @@ build() {
 			make -s -C /armature/src O=/armature/obj LLVM=1 ARCH=arm64 -j"$JOBS" vmlinux modules
 }
 
-# check CONFIG: what is checked out builds in it.
+# check CONFIG...: what is checked out builds in each of them. At the same time: most of a
+# build waits for one crate or one link, and ccache has for the others what one has compiled.
 check() {
-	local what
+	local config subject builds=()
 
-	n=$((n + 1))
-	what="$(git -C "$BUILD/tree" log -1 --format=%s), $1"
-	say prefix "$what"
-	if build "$1" > "$LOGS/prefix-$1.log" 2>&1 < /dev/null; then
-		echo "ok $n - $what"
-	else
-		echo "not ok $n - $what"
-		tail -n 5 "$LOGS/prefix-$1.log" | sed 's/^/# /'
-		cp "$LOGS/prefix-$1.log" "$LOGS/prefix-failed-$n.log"
-		failed=1
-	fi
+	subject=$(git -C "$BUILD/tree" log -1 --format=%s)
+	say prefix "$subject"
+	for config; do
+		build "$config" > "$LOGS/prefix-$config.log" 2>&1 < /dev/null &
+		builds+=($!)
+	done
+	for config; do
+		n=$((n + 1))
+		if wait "${builds[0]}"; then
+			echo "ok $n - $subject, $config"
+		else
+			echo "not ok $n - $subject, $config"
+			tail -n 5 "$LOGS/prefix-$config.log" | sed 's/^/# /'
+			cp "$LOGS/prefix-$config.log" "$LOGS/prefix-failed-$n.log"
+			failed=1
+		fi
+		builds=("${builds[@]:1}")
+	done
 }
 
 "$TOP/tools/build/series.sh" tree
 base=$(git -C "$BUILD/tree" rev-parse base)
 for commit in $(git -C "$BUILD/tree" rev-list --reverse "$base..series" | tail -n "+${1:-1}"); do
 	git -C "$BUILD/tree" checkout -q -f --detach "$commit"
-	for config in on off norust; do
-		check $config
-	done
+	check on off norust
 done
-for config in $(sed 's/^CONFIG_/without-/' <<< "$options") nokvm nokvm-norust; do
-	check "$config"
-	rm -rf "$BUILD/obj/prefix-$config"
+for option in $options; do
+	check "without-${option#CONFIG_}"
 done
+check nokvm nokvm-norust
+rm -rf "$BUILD"/obj/prefix-without-* "$BUILD"/obj/prefix-nokvm*
 echo "1..$n"
 exit $failed

@@ -62,6 +62,7 @@ mod types {
     // What the tests need besides: layouts that are shared, or come with a feature. Not for others
     // to come to depend on.
     #[cfg(CONFIG_RUST_ARM64_KUNIT_TEST)]
+    #[allow(dead_code, unreachable_pub)]
     pub(crate) mod for_tests {
         sysreg_types! { CCSIDR_EL1 TTBRx_EL1 TTBR0_EL1 HCR_EL2 ICH_VMCR_EL2 }
     }
