@@ -390,7 +390,8 @@ macro_rules! cpucap {
 ///
 /// The answer is final once all CPUs that firmware gave are up (`system_capabilities_finalized()`).
 /// Until then a capability may come, or go again as one more CPU comes up that lacks it.
-/// This is a call, a load and a test. C has alternatives, patched in at boot, for the hottest paths.
+/// This is a call, a load and a test. C has alternatives, patched in at boot, for the hottest
+/// paths.
 ///
 /// Context: any.
 pub fn system_has(cap: Cap) -> bool {
