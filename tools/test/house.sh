@@ -59,7 +59,7 @@ ok $? "a truncated download is refused"
 mkdir -p "$work/package/DEBIAN" "$work/package/usr/src"
 head -c 200000 /dev/urandom > "$work/package/usr/src/linux-source-$BASE_SERIES.tar.xz"
 printf 'Package: a\nVersion: %s\nArchitecture: all\nMaintainer: a <a@a>\nDescription: a\n' "$BASE_DEB" > "$work/package/DEBIAN/control"
-in_root -b "$work:/armature/work" dpkg-deb -b --root-owner-group /armature/work/package /armature/work/whole.deb > /dev/null
+in_root dpkg-deb -b --root-owner-group "$work/package" "$work/whole.deb" > /dev/null
 head -c 100000 "$work/whole.deb" > "$work/half.deb"
 for deb in whole half; do
 	"$TOP/tools/build/base.sh" unpack "$work/$deb.deb" "$work/$deb" > /dev/null 2>&1
