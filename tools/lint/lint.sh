@@ -57,6 +57,7 @@ rust_clippy() {
 		in_root clippy-driver --edition 2021 --target aarch64-unknown-linux-gnu -C panic=abort -D warnings \
 			-A clippy::precedence --emit=metadata -o /tmp/out "tools/$program.rs" >> "$out" 2>&1 || rc=$?
 	done
+	in_root clippy-driver --edition 2021 -D warnings --emit=metadata -o /tmp/out arch/arm64/tools/gen-sysreg.rs >> "$out" 2>&1 || rc=$?
 	in_root env CLIPPY=1 tools/vmm/build "$BUILD/oracle/vmm" >> "$out" 2>&1 || rc=$?
 	cat "$out"
 	[ $rc = 0 ] && ! grep -B3 -A8 -E '^ +--> .*(arm64|kernel/kvm\.rs|icache|nolse|debug_topology|memory_model|rust_arm64)' "$out"
