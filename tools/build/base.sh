@@ -51,6 +51,7 @@ unpack() {
 	in_root dpkg-deb -x "$deb" "$dir/x" || return 2
 	[ -f "$tar" ] && check "$tar" "$version" || return 1
 	mkdir "$dir/linux" || return 2
+	echo "$version" > "$dir/version" || return 2
 	in_root tar -xJf "$tar" --strip-components=1 -C "$dir/linux" || return 2
 	rm -rf "$dir/x"
 }
@@ -72,7 +73,7 @@ commit() {
 }
 
 from_archive() {
-	local dest=$1 part=$1.part choice try rc
+	local dest=$1 part=$1.part choice try rc version
 
 	for choice in $BASE_PACKAGES; do
 		for try in 1 2; do
@@ -85,6 +86,8 @@ from_archive() {
 			unpack "$part"/*.deb "$part" || rc=$?
 			[ $rc != 2 ] || die "the kernel source does not unpack into $CACHE: is the disk full?"
 			if [ $rc = 0 ]; then
+				version=$(cat "$part/version")
+				[ "$version" = "$BASE_DEB" ] || dest+=-$version
 				finish "$part/linux" "$dest"
 				rm -rf "$part"
 				return
@@ -149,11 +152,13 @@ if [ -n "${BASE:-}" ]; then
 	[ -n "$id" ] || id=$(cd "$BASE" && find . -type f -printf '%P %s %T@\n' | sort | sha256sum)
 	dir=$CACHE/base-$(key "$FORMAT" "$BASE" "$id")
 else
-	dir=$CACHE/base-$(key "$FORMAT" "$BASE_DEB" "$BASE_SHA256")
+	dir=$(kept "$CACHE/base-$(key "$FORMAT" "$BASE_DEB" "$BASE_SHA256")")
 fi
 if [ ! -d "$dir" ]; then
 	locked base
 	disk "$CACHE" 6
+	dir=$(kept "$dir")
 	[ -d "$dir" ] || if [ -n "${BASE:-}" ]; then from_tree "$dir"; else from_archive "$dir"; fi
+	dir=$(kept "$dir")
 fi
 printf '%s\n' "$dir"

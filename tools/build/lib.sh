@@ -27,6 +27,10 @@ case $TOP:$CACHE in
 	echo "armature: neither the checkout nor the cache can be under /usr or /etc: the build root has its own" >&2
 	exit 1
 	;;
+*[[:space:]]*)
+	echo "armature: neither the path of the checkout nor that of the cache can have a space: kbuild takes none" >&2
+	exit 1
+	;;
 esac
 mkdir -p "$CACHE" "$LOGS"
 
@@ -50,6 +54,15 @@ key() {
 	for i; do
 		if [ -f "$i" ]; then sha256sum < "$i"; else printf '%s\n' "$i"; fi
 	done | sha256sum | cut -c1-16
+}
+
+# kept DIR: that directory of the cache, or the one with what was taken in place of what
+# is pinned: DIR-VERSION.
+kept() {
+	local other
+
+	other=$(find "$CACHE" -maxdepth 1 -path "$1-*" ! -name '*.part' | sort -V | tail -n 1)
+	if [ -d "$1" ] || [ -z "$other" ]; then echo "$1"; else echo "$other"; fi
 }
 
 # archive_key: whether this host can check what Debian's archive has signed.
@@ -135,7 +148,10 @@ disk() {
 	local free
 
 	free=$(df --output=avail -BG "$1" | tail -n 1 | tr -dc 0-9)
-	[ "$free" -ge "$2" ] || die "$1 has $free GiB free and this step needs $2: free some, or point XDG_CACHE_HOME elsewhere"
+	[ "$free" -ge "$2" ] || case $1 in
+	"$CACHE"*) die "$1 has $free GiB free and this step needs $2: free some, or point XDG_CACHE_HOME elsewhere" ;;
+	*) die "$1 has $free GiB free and this step needs $2: free some" ;;
+	esac
 }
 
 root_dir() {

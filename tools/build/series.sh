@@ -15,6 +15,8 @@ set -eu -o pipefail
 . "$(dirname "$0")/lib.sh"
 
 PATCHES=$TOP/patches
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
 # A refresh that was interrupted between two renames.
 [ -d "$PATCHES" ] || [ ! -d "$PATCHES.old" ] || mv "$PATCHES.old" "$PATCHES"
 # Where the project has new kernel files.
@@ -80,9 +82,9 @@ add_file() {
 
 # commit_patch PARENT MAIL FILE...: one patch and its new files as a commit.
 commit_patch() {
-	local parent=$1 mail=$PATCHES/$2 tmp
+	local parent=$1 mail=$PATCHES/$2 tmp=$scratch/mail
 
-	tmp=$(mktemp -d)
+	mkdir -p "$tmp"
 	shift 2
 	git mailinfo "$tmp/body" "$tmp/diff" < "$mail" > "$tmp/info"
 	if grep -q '^diff --git' "$tmp/diff"; then
@@ -96,7 +98,6 @@ commit_patch() {
 	GIT_AUTHOR_NAME=$(field Author) GIT_AUTHOR_EMAIL=$(field Email) GIT_AUTHOR_DATE=$(field Date) \
 		GIT_COMMITTER_DATE=$(field Date) \
 		g commit-tree "$(g write-tree)" -p "$parent" -F <(field Subject; echo; cat "$tmp/body")
-	rm -rf "$tmp"
 }
 
 # stack: base + series as commits; prints the last. No work tree is touched.
@@ -104,8 +105,8 @@ stack() {
 	local tip=$BASE_COMMIT patch='' files=() line
 
 	check_series
-	GIT_INDEX_FILE=$(mktemp -u)
-	export GIT_INDEX_FILE
+	rm -f "$scratch/index"
+	export GIT_INDEX_FILE=$scratch/index
 	g read-tree "$BASE_COMMIT"
 	while IFS= read -r line; do
 		case $line in
@@ -118,7 +119,6 @@ stack() {
 		esac
 	done < "$PATCHES/series"
 	[ -z "$patch" ] || tip=$(commit_patch "$tip" "$patch" "${files[@]}")
-	rm -f "$GIT_INDEX_FILE"
 	unset GIT_INDEX_FILE
 	printf '%s\n' "$tip"
 }
@@ -158,9 +158,22 @@ edit() {
 	open_repo "$dir"
 	tip=$(stack)
 	g checkout -q -f -B series "$tip"
-	# What refresh compares with: only what was changed there is written back.
-	g update-ref refs/armature/edit "$tip"
+	taken_from_here "$tip"
 	say edit "build/edit is base + series: commit there, then 'make refresh'"
+}
+
+# taken_from_here COMMIT: build/edit and what is here are the same, at COMMIT. That is what
+# refresh compares both with: only what was changed there is written back, and nothing that was
+# changed here is lost.
+taken_from_here() {
+	rm -rf "$REPO/.git/patches"
+	cp -a "$PATCHES" "$REPO/.git/patches"
+	g update-ref refs/armature/edit "$1"
+}
+
+# same_patches DIR: patches/ is what DIR holds, but for the cover letter.
+same_patches() {
+	diff -rq --exclude=cover "$1" "$PATCHES" > /dev/null 2>&1
 }
 
 # mail_of COMMIT: the mail that patches/ holds: message, then the diff of the
@@ -213,8 +226,11 @@ refresh() {
 		take_back "$path" "$new/overlay/$path"
 	done
 	[ ! -e "$PATCHES/cover" ] || cp "$PATCHES/cover" "$new/patches/"
+	# The second: a refresh that was interrupted after it had put all in its place.
+	same_patches "$dir/.git/patches" || same_patches "$new/patches" ||
+		die "patches/ has changed since 'make edit': undo that there ('git stash'), 'make refresh', and make it again in build/edit"
 	put_back "$new"
-	g update-ref refs/armature/edit HEAD
+	taken_from_here HEAD
 	say refresh "$n patches written; 'git status' shows what changed"
 }
 
@@ -240,8 +256,8 @@ take_back() {
 put_back() {
 	local path
 
-	# Only what the series named before is removed: a file that it does not
-	# know yet is somebody's work.
+	# Only what the series named when build/edit was made is removed: a file that it
+	# does not know yet is somebody's work.
 	sed -n 's/^[ \t]\+//p' "$PATCHES/series" | while read -r path; do
 		[ -e "$1/overlay/$path" ] || rm -f "$TOP/$path"
 	done
@@ -254,6 +270,17 @@ put_back() {
 	rm -rf "$PATCHES.old" "$1"
 }
 
+# base_line: what the cover letter says of the base, whose commit exists here only.
+base_line() {
+	local version
+
+	version=$(g log -1 --format=%s "$BASE_COMMIT")
+	case ${BASE:-}$version in
+	"Linux $BASE_VERSION") echo "Applies to $BASE_TAG as it is in Debian's package ($BASE_DEB)." ;;
+	*) echo "Applies to $version." ;;
+	esac
+}
+
 mail() {
 	local tip
 
@@ -261,10 +288,12 @@ mail() {
 	tip=$(stack)
 	rm -rf "$BUILD/series"
 	g branch -q -f cover "$tip"
-	g config branch.cover.description "$(cat "$PATCHES/cover")"
+	g config branch.cover.description "$(cat "$PATCHES/cover")
+
+$(base_line)"
 	g -c core.abbrev=12 format-patch -q --cover-letter --cover-from-description=subject --base="$BASE_COMMIT" \
 		--no-signature --thread=shallow -o "$BUILD/series" "$BASE_COMMIT..cover"
-	say series "$(find "$BUILD/series" -name '*.patch' | wc -l) mails in build/series (base-commit: Linux $BASE_VERSION)"
+	say series "$(find "$BUILD/series" -name '*.patch' | wc -l) mails in build/series: $(base_line)"
 }
 
 case ${1:-} in

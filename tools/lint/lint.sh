@@ -57,7 +57,11 @@ rust_clippy() {
 		in_root clippy-driver --edition 2021 --target aarch64-unknown-linux-gnu -C panic=abort -D warnings \
 			-A clippy::precedence --emit=metadata -o /tmp/out "tools/$program.rs" >> "$out" 2>&1 || rc=$?
 	done
-	in_root clippy-driver --edition 2021 -D warnings --emit=metadata -o /tmp/out arch/arm64/tools/gen-sysreg.rs >> "$out" 2>&1 || rc=$?
+	# And those that run on the build host.
+	for program in arch/arm64/tools/gen-sysreg tools/machine/plugins/opcodes/lib; do
+		in_root clippy-driver --edition 2021 -D warnings --crate-type "$([ "${program##*/}" = lib ] && echo cdylib || echo bin)" \
+			--emit=metadata -o /tmp/out "$program.rs" >> "$out" 2>&1 || rc=$?
+	done
 	in_root env CLIPPY=1 tools/vmm/build "$BUILD/oracle/vmm" >> "$out" 2>&1 || rc=$?
 	cat "$out"
 	[ $rc = 0 ] && ! grep -B3 -A8 -E '^ +--> .*(arm64|kernel/kvm\.rs|icache|nolse|debug_topology|memory_model|rust_arm64)' "$out"
@@ -104,7 +108,7 @@ kernel_doc() {
 shell_scripts() {
 	local f
 
-	for f in $(ours tools .ci | grep -E '\.sh$|armature$|run$|build$|machine/init$'); do
+	for f in $(ours tools .ci | grep -E '\.sh$|armature$|run$|build$|machine/init$|oracle/(compare|migrate)$'); do
 		bash -n "$TOP/$f" || return 1
 	done
 	in_root python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' $(ours '*.py')

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# Every prefix of the series builds and links: with our options as far as it has them,
-# without them, and without Rust; the whole of it also with each option alone off, and
-# without KVM. Prints TAP. With an argument, from the patch of that number on.
+# Every prefix of the series builds and links, Rust code of ours without a warning: with
+# our options as far as it has them, without them, and without Rust; the whole of it also
+# with each option alone off, and without KVM. Prints TAP. With an argument, from the patch of that number on.
 set -eu -o pipefail
 . "$(dirname "$0")/../build/lib.sh"
 
@@ -53,11 +53,13 @@ build() {
 		make -s -C /armature/src O=/armature/obj LLVM=1 ARCH=arm64 KCONFIG_ALLCONFIG=/armature/obj/want.config allnoconfig &&
 		taken "$1" "$obj" &&
 		in_root -b "$BUILD/tree:/armature/src" -b "$obj:/armature/obj" \
-			make -s -C /armature/src O=/armature/obj LLVM=1 ARCH=arm64 -j"$JOBS" vmlinux modules
+			make -s -C /armature/src O=/armature/obj LLVM=1 ARCH=arm64 -j"$JOBS" vmlinux modules &&
+		! grep -E '^ +--> /armature/src/(arch/arm64|rust/kernel/(arm64|kvm)|samples/rust/rust_arm64)' "$LOGS/prefix-$1.log"
 }
 
-# check CONFIG...: what is checked out builds in each of them. At the same time: most of a
-# build waits for one crate or one link, and ccache has for the others what one has compiled.
+# check CONFIG...: what is checked out builds in each of them. The first one alone, so that
+# ccache has for the others what they share; those at the same time, since most of such a
+# build waits for one crate or one link.
 check() {
 	local config subject builds=()
 
@@ -66,19 +68,25 @@ check() {
 	for config; do
 		build "$config" > "$LOGS/prefix-$config.log" 2>&1 < /dev/null &
 		builds+=($!)
+		[ ${#builds[@]} -gt 1 ] || verdict "$subject" "$config" "${builds[0]}"
 	done
-	for config; do
-		n=$((n + 1))
-		if wait "${builds[0]}"; then
-			echo "ok $n - $subject, $config"
-		else
-			echo "not ok $n - $subject, $config"
-			tail -n 5 "$LOGS/prefix-$config.log" | sed 's/^/# /'
-			cp "$LOGS/prefix-$config.log" "$LOGS/prefix-failed-$n.log"
-			failed=1
-		fi
+	for config in "${@:2}"; do
 		builds=("${builds[@]:1}")
+		verdict "$subject" "$config" "${builds[0]}"
 	done
+}
+
+# verdict SUBJECT CONFIG PID: a line of TAP, once that build has ended.
+verdict() {
+	n=$((n + 1))
+	if wait "$3"; then
+		echo "ok $n - $1, $2"
+	else
+		echo "not ok $n - $1, $2"
+		tail -n 5 "$LOGS/prefix-$2.log" | sed 's/^/# /'
+		cp "$LOGS/prefix-$2.log" "$LOGS/prefix-failed-$n.log"
+		failed=1
+	fi
 }
 
 "$TOP/tools/build/series.sh" tree

@@ -112,9 +112,10 @@ refresh)
 	;;
 esac
 
-dir=$CACHE/qemu-$(key "$0" "$(root_dir)" "$(cat "$PATCHES"/*.patch)")
+dir=$(kept "$CACHE/qemu-$(key "$0" "$(root_dir)" "$(cat "$PATCHES"/*.patch)")")
 if [ ! -x "$dir/qemu-system-aarch64" ]; then
 	locked qemu
+	dir=$(kept "$dir")
 	if [ ! -x "$dir/qemu-system-aarch64" ]; then
 		disk "$CACHE" 4
 		say qemu "the emulator of the machine model (about five minutes)"
@@ -122,9 +123,12 @@ if [ ! -x "$dir/qemu-system-aarch64" ]; then
 		logged qemu build "$dir.part"
 		mkdir -p "$dir.part/done"
 		cp "$dir.part/obj/qemu-system-aarch64" "$dir.part/done"
+		part=$dir.part
+		version=$(version_of "$part")
+		[ "$version" = "$QEMU_VERSION" ] || dir+=-$version
 		rm -rf "$dir"
-		mv "$dir.part/done" "$dir"
-		rm -rf "$dir.part"
+		mv "$part/done" "$dir"
+		rm -rf "$part"
 		say qemu "done"
 	fi
 fi

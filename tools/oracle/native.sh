@@ -40,10 +40,11 @@ failed=0
 for topology in $topologies; do
 	b=${topology%/*} c=${topology#*/} name=${topology/\//-} only=
 	[ "$c" = "${c%-present}" ] || { c=${c%-present} only=--present; }
-	"$TOP/tools/oracle/oracle.py" generate "$out/$name.bin" "$b" "$c" 1 "$seeds" $only
-	"$TOP/tools/oracle/oracle.py" generate "$out/$name.moving" "$b" "$c" 1 20 --checkpoints $only
 	rc=0
-	native "$b" "$c" "$out/$name.bin" > "$out/$name.trace" 2> "$LOGS/oracle-qemu.log" || rc=$?
+	rm -f "$out/$name".{bin,moving,trace}
+	in_root "$TOP/tools/oracle/oracle.py" generate "$out/$name.bin" "$b" "$c" 1 "$seeds" $only &&
+		in_root "$TOP/tools/oracle/oracle.py" generate "$out/$name.moving" "$b" "$c" 1 20 --checkpoints $only &&
+		native "$b" "$c" "$out/$name.bin" > "$out/$name.trace" 2> "$LOGS/oracle-qemu.log" || rc=$?
 	hits=$(awk '{ sum += $2 } END { print sum + 0 }' "$out/$name.trace")
 	quiet=$(awk '$2 == 0' "$out/$name.trace" | wc -l)
 	n=$((n + 1))

@@ -59,7 +59,7 @@ ok $? "a truncated download is refused"
 mkdir -p "$work/package/DEBIAN" "$work/package/usr/src"
 head -c 200000 /dev/urandom > "$work/package/usr/src/linux-source-$BASE_SERIES.tar.xz"
 printf 'Package: a\nVersion: %s\nArchitecture: all\nMaintainer: a <a@a>\nDescription: a\n' "$BASE_DEB" > "$work/package/DEBIAN/control"
-in_root dpkg-deb -b --root-owner-group "$work/package" "$work/whole.deb" > /dev/null
+in_root dpkg-deb -b --root-owner-group "$work/package" "$work/whole.deb" > /dev/null || die "dpkg-deb makes no package"
 head -c 100000 "$work/whole.deb" > "$work/half.deb"
 for deb in whole half; do
 	"$TOP/tools/build/base.sh" unpack "$work/$deb.deb" "$work/$deb" > /dev/null 2>&1
@@ -82,6 +82,22 @@ says "exists upstream" "the overlay cannot replace an upstream file" sh -c '
 fresh_copy
 says "patches/series and the overlay differ" "a new file that no patch names is an error" \
 	sh -c 'cd "$1" && touch arch/arm64/kvm/stray.c && tools/build/series.sh tip' sh "$copy"
+fresh_copy
+"$copy/tools/build/series.sh" edit > "$work/edit.log" 2>&1
+git -C "$copy/build/edit" -c user.name=a -c user.email=a@a commit -q --amend -m "another subject"
+touch "$copy/arch/arm64/kvm/later.c"
+printf '\tarch/arm64/kvm/later.c\n' >> "$copy/patches/series"
+says "patches/ has changed since 'make edit'" "refreshing over a patches/ that was changed meanwhile is refused" "$copy/tools/build/series.sh" refresh
+[ -e "$copy/arch/arm64/kvm/later.c" ] && grep -q later.c "$copy/patches/series"
+ok $? "and what was changed there is there still"
+sed -i '$d' "$copy/patches/series"
+rm "$copy/arch/arm64/kvm/later.c"
+"$copy/tools/build/series.sh" refresh >> "$work/edit.log" 2>&1 && grep -q '^Subject: \[PATCH\] another subject$' "$copy"/patches/*-another-subject.patch
+ok $? "without that change it writes what was committed"
+
+diff <(sed -n 's/^source //p' "$TOP/Kconfig") <(sed -n 's/^+source //p' "$TOP"/patches/*.patch) > /dev/null
+ok $? "the menu has the components that the patches have"
+
 fresh_copy
 first=$(cd "$copy/patches" && ls *.patch | head -n 1)
 sed -i '0,/^-[A-Z]/s/^-\([A-Z]\)/-not \1/' "$copy/patches/$first"

@@ -398,6 +398,7 @@ def main():
         needs |= {"model" for row in rows if machines.wants_model(row)}
         needs |= {word for row in rows for word in ("perf", "l2") if row.get(word)}
         needs |= {"module" for row in rows if any(" module/" in line for line in row.get("tests", []))}
+        needs |= {"oracle" for row in rows if any(" payload " in line for line in row.get("tests", []))}
         print("\n".join(sorted(needs)))
         return 0
     return run(rows)

@@ -7,17 +7,22 @@ context-aware, and runs a debug program of the oracle, whose trace tells what it
 breakpoints did. Each host runs it up to a checkpoint and saves it; the next one goes on
 from there. In the end the trace is that of a machine with 4 breakpoints.
 
-Runs in the build root. Exit status 0 if the breakpoints went on firing everywhere.
+    migrate.py [KERNEL]    the kernel of the hosts: armature, or debug
+
+Runs in the build root. Exit status 0 if the breakpoints went on firing everywhere, and no
+host's console has a complaint of the kernel; consoles are in build/report/boots/migrate-N.
 """
 
 import base64
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = TOP / "build"
+KERNEL = sys.argv[1] if len(sys.argv) > 1 else "armature"
 sys.path[:0] = [str(TOP / "tools/machine"), str(TOP / "tools/oracle")]
 import machine as machines  # noqa: E402
 import oracle  # noqa: E402
@@ -47,15 +52,22 @@ def program(checkpoints):
 
 
 def run_on(cpu, where, options, files):
-    """Boot a host and run the VMM on it; what the guest printed, and the saved state."""
+    """Boot a host and run the VMM on it; what the guest printed, and the saved state.
+
+    Its console and the rest of what it leaves are in `where`.
+    """
     run = (f"/vmm {options} > /tmp/guest; rc=$?; cat /tmp/guest; "
            "test $rc = 3 && { echo STATE; gzip -c /tmp/state | base64; }; test $rc = 0 -o $rc = 3")
-    kernel = pathlib.Path((BUILD / "kernel-armature").read_text().strip()) / "arch/arm64/boot/Image"
+    kernel = pathlib.Path((BUILD / f"kernel-{KERNEL}").read_text().strip()) / "arch/arm64/boot/Image"
     machines.initramfs(where / "initrd", files | {"/tests": f"vmm\t{run}\n"})
-    line = machines.command({"cpu": cpu}, kernel, where / "initrd", where / "console", where / "tap")
-    if machines.run(line, 300, where / "qemu.log") != 0:
+    line = machines.command({"cpu": cpu}, kernel, where / "initrd", where / "console.log", where / "tap.log")
+    ended = machines.run(line, 2400 if KERNEL == "debug" else 300, where / "qemu.log")
+    (where / "initrd").unlink()
+    if complaint := machines.SPLAT.search((where / "console.log").read_text(errors="replace")):
+        sys.exit(f"migrate.py: the kernel of the host with {cpu} says: {complaint.group(0)}")
+    if ended != 0:
         sys.exit(f"migrate.py: the host with {cpu} does not end")
-    text = (where / "tap").read_text(errors="replace")
+    text = (where / "tap.log").read_text(errors="replace")
     lines = [line[2:] for line in text.splitlines() if line.startswith("# ")]
     if "not ok" in text or "running vmm" not in lines:
         sys.exit(f"migrate.py: on {cpu}: " + " / ".join(lines))
@@ -94,7 +106,10 @@ def main():
             else:
                 options = "--restore /state --save /tmp/state"
                 files = {"/state": where / "state"}
-            said, state = run_on(cpu, where, options, files | {"/vmm": BUILD / "oracle/vmm"})
+            host = BUILD / f"report/boots/migrate-{number + 1}"
+            shutil.rmtree(host, ignore_errors=True)
+            host.mkdir(parents=True)
+            said, state = run_on(cpu, host, options, files | {"/vmm": BUILD / "oracle/vmm"})
             if state is None:
                 print(f"host {number + 1}, {cpu}: the guest has ended")
                 break

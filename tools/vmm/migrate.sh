@@ -7,7 +7,7 @@ set -eu -o pipefail
 
 if [ "${1:-}" = --tap ]; then
 	echo 1..1
-	if in_root "$TOP/tools/vmm/migrate.py" > "$LOGS/migrate.log" 2>&1; then
+	if in_root "$TOP/tools/vmm/migrate.py" "${CONFIG:-armature}" > "$LOGS/migrate.log" 2>&1; then
 		echo "ok 1 - $(tail -n 1 "$LOGS/migrate.log")"
 	else
 		echo "not ok 1 - $(tail -n 1 "$LOGS/migrate.log")"

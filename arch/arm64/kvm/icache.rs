@@ -19,27 +19,23 @@ declare_trace! {
     unsafe fn kvm_icache_inval(size: u64, result: u32);
 }
 
-/// Serves a request for `size` bytes; see `kvm_icache_request()`.
+/// Serves a request for `size` bytes of the VM whose vCPU is running; see
+/// `kvm_icache_request()`.
 ///
 /// # Safety
 ///
-/// `stat` is NULL or points to the counters of a live VM. Interrupts are off.
+/// Always safe to call; `#[export]` requires it to be unsafe.
 #[export]
 pub unsafe extern "C" fn __kvm_icache_request(
-    stat: *mut bindings::kvm_vm_stat,
+    _stat: *mut bindings::kvm_vm_stat,
     ctr: u64,
     aliasing: bool,
     size: u64,
     max_lines: u64,
 ) -> bindings::kvm_icache_result {
     let outcome = icache::request(ctr, aliasing, size, max_lines);
-    if stat.is_null() {
-        // SAFETY: A VM lives as long as one of its vCPUs runs.
-        kvm::with_running(|vcpu| unsafe { icache::count(vcpu.vm().stat(), outcome) });
-    } else {
-        // SAFETY: By the caller's contract.
-        unsafe { icache::count(stat, outcome) };
-    }
+    // SAFETY: A VM lives as long as one of its vCPUs runs.
+    kvm::with_running(|vcpu| unsafe { icache::count(vcpu.vm().stat(), outcome) });
     // SAFETY: The arguments are plain integers.
     unsafe { kvm_icache_inval(size, outcome as u32) };
     outcome as bindings::kvm_icache_result

@@ -3,8 +3,10 @@
 //! Generates the Rust view of the arm64 system registers from `arch/arm64/tools/sysreg`.
 //!
 //! `gen-sysreg.awk` writes the C view of the same file, and is the specification of the language:
-//! what it accepts is accepted here with the same meaning, and every value written here has the
-//! name and the value of the C macro.
+//! what is accepted here has the same meaning there, and every value written here has the name and
+//! the value of the C macro. Three things that C does without are errors here: a target of `Fields`
+//! or `Mapping` that is not in the file, a `Sysreg` and a `SysregFields` of one name, and an
+//! enumerator that does not fit its field.
 //!
 //! Usage: `gen-sysreg --consts|--types FILE`
 //!

@@ -38,7 +38,8 @@ pub trait SanitisedRegister: RecordedRegister {}
 
 /// Returns the value of `R` that is safe for all CPUs, with command line overrides applied.
 ///
-/// This is final once all CPUs that firmware gave are up. Before, it stands for the CPUs so far.
+/// It stands for the CPUs so far: one that comes up later may still lower it. What
+/// [`system_has`] says is final once all CPUs that firmware gave are up.
 ///
 /// Context: any.
 ///

@@ -28,10 +28,7 @@
 //! assert!(isar0.ATOMIC() < ID_AA64ISAR0_EL1_ATOMIC_FEAT_LSE128);
 //! ```
 
-use kernel::{
-    bindings,
-    prelude::*, //
-};
+use kernel::bindings;
 
 // `bitfield!` gives its per-field constants no documentation, and makes method and constant names
 // of the field names, which are the architecture's.
@@ -239,11 +236,14 @@ impl ID_AA64DFR0_EL1 {
 }
 
 #[cfg(CONFIG_RUST_ARM64_KUNIT_TEST)]
-#[kunit_tests(rust_kernel_arm64_sysreg)]
+#[macros::kunit_tests(rust_kernel_arm64_sysreg)]
 mod tests {
     use super::{for_tests::*, *};
 
-    use kernel::num::Bounded;
+    use kernel::{
+        num::Bounded,
+        prelude::*, //
+    };
 
     #[test]
     fn raw_value_round_trips() {

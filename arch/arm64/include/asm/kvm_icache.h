@@ -53,8 +53,8 @@ static __always_inline u64 kvm_icache_ctr(void)
 
 /**
  * kvm_icache_request() - Invalidate the instruction cache for a new mapping
- * @stat: counters of the VM, or NULL: in the kernel proper that means those of
- *	  the VM whose vCPU is running, at EL2 that nothing is counted
+ * @stat: at EL2, counters of the VM, or NULL: nothing is counted. Not used in
+ *	  the kernel proper, which counts for the VM whose vCPU is running
  * @size: bytes that become executable, all of them, before any chunking
  *
  * The data must have been cleaned to the Point of Unification, by this CPU or

@@ -10,14 +10,13 @@ use super::sysreg::{CTR_EL0_IminLine_MASK, CTR_EL0_IminLine_SHIFT};
 
 /// What a request for `size` bytes needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
 pub(crate) enum Plan {
     /// `CTR_EL0.DIC`, or no bytes: no instruction-cache maintenance is needed.
-    Nothing = 0,
+    Nothing,
     /// `IC IVAU` for each line of the range.
-    ByLine = 1,
+    ByLine,
     /// `IC IALLUIS`, once.
-    All = 2,
+    All,
 }
 
 /// Bytes in the smallest instruction-cache line that `ctr`, a `CTR_EL0` value,

@@ -38,13 +38,18 @@ static inline bool lse_is_option(const char *word)
 	return !*option && !*word;
 }
 
-static inline enum lse_state lse_state_of_cmdline(void)
+static inline bool lse_is_policy(const char *word)
+{
+	return strstr(word, "nolse_policy=");
+}
+
+static inline bool lse_cmdline_has(bool (*is)(const char *word))
 {
 	char line[4096] = "", *word, *save;
 	FILE *f = fopen("/proc/cmdline", "r");
 
 	if (!f)
-		return LSE_UNKNOWN;
+		return false;
 	if (!fgets(line, sizeof(line), f))
 		line[0] = '\0';
 	fclose(f);
@@ -52,11 +57,22 @@ static inline enum lse_state lse_state_of_cmdline(void)
 	for (word = strtok_r(line, "\n ", &save); word; word = strtok_r(NULL, "\n ", &save)) {
 		if (!strcmp(word, "--"))
 			break;
-		if (lse_is_option(word))
-			return LSE_OFF;
+		if (is(word))
+			return true;
 	}
 
-	return LSE_UNKNOWN;
+	return false;
+}
+
+static inline enum lse_state lse_state_of_cmdline(void)
+{
+	return lse_cmdline_has(lse_is_option) ? LSE_OFF : LSE_UNKNOWN;
+}
+
+/* Guests that run have no Non-cacheable memory, unless a policy lets them. */
+static inline bool lse_contained_by_cmdline(void)
+{
+	return lse_cmdline_has(lse_is_option) && !lse_cmdline_has(lse_is_policy);
 }
 
 static inline enum lse_state lse_expected(int argc, char *argv[])

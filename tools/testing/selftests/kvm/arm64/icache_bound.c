@@ -632,7 +632,7 @@ static void test_many(struct kvm_vcpu *vcpu, struct area *area, u64 first, u64 n
 
 /* Tracepoint kvm:kvm_icache_inval */
 
-/* The invalidations of a pKVM host happen at EL2, which has no tracepoints. */
+/* The invalidations of a pKVM host happen at EL2, which does not have this event. */
 static bool host_is_protected(void)
 {
 	int kvm = open_kvm_dev_path_or_exit();
@@ -650,7 +650,7 @@ static const char *trace_unusable(void)
 	if (ctr & CTR_EL0_DIC_MASK)
 		return "CTR_EL0.DIC, nothing to trace";
 	if (host_is_protected())
-		return "pKVM host, no tracepoints at EL2";
+		return "pKVM host, no such event at EL2";
 	if (access("/sys/kernel/tracing/events/kvm/kvm_icache_inval", F_OK))
 		return "no tracepoint kvm_icache_inval";
 	if (!trace_begin())

@@ -4,12 +4,14 @@
  * Non-cacheable with HCR_EL2.CD, which FEAT_S2FWB does not override. With
  * arm64.nolse_atomics the bit has to be RES0 for it.
  *
- *   nolse_nested res0|kept	what becomes of the bit
+ *   nolse_nested [res0|kept]	what becomes of the bit; by default what the
+ *				command line asks for
  */
 #include <string.h>
 
 #include <asm/sysreg.h>
 
+#include "../../arm64/lse/lse_state.h"
 #include "kselftest.h"
 #include "kvm_util.h"
 #include "processor.h"
@@ -33,19 +35,19 @@ static u64 hcr_el2_of(struct kvm_vcpu *vcpu)
 
 int main(int argc, char **argv)
 {
-	bool res0 = argc == 2 && !strcmp(argv[1], "res0");
+	bool res0 = argc == 2 ? !strcmp(argv[1], "res0") : lse_contained_by_cmdline();
 	struct kvm_vcpu_init init;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 	struct ucall uc;
 	u64 expected;
 
-	if (argc == 1) {
+	if (argc == 1 && !res0) {
 		ksft_print_header();
-		ksft_exit_skip("res0, or kept: which of them depends on the command line\n");
+		ksft_exit_skip("res0, or kept: the command line does not say\n");
 	}
-	if (argc != 2 || (!res0 && strcmp(argv[1], "kept"))) {
-		fprintf(stderr, "usage: %s res0|kept\n", argv[0]);
+	if (argc > 2 || (argc == 2 && !res0 && strcmp(argv[1], "kept"))) {
+		fprintf(stderr, "usage: %s [res0|kept]\n", argv[0]);
 		return KSFT_FAIL;
 	}
 	ksft_print_header();

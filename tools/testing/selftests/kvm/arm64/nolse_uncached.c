@@ -7,12 +7,14 @@
  * The memory is that of nolse_test.ko. What tells the two types apart is an access
  * that is not aligned: it is an Alignment fault on Device memory only.
  *
- *   nolse_uncached normal|device	what the guest must get
+ *   nolse_uncached [normal|device]	what the guest must get; by default what the
+ *					command line asks for
  */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "../../arm64/lse/lse_state.h"
 #include "kselftest.h"
 #include "kvm_util.h"
 #include "processor.h"
@@ -63,19 +65,20 @@ static bool run(struct kvm_vcpu *vcpu, u64 *value)
 
 int main(int argc, char **argv)
 {
-	bool device = argc == 2 && !strcmp(argv[1], "device"), went_on;
+	bool device = argc == 2 ? !strcmp(argv[1], "device") : lse_contained_by_cmdline();
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 	void *memory;
 	u64 value = 0;
+	bool went_on;
 	int fd;
 
-	if (argc == 1) {
+	if (argc == 1 && !device) {
 		ksft_print_header();
-		ksft_exit_skip("normal, or device: which of them depends on the command line\n");
+		ksft_exit_skip("normal, or device: the command line does not say\n");
 	}
-	if (argc != 2 || (!device && strcmp(argv[1], "normal"))) {
-		fprintf(stderr, "usage: %s normal|device\n", argv[0]);
+	if (argc > 2 || (argc == 2 && !device && strcmp(argv[1], "normal"))) {
+		fprintf(stderr, "usage: %s [normal|device]\n", argv[0]);
 		return KSFT_FAIL;
 	}
 	ksft_print_header();
