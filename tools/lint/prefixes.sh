@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # Every prefix of the series builds and links, Rust code of ours without a warning: with
 # our options as far as it has them, without them, and without Rust; the whole of it also
-# with each option alone off, and without KVM. Prints TAP. With an argument, from the patch of that number on.
+# with each option alone off, without KVM, and with C helpers inlined into Rust code.
+# Prints TAP. With an argument, from the patch of that number on.
 set -eu -o pipefail
 . "$(dirname "$0")/../build/lib.sh"
 
@@ -21,6 +22,10 @@ fragments() {
 	off) cat "$config/base.config" ;;
 	norust) cat "$config/base.config" "$config/norust.config" ;;
 	without-*) cat "$config/base.config" "$config/options.config" && echo "# CONFIG_${1#without-} is not set" ;;
+	inline-helpers)
+		cat "$config/base.config" "$config/options.config"
+		echo CONFIG_RUST_INLINE_HELPERS=y
+		;;
 	nokvm) cat "$config/base.config" "$config/options.config" && echo "# CONFIG_KVM is not set" ;;
 	nokvm-norust)
 		cat "$config/base.config" "$config/norust.config"
@@ -33,6 +38,7 @@ fragments() {
 taken() {
 	local option
 
+	[ "$1" != inline-helpers ] || grep -q "^CONFIG_RUST_INLINE_HELPERS=y" "$2/.config" || { echo "no inlined helpers"; return 1; }
 	for option in $options; do
 		git -C "$BUILD/tree" grep -q "^config ${option#CONFIG_}\$" HEAD -- arch/arm64/ || continue
 		case $1:$option in
@@ -98,7 +104,7 @@ done
 for option in $options; do
 	check "without-${option#CONFIG_}"
 done
-check nokvm nokvm-norust
-rm -rf "$BUILD"/obj/prefix-without-* "$BUILD"/obj/prefix-nokvm*
+check nokvm nokvm-norust inline-helpers
+rm -rf "$BUILD"/obj/prefix-without-* "$BUILD"/obj/prefix-nokvm* "$BUILD/obj/prefix-inline-helpers"
 echo "1..$n"
 exit $failed
