@@ -63,13 +63,15 @@ def run_on(cpu, where, options, files):
     line = machines.command({"cpu": cpu}, kernel, where / "initrd", where / "console.log", where / "tap.log")
     ended = machines.run(line, 2400 if KERNEL == "debug" else 300, where / "qemu.log")
     (where / "initrd").unlink()
-    if complaint := machines.SPLAT.search((where / "console.log").read_text(errors="replace")):
+    # QEMU makes both as it starts: they are missing if it does not.
+    console, text = ((where / log).read_text(errors="replace") if (where / log).exists() else ""
+                     for log in ("console.log", "tap.log"))
+    if complaint := machines.SPLAT.search(console):
         sys.exit(f"migrate.py: the kernel of the host with {cpu} says: {complaint.group(0)}")
     if ended != 0:
-        sys.exit(f"migrate.py: the host with {cpu} does not end")
-    text = (where / "tap.log").read_text(errors="replace")
+        sys.exit(f"migrate.py: the host with {cpu} " + ("is not done in time" if ended is None else "ended in an error"))
     lines = [line[2:] for line in text.splitlines() if line.startswith("# ")]
-    if "not ok" in text or "running vmm" not in lines:
+    if "not ok" in text or "running vmm" not in lines or "end" not in lines:
         sys.exit(f"migrate.py: on {cpu}: " + " / ".join(lines))
     lines = lines[lines.index("running vmm") + 1:lines.index("end")]
     if "STATE" not in lines:
