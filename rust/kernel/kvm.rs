@@ -137,3 +137,61 @@ pub fn with_running<R>(f: impl FnOnce(&Vcpu) -> R) -> Option<R> {
     // SAFETY: The task that has a vCPU loaded holds a reference to it.
     Some(f(unsafe { Vcpu::from_raw(vcpu) }))
 }
+
+#[cfg(CONFIG_RUST_ARM64_KUNIT_TEST)]
+#[macros::kunit_tests(rust_kernel_arm64_kvm)]
+mod tests {
+    use super::*;
+
+    use core::mem::MaybeUninit;
+    use kernel::{
+        arm64::sysreg::ID_AA64DFR0_EL1,
+        prelude::*, //
+    };
+
+    /// Zeroed memory, as C has for a VM or a vCPU before it fills it in.
+    fn blank<T>() -> Result<KVBox<MaybeUninit<T>>> {
+        Ok(KVBox::new_uninit(GFP_KERNEL | __GFP_ZERO)?)
+    }
+
+    /// What a view says is what C has in the structures.
+    #[test]
+    fn views() -> Result {
+        let mut kvm = blank::<bindings::kvm>()?;
+        let kvm = kvm.as_mut_ptr();
+        let mut vcpu = blank::<bindings::kvm_vcpu>()?;
+        let vcpu = vcpu.as_mut_ptr();
+        let dfr0 = ID_AA64DFR0_EL1::zeroed().with_const_BRPs::<5>();
+
+        // SAFETY: Both are in memory of their own, which is zeroed.
+        let view = unsafe {
+            (*vcpu).kvm = kvm;
+            (*vcpu).vcpu_id = 3;
+            (*vcpu).cpu = -1;
+            // The index of ID_AA64DFR0_EL1: CRm is 5, op2 is 0.
+            (*kvm).arch.id_regs[(5 - 1) << 3] = dfr0.into();
+            (*kvm).arch.vcpu_features[0] = 1 << bindings::KVM_ARM_VCPU_SVE;
+            Vcpu::from_raw(vcpu)
+        };
+        assert_eq!(view.id(), 3);
+        assert!(view.cpu().is_none());
+        // SAFETY: As above.
+        unsafe { (&raw mut (*vcpu).cpu).write_volatile(0) };
+        assert_eq!(view.cpu().map(|cpu| cpu.as_u32()), Some(0));
+
+        let vm = view.vm();
+        assert!(core::ptr::eq(vm.0.get(), kvm));
+        // SAFETY: As above; no reference is made.
+        assert!(core::ptr::eq(vm.stat(), unsafe { &raw mut (*kvm).stat }));
+        assert_eq!(vm.id_register::<ID_AA64DFR0_EL1>().BRPs().get(), 5);
+        assert!(vm.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_SVE }>());
+        assert!(!vm.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_EL1_32BIT }>());
+        Ok(())
+    }
+
+    /// A task that runs no vCPU has none.
+    #[test]
+    fn no_vcpu_runs_here() {
+        assert!(with_running(|_| ()).is_none());
+    }
+}

@@ -14,7 +14,7 @@ use core::{arch::asm, cell::UnsafeCell};
 ///
 /// # Invariants
 ///
-/// Its own accesses are single-copy atomic; no others are made that matter to anyone.
+/// All accesses are single-copy atomic.
 #[repr(transparent)]
 pub(crate) struct Word(UnsafeCell<u64>);
 
@@ -24,37 +24,6 @@ unsafe impl Sync for Word {}
 impl Word {
     pub(crate) const fn new(value: u64) -> Self {
         Self(UnsafeCell::new(value))
-    }
-
-    /// The counter at `ptr`.
-    ///
-    /// # Safety
-    ///
-    /// `ptr` is valid and aligned for `'a`, and nothing depends on the order or the
-    /// wholeness of accesses that are made to it otherwise.
-    #[inline]
-    pub(crate) unsafe fn from_ptr<'a>(ptr: *mut u64) -> &'a Self {
-        // SAFETY: `Word` is transparent over `u64`; the rest is the caller's contract.
-        unsafe { &*ptr.cast() }
-    }
-
-    /// Adds one, without ordering anything.
-    #[inline]
-    pub(crate) fn increment(&self) {
-        // SAFETY: The address is that of a live, aligned `u64`; an exclusive pair is
-        // single-copy atomic.
-        unsafe {
-            asm!(
-                "1: ldxr {value}, [{word}]",
-                "add {value}, {value}, #1",
-                "stxr {failed:w}, {value}, [{word}]",
-                "cbnz {failed:w}, 1b",
-                word = in(reg) self.0.get(),
-                value = out(reg) _,
-                failed = out(reg) _,
-                options(nostack, preserves_flags),
-            )
-        }
     }
 }
 

@@ -65,23 +65,23 @@ pub(crate) fn request(ctr: u64, aliasing: bool, size: u64, max_lines: u64) -> Ou
     }
 }
 
-/// Counts a request in the one counter of its VM that it belongs to.
+/// The one counter of its VM that a request belongs to.
 ///
 /// # Safety
 ///
-/// `stat` points to the counters of a VM that stays alive during the call.
+/// `stat` points to the counters of a VM.
 #[inline]
-pub(crate) unsafe fn count(stat: *mut bindings::kvm_vm_stat, outcome: Outcome) {
+pub(crate) unsafe fn counter(
+    stat: *mut bindings::kvm_vm_stat,
+    outcome: Outcome,
+) -> Option<*mut u64> {
     // SAFETY: By the caller's contract the fields exist.
-    let counter = unsafe {
+    unsafe {
         match outcome {
-            Outcome::Nothing => return,
-            Outcome::ByLine => &raw mut (*stat).icache_by_line,
-            Outcome::All => &raw mut (*stat).icache_full,
-            Outcome::AllShared => &raw mut (*stat).icache_full_saved,
+            Outcome::Nothing => None,
+            Outcome::ByLine => Some(&raw mut (*stat).icache_by_line),
+            Outcome::All => Some(&raw mut (*stat).icache_full),
+            Outcome::AllShared => Some(&raw mut (*stat).icache_full_saved),
         }
-    };
-    // SAFETY: Alive by the caller's contract. KVM's own accesses to a counter are plain
-    // loads, for user space to see, and a store that clears it.
-    unsafe { Word::from_ptr(counter) }.increment();
+    }
 }
