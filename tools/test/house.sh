@@ -66,6 +66,21 @@ for deb in whole half; do
 	[ $? = 1 ] && [ ! -e "$work/$deb/linux" ]
 	ok $? "a package that is not what was pinned ($deb) is refused, and nothing of it is used"
 done
+# A disk without room, before and while it is written to.
+mkdir -p "$work/small" "$work/large/linux"
+small() {
+	bwrap --dev-bind / / --size 1048576 --tmpfs "$work/small" "$@"
+}
+
+says "this step needs 6: free some, or point XDG_CACHE_HOME elsewhere" "a cache on a full disk is refused" \
+	small env XDG_CACHE_HOME="$work/small" "$TOP/tools/build/root.sh"
+head -c 4000000 /dev/zero > "$work/large/linux/zero"
+in_root tar -C "$work/large" -cJf "$work/package/usr/src/linux-source-$BASE_SERIES.tar.xz" linux
+sed -i 's/^Version: .*/Version: 0/' "$work/package/DEBIAN/control"
+in_root dpkg-deb -b --root-owner-group "$work/package" "$work/large.deb" > /dev/null || die "dpkg-deb makes no package"
+small "$TOP/tools/build/base.sh" unpack "$work/large.deb" "$work/small/x" > /dev/null 2>&1
+[ $? = 2 ] && "$TOP/tools/build/base.sh" unpack "$work/large.deb" "$work/x" > /dev/null 2>&1
+ok $? "a kernel source that does not fit is told from one that is damaged"
 # Trees of somebody's own.
 mkdir -p "$work/base/arch/arm64"
 printf 'VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 2\n' > "$work/base/Makefile"
