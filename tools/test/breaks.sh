@@ -73,7 +73,12 @@ noticed debug_topology-nested "nested/CPU1: L2's linked breakpoint fires at EL1"
 # One at a time: each of these hides the others.
 git -C "$tree" checkout -q -f
 edit $topology/topology.rs 's/Some(n + (self.cpu.breakpoints - self.vm.breakpoints))/Some(n + (self.cpu.breakpoints - self.vm.breakpoints) - 1)/'
-boots debug_topology-vhe
+# And with it what has nothing to do with breakpoints: one CPU asked in place of all, and nothing counted at EL2.
+edit arch/arm64/kvm/nolse.rs 's/^        system_has(cpucap!(HAS_STAGE2_FWB)),$/        CpuId::from_u32(0).and_then(recorded::<ID_AA64MMFR2_EL1>).is_some_and(|r| r.FWB() == ID_AA64MMFR2_EL1_FWB_IMP),/'
+edit arch/arm64/kvm/hyp/nvhe/icache.rs 's/wrapping_add(1)/wrapping_add(0)/'
+boots debug_topology-vhe nolse-policy-fwb-on-off icache-512M-4k
+noticed nolse-policy-fwb-on-off "no-kvm" "FEAT_S2FWB of one CPU taken for that of all"
+noticed icache-512M-4k "icache_bound/each request is counted once" "nothing counted at EL2"
 noticed debug_topology-vhe "debug_topology/4/2: context match at the context-aware ones" "mapping off by one"
 noticed debug_topology-vhe "oracle-4-2" "mapping off by one"
 
