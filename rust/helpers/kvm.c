@@ -9,6 +9,11 @@ __rust_helper u64 rust_helper_kvm_read_vm_id_reg(struct kvm *kvm, u32 reg)
 	return kvm_read_vm_id_reg(kvm, reg);
 }
 
+__rust_helper bool rust_helper_kvm_vcpu_features_configured(struct kvm *kvm)
+{
+	return test_bit(KVM_ARCH_FLAG_VCPU_FEATURES_CONFIGURED, &kvm->arch.flags);
+}
+
 __rust_helper bool rust_helper_kvm_vcpu_has_feature(struct kvm *kvm, int feature)
 {
 	return kvm_vcpu_has_feature(kvm, feature);

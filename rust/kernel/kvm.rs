@@ -34,7 +34,7 @@ impl Vm {
         unsafe { &*ptr.cast() }
     }
 
-    /// The counters that `KVM_GET_STATS_FD` of the VM shows.
+    /// Returns the counters that `KVM_GET_STATS_FD` of the VM shows.
     ///
     /// Several CPUs may change them at the same time: access them atomically.
     ///
@@ -44,31 +44,55 @@ impl Vm {
         unsafe { &raw mut (*self.0.get()).stat }
     }
 
-    /// What `R` reads in the VM; final once a vCPU has run.
+    /// Returns what userspace has made of this VM.
+    ///
+    /// # Safety
+    ///
+    /// `kvm->arch.config_lock` is held, or a vCPU has run, for as long as the result is used.
+    pub unsafe fn config(&self) -> Config<'_> {
+        // INVARIANT: Userspace may change these until a vCPU runs, under that lock.
+        Config(self)
+    }
+}
+
+/// The ID registers and vCPU features of a VM, which userspace may change until a vCPU runs.
+///
+/// # Invariants
+///
+/// Nobody changes them while this exists.
+#[derive(Clone, Copy)]
+pub struct Config<'a>(&'a Vm);
+
+impl Config<'_> {
+    /// Returns what `R` reads in the VM.
     ///
     /// Fails at build time unless `R` is one of the registers with op0 3, op1 0, CRn 0 and
     /// CRm 1 to 7, of which KVM keeps a value for each VM.
     ///
     /// Context: any.
-    pub fn id_register<R: SystemRegister>(&self) -> R {
+    pub fn id_register<R: SystemRegister>(self) -> R {
         const {
             let first = Encoding::new::<3, 0, 0, 1, 0>().as_u32();
             let last = Encoding::new::<3, 0, 0, 7, 7>().as_u32();
             assert!(first <= R::ENCODING.as_u32() && R::ENCODING.as_u32() <= last);
         }
-        // SAFETY: By the type invariant the pointer is valid, and there is a value of this
-        // register. User space may be writing it, by one store.
-        unsafe { bindings::kvm_read_vm_id_reg(self.0.get(), R::ENCODING.as_u32()) }.into()
+        // SAFETY: The VM is alive by the invariant of `Vm`, and there is a value of this
+        // register, which by the invariant of this type nobody writes.
+        unsafe { bindings::kvm_read_vm_id_reg(self.0 .0.get(), R::ENCODING.as_u32()) }.into()
     }
 
-    /// Whether the vCPUs have `FEATURE`, one of `KVM_ARM_VCPU_*`; false as long as none
-    /// has been initialised. Fails at build time if there is no such feature.
+    /// Returns whether the vCPUs have `FEATURE`, one of `KVM_ARM_VCPU_*`; [`None`] as long as
+    /// none has been initialised. Fails at build time if there is no such feature.
     ///
     /// Context: any.
-    pub fn has_vcpu_feature<const FEATURE: u32>(&self) -> bool {
+    pub fn has_vcpu_feature<const FEATURE: u32>(self) -> Option<bool> {
         const { assert!(FEATURE < bindings::KVM_VCPU_MAX_FEATURES) }
-        // SAFETY: By the type invariant the pointer is valid, and the feature has a bit.
-        unsafe { bindings::kvm_vcpu_has_feature(self.0.get(), FEATURE as i32) }
+        // SAFETY: The VM is alive by the invariant of `Vm`.
+        if !unsafe { bindings::kvm_vcpu_features_configured(self.0 .0.get()) } {
+            return None;
+        }
+        // SAFETY: As above, and the feature has a bit.
+        Some(unsafe { bindings::kvm_vcpu_has_feature(self.0 .0.get(), FEATURE as i32) })
     }
 }
 
@@ -110,6 +134,16 @@ impl Vcpu {
         unsafe { (*self.0.get()).vcpu_id }
     }
 
+    /// Returns the counters that `KVM_GET_STATS_FD` of the vCPU shows.
+    ///
+    /// User space may be reading them, and clearing them through debugfs, at any time.
+    ///
+    /// Context: any.
+    pub fn stat(&self) -> *mut bindings::kvm_vcpu_stat {
+        // SAFETY: By the type invariant the pointer is valid; no reference is made.
+        unsafe { &raw mut (*self.0.get()).stat }
+    }
+
     /// The CPU that this vCPU is loaded on, if any; the answer may be out of date unless
     /// it is this CPU and preemption is off.
     ///
@@ -122,20 +156,6 @@ impl Vcpu {
         // It is -1 while the vCPU is not loaded.
         CpuId::from_i32(cpu)
     }
-}
-
-/// Calls `f` with the vCPU that the current task has loaded on this CPU, if any.
-///
-/// To be called in the context of that task, where the vCPU cannot be unloaded
-/// before `f` returns: not from an interrupt.
-pub fn with_running<R>(f: impl FnOnce(&Vcpu) -> R) -> Option<R> {
-    // SAFETY: Callable in any context.
-    let vcpu = unsafe { bindings::kvm_get_running_vcpu() };
-    if vcpu.is_null() {
-        return None;
-    }
-    // SAFETY: The task that has a vCPU loaded holds a reference to it.
-    Some(f(unsafe { Vcpu::from_raw(vcpu) }))
 }
 
 #[cfg(CONFIG_RUST_ARM64_KUNIT_TEST)]
@@ -174,6 +194,8 @@ mod tests {
             Vcpu::from_raw(vcpu)
         };
         assert_eq!(view.id(), 3);
+        // SAFETY: As above; no reference is made.
+        assert!(core::ptr::eq(view.stat(), unsafe { &raw mut (*vcpu).stat }));
         assert!(view.cpu().is_none());
         // SAFETY: As above.
         unsafe { (&raw mut (*vcpu).cpu).write_volatile(0) };
@@ -183,15 +205,17 @@ mod tests {
         assert!(core::ptr::eq(vm.0.get(), kvm));
         // SAFETY: As above; no reference is made.
         assert!(core::ptr::eq(vm.stat(), unsafe { &raw mut (*kvm).stat }));
-        assert_eq!(vm.id_register::<ID_AA64DFR0_EL1>().BRPs().get(), 5);
-        assert!(vm.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_SVE }>());
-        assert!(!vm.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_EL1_32BIT }>());
+        // SAFETY: Nobody else knows of this VM.
+        let config = unsafe { vm.config() };
+        assert_eq!(config.id_register::<ID_AA64DFR0_EL1>().BRPs().get(), 5);
+        assert!(config
+            .has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_SVE }>()
+            .is_none());
+        // SAFETY: As above.
+        unsafe { (*kvm).arch.flags |= 1 << bindings::KVM_ARCH_FLAG_VCPU_FEATURES_CONFIGURED };
+        let sve = config.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_SVE }>();
+        let aarch32 = config.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_EL1_32BIT }>();
+        assert_eq!((sve, aarch32), (Some(true), Some(false)));
         Ok(())
-    }
-
-    /// A task that runs no vCPU has none.
-    #[test]
-    fn no_vcpu_runs_here() {
-        assert!(with_running(|_| ()).is_none());
     }
 }

@@ -9,7 +9,7 @@ another KVM mode.  --in-use names rows in which a capability is not idle but doe
 work; those may cost up to 1.02 times, and say so.  --below names rows in which ours
 must cost less; --cost those that are the price of a capability, which are only shown.
 --only leaves out all rows but those that it names, and --at-most NAME=N allows a row N
-instructions more.
+instructions more. --bound NAME=PERCENT:OTHER is a bound on one of our rows by another of ours.
 
 Exit status: 0 all rows pass, 1 some row fails, 2 a file is unusable.
 """
@@ -88,6 +88,20 @@ def judge(base, ours, kind=None):
     if ours[0] == base[0]:
         return "equal"
     return "faster" if ours[0] < base[0] else "within"
+
+
+def bound(ours, text):
+    """What `text`, a --bound, says of our figures: (whether it holds, a line that says so)."""
+    name, _, limit = text.partition("=")
+    percent, _, other = limit.partition(":")
+    if not percent.isdecimal():
+        raise BadResults(f"not NAME=PERCENT:OTHER: {text!r}")
+    for row_name in (name, other):
+        if row_name not in ours.figures:
+            raise BadResults(f"there is no row {row_name!r}")
+    figure, of = ours.figures[name][0], ours.figures[other][0]
+    holds = figure * 100 <= of * int(percent)
+    return holds, f"{'within' if holds else 'FAIL'} {percent} %: {name} {figure}, {other} {of}"
 
 
 FAILURES = frozenset(("missing", "iterations", "slower", "not below"))
@@ -176,18 +190,23 @@ def main(argv=None):
                         help="a row to look at; the default is all of them")
     parser.add_argument("--at-most", metavar="NAME=N", action="append", default=[],
                         help="a row that may be N instructions more, and not one beyond")
+    parser.add_argument("--bound", metavar="NAME=PERCENT:OTHER", action="append", default=[],
+                        help="a row of ours that is at most so much of another one of ours")
     args = parser.parse_args(argv)
     try:
         kinds = {name: kind for kind, names in (("in use", args.in_use), ("below", args.below),
                                                 ("cost", args.cost)) for name in names}
         kinds |= {name: int(more) for name, _, more in (a.partition("=") for a in args.at_most)}
-        outcome = compare(load(args.vanilla), load(args.ours), kinds, args.only)
+        ours = load(args.ours)
+        outcome = compare(load(args.vanilla), ours, kinds, args.only)
+        bounds = [bound(ours, text) for text in args.bound]
     except ValueError:
         parser.error("--at-most takes NAME=N")
     except BadResults as error:
         print(f"compare.py: {error}", file=sys.stderr)
         return 2
-    print(table(outcome))
+    outcome["pass"] &= all(holds for holds, _ in bounds)
+    print("\n".join([line for _, line in bounds] + [table(outcome)]))
     if args.json:
         with open(args.json, "w", encoding="ascii") as out:
             json.dump(outcome, out, indent=2)

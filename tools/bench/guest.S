@@ -84,8 +84,8 @@ begin guest_debug_hypercall
 
 begin guest_debug_store
 	debug_on
-	str	xzr, [x19]
-	b	guest_debug_store
+1:	str	xzr, [x19]
+	b	1b
 
 begin guest_debug_write
 	debug_on
@@ -93,6 +93,13 @@ begin guest_debug_write
 	msr	dbgbvr1_el1, xzr
 	stop
 	b	guest_debug_write
+
+/* The same while nothing enables debug exceptions. */
+begin guest_debug_write_idle
+	start
+	msr	dbgbvr1_el1, xzr
+	stop
+	b	guest_debug_write_idle
 
 /* Call x20, then the same place one step (x21) on. */
 begin guest_call

@@ -11,6 +11,7 @@ extern char guest_id_reg[];
 extern char guest_store[];
 extern char guest_debug_hypercall[], guest_debug_store[];
 extern char guest_debug_write[];
+extern char guest_debug_write_idle[];
 extern char guest_call[];
 
 #endif

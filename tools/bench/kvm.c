@@ -193,6 +193,7 @@ static void bench_debug(void)
 	measure_exit("exit_to_user_debug_mapped", guest_debug_store, 1);
 	measure_guest("debug_write", guest_debug_write, 0);
 	measure_guest("debug_write_mapped", guest_debug_write, 1);
+	measure_guest("debug_write_idle_mapped", guest_debug_write_idle, 1);
 }
 
 void bench_kvm(void)

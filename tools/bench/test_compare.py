@@ -185,6 +185,13 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(loaded["rows"][0]["ratio"], 1.2)
         self.assertFalse(loaded["pass"])
 
+    def test_bound(self):
+        path = self.file("a", "bench a 110 1\nbench b 100 1\n")
+        for percent, status in ((110, 0), (109, 1)):
+            self.assertEqual(self.run_main(path, path, "--bound", f"a={percent}:b")[0], status)
+        for bad in ("a=1", "a=x:b", "c=110:b", "a=110:c"):
+            self.assertEqual(self.run_main(path, path, "--bound", bad)[0], 2)
+
     def test_missing_row_prints(self):
         base = self.file("a", "bench a 5 1\nbench b 0 1\n")
         ours = self.file("b", "bench b 1 1\n")

@@ -3,8 +3,9 @@
 # kernel.sh VARIANT [TARGET...]: configure and build one kernel.
 #
 #   armature     base + series, our options on       debug      the same with run-time checks
-#   off          base + series, our options off      64k        ours with 64 KiB pages
-#   norust       base + series, without Rust        clippy     ours, for lint
+#   off          base + series, without Rust         64k        ours with 64 KiB pages
+#                and so without our options          clippy     ours, for lint
+#   rt, cfi, pauth, kcsan: ours as distributions and debuggers configure it, see their fragments
 #   bench        ours, without tests of any kind
 #   vanilla      the base alone, same configuration  vanilla64k
 #   reference    the base with the series' numbers of CPU capabilities: what the code of
@@ -21,17 +22,18 @@ CONFIGS=$TOP/tools/machine/config
 # fragments VARIANT: the configuration fragments, in order.
 fragments() {
 	case $1 in
-	armature) echo base options tests ;;
+	armature) echo base options tests suspend ;;
 	clippy) echo base options tests suspend ;;
-	bench) echo base options ;;
-	debug) echo base options tests debug ;;
+	bench) echo base options suspend ;;
+	debug) echo base options tests suspend debug ;;
+	rt | cfi | pauth | kcsan) echo base options tests suspend "$1" ;;
 	64k) echo base options small 64k ;;
-	vanilla) echo base ;;
-	off | reference) echo base suspend ;;
+	vanilla) echo base suspend ;;
+	# Their C code is compared, and none of our options can be chosen without Rust.
+	off | reference) echo base suspend norust ;;
 	# Only its C code is counted.
 	vanilla64k) echo base small 64k norust ;;
-	norust) echo base norust ;;
-	*) die "there is no kernel '$1': armature, debug, 64k, off, norust, bench, vanilla or vanilla64k" ;;
+	*) die "there is no kernel '$1': armature, debug, rt, cfi, pauth, kcsan, 64k, off, bench, vanilla or vanilla64k" ;;
 	esac
 }
 

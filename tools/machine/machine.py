@@ -65,7 +65,7 @@ def initramfs(out, files):
 APPLETS = """sh mount mkdir grep sed tail head cat echo poweroff sync stty setsid cttyhack ls dmesg
     insmod rmmod awk sleep tr cut wc sort uniq test true false expr printf seq kill ps uname
     taskset timeout find chmod cp mv rm ln env id od nproc sysctl basename dirname mknod free
-    base64 gzip nc ifconfig netstat mkfifo chrt top vi less more which hexdump tee xargs date usleep umount""".split()
+    base64 gzip nc ifconfig netstat mkfifo chrt top vi less more which hexdump tee xargs date usleep umount cpio""".split()
 
 
 # The CPU properties of the machine model (tools/machine/README.md).

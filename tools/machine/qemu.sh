@@ -86,7 +86,7 @@ build() {
 		for device in $1; do echo "CONFIG_$device=y"; done > ../source/configs/devices/aarch64-softmmu/armature.mak
 		../source/configure --cc="ccache gcc" --target-list=aarch64-softmmu --with-devices-aarch64=armature \
 			--without-default-devices --without-default-features --enable-tcg --enable-fdt=system \
-			--enable-plugins --disable-docs --disable-install-blobs --disable-download
+			--enable-plugins --disable-docs --disable-debug-info --disable-install-blobs --disable-download
 		ninja -j"$JOBS" qemu-system-aarch64
 	' sh "$DEVICES"
 }

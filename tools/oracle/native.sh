@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0
 # native.sh: debug programs, and what they do on machines that really have so many
 # breakpoints; prints TAP. Leaves in build/oracle, for the boots that run the same
-# programs in VMs: payload, vmm, compare, B-C.bin and B-C.trace.
+# programs in VMs: payload, vmm, compare, B-C.bin and B-C.trace. 6-2-el1 has the types of
+# breakpoints only that need no EL2.
 #
-# SEEDS=N programs a topology (default 300). build/qemu-model names the emulator.
+# SEEDS=N programs a topology (default 1000), MOVING=N that are saved and restored half-way
+# (default 20). build/qemu-model names the emulator.
 #
 #   native.sh build            only build
 #   native.sh trace B C FILE   only print what the programs in FILE do
@@ -13,7 +15,7 @@ set -u -o pipefail
 
 qemu=$(cat "$BUILD/qemu-model") || die "build/qemu-model does not name an emulator: run 'make test ONLY=debug_topology' once"
 out=$BUILD/oracle
-topologies="2/1 2/2 4/2 5/1 6/2 6/2-present"
+topologies="2/1 2/2 4/2 5/1 6/1 6/2 6/2-el1"
 
 # native B C FILE: the trace of the programs in FILE.
 native() {
@@ -34,16 +36,16 @@ mkdir -p "$out"
 	die "the oracle does not build: build/log/oracle.log"
 cp "$TOP/tools/oracle/compare" "$TOP/tools/oracle/migrate" "$out/"
 [ "${1:-}" != build ] || exit 0
-seeds=${SEEDS:-300}
+seeds=${SEEDS:-1000}
 n=0
 failed=0
 for topology in $topologies; do
-	b=${topology%/*} c=${topology#*/} name=${topology/\//-} only=
-	[ "$c" = "${c%-present}" ] || { c=${c%-present} only=--present; }
+	b=${topology%/*} c=${topology#*/} name=${topology/\//-} types=()
+	case $c in *-el1) c=${c%-el1} types=(--el1) ;; esac
 	rc=0
 	rm -f "$out/$name".{bin,moving,trace}
-	in_root "$TOP/tools/oracle/oracle.py" generate "$out/$name.bin" "$b" "$c" 1 "$seeds" $only &&
-		in_root "$TOP/tools/oracle/oracle.py" generate "$out/$name.moving" "$b" "$c" 1 20 --checkpoints $only &&
+	in_root "$TOP/tools/oracle/oracle.py" generate "$out/$name.bin" "$b" "$c" 1 "$seeds" "${types[@]}" &&
+		in_root "$TOP/tools/oracle/oracle.py" generate "$out/$name.moving" "$b" "$c" 1 "${MOVING:-20}" --checkpoints &&
 		native "$b" "$c" "$out/$name.bin" > "$out/$name.trace" 2> "$LOGS/oracle-qemu.log" || rc=$?
 	hits=$(awk '{ sum += $2 } END { print sum + 0 }' "$out/$name.trace")
 	quiet=$(awk '$2 == 0' "$out/$name.trace" | wc -l)

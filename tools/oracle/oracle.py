@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Debug programs from seeds: write them, and find what is left of one that fails.
 
-    oracle.py generate FILE BRPS CTX_CMPS FIRST COUNT [--verbose] [--checkpoints] [--present]
+    oracle.py generate FILE BRPS CTX_CMPS FIRST COUNT [--verbose] [--checkpoints] [--el1]
     oracle.py minimise BRPS CTX_CMPS SEED COMMAND_NATIVE COMMAND_VM
 
 FILE, in words of 64 bits: the number of programs, whether traces are wanted whole,
@@ -16,10 +16,8 @@ and for each program its seed, its number of operations, and those, two words ea
     6 RUN at EL number
     7 CHECKPOINT, for a VMM that can stop there; it leaves no trace
 
-With --present, programs access only registers that are there: what KVM does at others for
-a VM that has as many as the host depends on what it happens to trap.
-
-A program is a function of its seed and of BRPS and CTX_CMPS. The commands of `minimise`
+A program is a function of its seed and of BRPS and CTX_CMPS. With --el1 its breakpoints have
+no type that compares with EL2's CONTEXTIDR_EL2 or VMID (DBGBCR<n>_EL1.BT 0b1xxx). The commands of `minimise`
 take a FILE and print what payload.rs prints.
 """
 
@@ -151,16 +149,21 @@ def minimise(brps, ctx_cmps, seed, commands):
             print(f"  {name:6}: {trace}")
 
 
+def without_el2(ops):
+    """The operations with breakpoints of the types only that a machine without EL2 has."""
+    return [(kind, number, value & ~(1 << 23) if (kind, number % 4) == (WRITE, BCR) else value)
+            for kind, number, value in ops]
+
+
 def main():
     """As above."""
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
     options = {word for word in sys.argv[1:] if word.startswith("--")}
-    if words[:1] == ["generate"] and len(words) == 6 and options <= {"--verbose", "--checkpoints", "--present"}:
+    if words[:1] == ["generate"] and len(words) == 6 and options <= {"--verbose", "--checkpoints", "--el1"}:
         brps, ctx_cmps, first, count = (int(word, 0) for word in words[2:])
         programs = [(seed, program(seed, brps, ctx_cmps)) for seed in range(first, first + count)]
-        if "--present" in options:
-            programs = [(seed, [op for op in ops if op[0] > READ or op[1] // 4 < (brps, 4)[op[1] % 4 > BCR]])
-                        for seed, ops in programs]
+        if "--el1" in options:
+            programs = [(seed, without_el2(ops)) for seed, ops in programs]
         if "--checkpoints" in options:
             programs = [(seed, ops[:len(ops) * 2 // 3] + [(CHECKPOINT, 0, 0)] + ops[len(ops) * 2 // 3:])
                         for seed, ops in programs]

@@ -8,7 +8,8 @@ kernel tree's own parser, tools/testing/kunit/kunit_parser.py.
     run.py needs [PATTERN]           kernels and tools that a selection needs, a line each
     run.py run [PATTERN]             boot, judge, write build/report/
 
-Environment: CONFIG=debug takes the debug kernel in place of ours.
+Environment: CONFIG=debug takes the debug kernel in place of ours; after DEADLINE seconds
+since STARTED no further boot begins, and those that are left are reported as skipped.
 """
 
 import concurrent.futures
@@ -61,7 +62,7 @@ def load():
 
 def select(rows, pattern):
     if not pattern:
-        return rows
+        return [row for row in rows if not row.get("apart")]
     if pattern.startswith("="):
         chosen = [row for row in rows if row["name"] == pattern[1:]]
         if not chosen and pattern != "=none":
@@ -148,8 +149,15 @@ def results_of(row, text, prefix=""):
     return out
 
 
+def without_panic(console):
+    """The console but for a panic that was asked for, up to the kernel that is booted then."""
+    return re.sub(r"sysrq: Trigger a crash.*?(?=\bBye!)", "", console, count=1, flags=re.S)
+
+
 def judge_log(row, console):
     name = row["name"]
+    if row.get("crash"):
+        console = without_panic(console)
     splat = machines.SPLAT.search(console)
     line = console[splat.start():].splitlines()[0] if splat else ""
     yield Result(name, "console/no splat", "fail" if splat else "pass", line)
@@ -227,6 +235,14 @@ def lie_when_ready(row, socket, tap):
         time.sleep(0.1)
 
 
+def boot_in_time(row, begun):
+    """As boot(), unless there is no time left."""
+    deadline = int(os.environ.get("DEADLINE") or 0)
+    if deadline and time.time() - begun > deadline:
+        return [Result(row["name"], "machine/ran", "skip", f"no time left after {deadline} s")], 0.0
+    return boot(row)
+
+
 def boot(row):
     """Boot one machine; its results, and how long it took."""
     name = row["name"]
@@ -235,6 +251,8 @@ def boot(row):
     where.mkdir(parents=True)
     tests = test_lines(row)
     files = programs(row)
+    if row.get("image"):
+        files["/Image"] = kernel_dir(row.get("kernel", "armature")) / "arch/arm64/boot/Image"
     if row.get("perf"):
         files["/"] = pathlib.Path((BUILD / "perf-root").read_text().strip())
     if row.get("l2"):
@@ -358,7 +376,10 @@ def summary(results, seconds):
         if r.status == "fail":
             print(f"FAILED {r.boot}: {r.name}: {r.detail[:200]}")
     total = [r.status for r in results]
-    print(f"\nReport: build/report/index.html")
+    late = sum(r.name == "machine/ran" and r.status == "skip" for r in results)
+    if late:
+        print(f"\n{late} boots were left out: no time left")
+    print("\nReport: build/report/index.html")
     print(f"{total.count('pass')} passed, {total.count('fail')} failed, {total.count('skip')} skipped")
     return 0 if results and not total.count("fail") else 1
 
@@ -371,7 +392,7 @@ def run(rows):
     begun = float(os.environ.get("STARTED", time.time()))
     workers = max(1, int(os.environ.get("JOBS", "2")))
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        jobs = {pool.submit(boot, row): row["name"] for row in rows}
+        jobs = {pool.submit(boot_in_time, row, begun): row["name"] for row in rows}
         for count, job in enumerate(concurrent.futures.as_completed(jobs), 1):
             name = jobs[job]
             try:
@@ -384,7 +405,9 @@ def run(rows):
             print(f"[{spent // 60:3}:{spent % 60:02}] boot {count}/{len(rows)}  {name}: "
                   f"{len(found) - bad} of {len(found)} in {seconds[name]:.0f} s{'  FAILED' if bad else ''}",
                   file=sys.stderr, flush=True)
-    results += [result for row in rows if "same" in row for result in judge_same(row)]
+    late = {r.boot for r in results if r.name == "machine/ran" and r.status == "skip"}
+    results += [result for row in rows if "same" in row and not late & {row["name"], row["same"]}
+                for result in judge_same(row)]
     junit(results, seconds)
     page(results, seconds, rows)
     return summary(results, seconds)

@@ -5,6 +5,7 @@ import pathlib
 import sys
 import tempfile
 import unittest
+import unittest.mock
 import xml.etree.ElementTree as xml
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -15,6 +16,17 @@ ROW = {"name": "boot", "tests": ["one: true", "two: true"]}
 
 def statuses(text, **row):
     return {r.name: r.status for r in run.results_of({**ROW, **row}, text)}
+
+
+class Deadline(unittest.TestCase):
+    def test_what_is_left_is_skipped_and_says_so(self):
+        with unittest.mock.patch.dict(run.os.environ, {"DEADLINE": "10"}):
+            results, seconds = run.boot_in_time(ROW, run.time.time() - 11)
+            self.assertEqual([(r.name, r.status) for r in results], [("machine/ran", "skip")])
+        for deadline, begun in (("", 0), ("10", run.time.time())):
+            with unittest.mock.patch.dict(run.os.environ, {"DEADLINE": deadline}), \
+                    unittest.mock.patch.object(run, "boot", return_value="booted"):
+                self.assertEqual(run.boot_in_time(ROW, begun), "booted")
 
 
 class Splats(unittest.TestCase):
@@ -42,6 +54,15 @@ class Splats(unittest.TestCase):
         for line in ("Debug warnings are on", "kvm [1]: VHE mode initialized successfully",
                      "SYS_ID_AA64ISAR0_EL1[23:20]: forced to 0"):
             self.assertEqual(self.judged(line), "pass", line)
+
+    def test_a_panic_that_is_asked_for(self):
+        console = ("[ 1.0] sysrq: Trigger a crash\n[ 1.0] Kernel panic - not syncing: sysrq triggered crash\n"
+                   "[ 1.1] Call trace:\n[ 1.2] Bye!\n[ 0.0] Booting Linux\n")
+        for text, crash, status in ((console, True, "pass"), (console, False, "fail"),
+                                    (console + "[ 0.1] WARNING: CPU: 0", True, "fail"),
+                                    (console.replace("Bye!", ""), True, "fail")):
+            judged = next(r.status for r in run.judge_log({**ROW, "crash": crash}, text) if r.name == "console/no splat")
+            self.assertEqual(judged, status)
 
     def test_patterns(self):
         row = {**ROW, "log": ["wanted"], "nolog": ["bad"]}

@@ -4,46 +4,63 @@
 //!
 //! Some CPUs can be told to order memory accesses as x86 does (total store order). Those
 //! who translate x86 code want that for the threads that run it, and for no others.
-//! [`policy`] says what a request means; this module finds out what the CPUs can do,
-//! keeps each thread's model and puts it in force.
+//! [`policy`] says what a request means and where a model is set, [`switch`] what is done to the
+//! registers and in which order; this module finds out what the CPUs can do, keeps each thread's
+//! model and touches the registers.
 //!
 //! A thread's model is in `thread.mem_model`, and while it runs in ACTLR_EL1 of its CPU.
-//! The two are changed together with interrupts off, so a thread that is preempted or
-//! moved finds its own model again: `__switch_to()` compares those of the two threads.
-//! While a vCPU is loaded, ACTLR_EL1 has what is in force for guests instead, which is
-//! the same for all of them whatever any thread has asked for.
+//! The two are changed together, by the thread itself, and nothing preempts it meanwhile, so a
+//! thread that is preempted or moved finds its own model again: `__switch_to()` compares those of
+//! the two threads. Guests have a model that is the same for all of them whatever any thread has
+//! asked for. Where their register is ACTLR_EL1 too, it has that model while a vCPU is loaded.
+//!
+//! What firmware has left in the registers of a CPU is remembered when the CPU comes up, and put
+//! back when it leaves.
 //!
 //! C header: [`arch/arm64/include/asm/mem_model.h`](srctree/arch/arm64/include/asm/mem_model.h)
 
-use core::arch::asm;
+use core::{arch::asm, marker::PhantomData, slice};
 
 use kernel::{
     arm64::cpufeature::system_has,
     bindings,
+    cpu::CpuId,
     cpucap,
-    interrupt::local_interrupt_disable,
-    prelude::*, //
+    interrupt::{local_interrupt_disable, LocalInterruptDisabled},
+    prelude::*,
+    sync::atomic::{Atomic, Relaxed},
+    types::NotThreadSafe, //
 };
 
 #[path = "memory_model/policy.rs"]
 mod policy;
 
-use policy::{advertises, request, with_model, without_control, Model, Outcome, Support};
+#[path = "memory_model/switch.rs"]
+mod switch;
 
-fn support() -> Support {
-    if system_has(cpucap!(HAS_TSO_CONTROL)) {
-        Support::Switched
-    } else if system_has(cpucap!(HAS_TSO_FIXED)) {
-        Support::Fixed
-    } else {
-        Support::None
-    }
-}
+use policy::{
+    advertises, all_always_tso, model_in, parse_option, register_of_guests, request, visible_actlr,
+    visible_aidr, with_model, Midr, Model, Outcome, Register, Support,
+};
+use switch::{Completed, Cpu, Found, Guests};
+
+/// For `pr_err!()` and the like.
+const __LOG_PREFIX: &[u8] = b"memory_model\0";
+
+/// Whether the command line has `kvm-arm.tso=on`.
+#[link_section = ".data..ro_after_init"]
+static GUESTS_WANT_TSO: Atomic<bool> = Atomic::new(false);
+
+/// What firmware has left on each CPU that is up, as [`Found::pack`]; 0 on the others. Written by
+/// each CPU for itself.
+static FOUND: [Atomic<i8>; bindings::NR_CPUS as usize] =
+    [const { Atomic::new(0) }; bindings::NR_CPUS as usize];
 
 macro_rules! read_sysreg {
     ($register:literal) => {{
         let value: u64;
-        // SAFETY: Reading this register has no effect.
+        // SAFETY: Every CPU has the register, or `register_of_guests()` has named it for this CPU.
+        // Reading it has no effect.
         unsafe {
             asm!(
                 concat!("mrs {}, ", $register),
@@ -55,67 +72,269 @@ macro_rules! read_sysreg {
     }};
 }
 
-fn read_actlr() -> u64 {
-    read_sysreg!("actlr_el1")
-}
+/// This CPU.
+///
+/// # Invariants
+///
+/// While one exists, the kernel is not preempted: the CPU stays the same, and nobody else changes
+/// the model that is set in its registers.
+struct ThisCpu<'a>(PhantomData<&'a LocalInterruptDisabled>, NotThreadSafe);
 
-/// Writes ACTLR_EL1. In force from the next context synchronisation on, which the way
-/// to user space or into a guest has.
-fn write_actlr(value: u64) {
-    // SAFETY: What this register changes here is the order of memory accesses, and to one
-    // that allows less; or it had that value before.
-    unsafe { asm!("msr actlr_el1, {}", in(reg) value, options(nostack, preserves_flags)) };
-}
-
-fn synchronise() {
-    // SAFETY: An ISB is always allowed.
-    unsafe { asm!("isb", options(nostack, preserves_flags)) };
-}
-
-fn put_in_force(model: Model) {
-    write_actlr(with_model(read_actlr(), model));
-}
-
-/// Whether this CPU has the control: it says so, and the bit keeps what is written to
-/// it. A hypervisor may hide the register and ignore writes. It is left as it was found.
-fn has_control() -> bool {
-    if !advertises(read_sysreg!("midr_el1"), read_sysreg!("aidr_el1")) {
-        return false;
+impl<'a> ThisCpu<'a> {
+    fn new(_: &'a LocalInterruptDisabled) -> Self {
+        // INVARIANT: A preemptible kernel has interrupts off, so that nothing preempts it; one that
+        // is not, where the guard promises nothing, is not preempted either.
+        Self(PhantomData, NotThreadSafe)
     }
-    let found = read_actlr();
-    let keeps = |model| {
-        let wanted = with_model(found, model);
-        write_actlr(wanted);
-        synchronise();
-        read_actlr() == wanted
-    };
-    let both = keeps(Model::Tso) && keeps(Model::Default);
-    write_actlr(found);
-    synchronise();
-    both
+
+    /// Makes one where the caller of an entry point has seen to it.
+    ///
+    /// # Safety
+    ///
+    /// Preemption is off for as long as it exists.
+    unsafe fn assume() -> Self {
+        // INVARIANT: By the caller's contract.
+        Self(PhantomData, NotThreadSafe)
+    }
+
+    fn midr(&self) -> Midr {
+        Midr(read_sysreg!("midr_el1"))
+    }
+
+    /// Returns the register of guests, if it is known.
+    fn register_of_guests(&self) -> Option<Register> {
+        // CurrentEL, bits [3:2]: EL2, that is VHE mode.
+        register_of_guests(read_sysreg!("CurrentEL") >> 2 & 3 == 2, self.midr())
+    }
+
+    /// Returns how guests are served. If their register is not known, ACTLR_EL1 may be theirs.
+    fn guests(&self) -> Guests {
+        Guests {
+            register: self.register_of_guests().unwrap_or(Register::Own),
+            tso: system_has(cpucap!(HAS_TSO_GUESTS)),
+        }
+    }
+
+    /// Returns where the model that was found is kept.
+    fn slot(&self) -> Option<&'static Atomic<i8>> {
+        FOUND.get(CpuId::current().as_u32() as usize)
+    }
+
+    /// Returns what was found when this CPU came up, or [`None`] if it has not been taken over.
+    fn found(&self) -> Option<Found> {
+        self.slot()
+            .and_then(|slot| Found::unpack(slot.load(Relaxed)))
+    }
+
+    /// Returns whether this CPU has the control: it says so, and keeps what is set.
+    fn has_control(&self) -> bool {
+        advertises(self.midr(), read_sysreg!("aidr_el1")) && switch::keeps_models(self)
+    }
 }
 
-/// Whether this CPU can switch. Called on each CPU as it comes up, interrupts off.
+impl Cpu for ThisCpu<'_> {
+    fn model(&self, register: Register) -> Model {
+        model_in(match register {
+            Register::Own => read_sysreg!("actlr_el1"),
+            Register::El12 => read_sysreg!("s3_5_c1_c0_1"),
+            Register::ImpdefEl12 => read_sysreg!("s3_6_c15_c14_6"),
+        })
+    }
+
+    fn set_model(&self, register: Register, model: Model, _: Completed) {
+        macro_rules! update {
+            ($name:literal) => {{
+                let value = with_model(read_sysreg!($name), model);
+                // SAFETY: By the invariant, the register still has what has been read, so that only
+                // the bit changes that is the model on CPUs which advertise the control, the only
+                // ones that come here. The kernel is written for the default model, and the other
+                // one allows less.
+                unsafe {
+                    asm!(
+                        concat!("msr ", $name, ", {}"),
+                        in(reg) value,
+                        options(nostack, preserves_flags)
+                    )
+                };
+            }};
+        }
+
+        match register {
+            Register::Own => update!("actlr_el1"),
+            Register::El12 => update!("s3_5_c1_c0_1"),
+            Register::ImpdefEl12 => update!("s3_6_c15_c14_6"),
+        }
+    }
+
+    fn complete(&self) {
+        // SAFETY: A DSB is always allowed.
+        unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+    }
+
+    fn synchronise(&self) {
+        // SAFETY: An ISB is always allowed.
+        unsafe { asm!("isb", options(nostack, preserves_flags)) };
+    }
+}
+
+fn support() -> Support {
+    if system_has(cpucap!(HAS_TSO_CONTROL)) {
+        Support::Switched
+    } else if system_has(cpucap!(HAS_TSO_FIXED)) {
+        Support::Fixed
+    } else {
+        Support::None
+    }
+}
+
+/// Returns the model that `thread.mem_model` of a thread stands for.
+fn model_of_thread(number: u32) -> Model {
+    Model::new(number.into()).unwrap_or(Model::Default)
+}
+
+/// Returns whether this CPU can switch. Called on each CPU as it comes up.
 ///
 /// # Safety
 ///
-/// Always safe to call; `#[export]` requires it to be unsafe.
+/// Preemption is off.
 #[export]
 pub unsafe extern "C" fn memory_model_has_control() -> bool {
-    has_control()
+    // SAFETY: By the caller's contract.
+    unsafe { ThisCpu::assume() }.has_control()
 }
 
-/// Puts a model in force on this CPU.
+/// Returns whether all guests are to have total store order, and this CPU can do that. Called on
+/// each CPU as it comes up.
+///
+/// # Safety
+///
+/// Preemption is off.
+#[export]
+pub unsafe extern "C" fn memory_model_gives_guests_tso() -> bool {
+    // SAFETY: By the caller's contract.
+    let cpu = unsafe { ThisCpu::assume() };
+
+    GUESTS_WANT_TSO.load(Relaxed) && cpu.register_of_guests().is_some() && cpu.has_control()
+}
+
+/// Returns whether all the CPUs that this system may run on always have total store order: those of
+/// `cpus`, or this one if there are none.
+///
+/// # Safety
+///
+/// `cpus` has `number` entries, if that is not 0.
+#[export]
+pub unsafe extern "C" fn memory_model_is_fixed(
+    cpus: *const bindings::target_impl_cpu,
+    number: u64,
+) -> bool {
+    if number == 0 {
+        return all_always_tso([Midr(read_sysreg!("midr_el1"))].into_iter());
+    }
+    // SAFETY: By the caller's contract.
+    let cpus = unsafe { slice::from_raw_parts(cpus, number as usize) };
+
+    all_always_tso(cpus.iter().map(|cpu| Midr(cpu.midr)))
+}
+
+/// Takes over this CPU, which has the control, as all do. What firmware has left is not for threads
+/// to start with.
+///
+/// # Safety
+///
+/// Preemption is off.
+#[export]
+pub unsafe extern "C" fn memory_model_cpu_enable() {
+    // SAFETY: By the caller's contract.
+    let cpu = unsafe { ThisCpu::assume() };
+    let found = switch::enter(&cpu, cpu.guests());
+
+    if found.has_tso() {
+        pr_info!(
+            "CPU{}: firmware has left total store order in force\n",
+            CpuId::current().as_u32()
+        );
+    }
+    if let Some(slot) = cpu.slot() {
+        slot.store(found.pack(), Relaxed);
+    }
+}
+
+/// Leaves this CPU as firmware has left it.
+///
+/// # Safety
+///
+/// The system has the control, preemption is off, and neither a thread nor a guest runs on this CPU
+/// before it is taken over again.
+#[export]
+pub unsafe extern "C" fn memory_model_leave() {
+    // SAFETY: By the caller's contract.
+    let cpu = unsafe { ThisCpu::assume() };
+
+    if let Some(found) = cpu.found() {
+        switch::leave(&cpu, cpu.guests(), found);
+    }
+    if let Some(slot) = cpu.slot() {
+        slot.store(0, Relaxed);
+    }
+}
+
+/// Goes on with `thread`, the model of the current thread, where this CPU may have lost its
+/// registers.
 ///
 /// # Safety
 ///
 /// The system has the control, and preemption is off.
 #[export]
-pub unsafe extern "C" fn memory_model_load(model: u32) {
-    put_in_force(match model {
-        x if x == Model::Tso as u32 => Model::Tso,
-        _ => Model::Default,
-    });
+pub unsafe extern "C" fn memory_model_resume(thread: u32) {
+    // SAFETY: By the caller's contract.
+    let cpu = unsafe { ThisCpu::assume() };
+
+    if let Some(found) = cpu.found() {
+        switch::resume(&cpu, cpu.guests(), found, model_of_thread(thread));
+    }
+}
+
+/// Puts the model of the next thread in force.
+///
+/// # Safety
+///
+/// The system has the control, preemption is off, and the CPU has executed a DSB since the last
+/// access of the thread before.
+#[export]
+pub unsafe extern "C" fn memory_model_switch(thread: u32) {
+    // SAFETY: By the caller's contract.
+    let (cpu, completed) = unsafe { (ThisCpu::assume(), Completed::assume()) };
+
+    switch::switch(&cpu, model_of_thread(thread), completed);
+}
+
+/// Puts in force what guests have, if that is in the register of threads.
+///
+/// # Safety
+///
+/// The system has the control, and preemption is off.
+#[export]
+pub unsafe extern "C" fn memory_model_load_guest() {
+    // SAFETY: By the caller's contract.
+    let cpu = unsafe { ThisCpu::assume() };
+
+    if let Some(found) = cpu.found() {
+        switch::load_guest(&cpu, cpu.guests(), found);
+    }
+}
+
+/// Goes back to `thread`, the model of the current thread.
+///
+/// # Safety
+///
+/// The system has the control, and preemption is off.
+#[export]
+pub unsafe extern "C" fn memory_model_put_guest(thread: u32) {
+    // SAFETY: By the caller's contract.
+    let cpu = unsafe { ThisCpu::assume() };
+
+    switch::put_guest(&cpu, cpu.guests(), model_of_thread(thread));
 }
 
 /// `PR_GET_MEM_MODEL` of the current thread: the model it has asked for.
@@ -145,35 +364,80 @@ pub unsafe extern "C" fn memory_model_set(
         Outcome::Refuse => EINVAL.to_errno() as c_long,
         Outcome::Nothing => 0,
         Outcome::Switch(model) => {
-            let _guard = local_interrupt_disable();
+            let guard = local_interrupt_disable();
+            let cpu = ThisCpu::new(&guard);
 
-            // SAFETY: By the caller's contract. A switch to another thread looks at it, on
-            // this CPU, and has to wait for the guard.
+            // SAFETY: By the caller's contract. The task itself writes it, and others read it on
+            // this CPU, in a switch to or from the task, which `cpu` excludes.
             unsafe { (&raw mut (*me).thread.mem_model).write(model as u32) };
-            put_in_force(model);
+            switch::put(&cpu, Register::Own, model);
             0
         }
     }
 }
 
-/// See `memory_model_hide_aidr()`.
+/// Returns AIDR_EL1 as a guest may see it.
 ///
 /// # Safety
 ///
 /// Always safe to call; `#[export]` requires it to be unsafe.
 #[export]
-pub unsafe extern "C" fn __memory_model_hide_aidr(aidr: u64) -> u64 {
-    without_control(aidr)
+pub unsafe extern "C" fn memory_model_visible_aidr(aidr: u64) -> u64 {
+    visible_aidr(Midr(read_sysreg!("midr_el1")), aidr)
 }
 
-/// See `memory_model_hide_actlr()`.
+/// Returns ACTLR_EL1 as a guest may see it.
 ///
 /// # Safety
 ///
 /// Always safe to call; `#[export]` requires it to be unsafe.
 #[export]
-pub unsafe extern "C" fn __memory_model_hide_actlr(actlr: u64) -> u64 {
-    with_model(actlr, Model::Default)
+pub unsafe extern "C" fn memory_model_visible_actlr(actlr: u64) -> u64 {
+    visible_actlr(Midr(read_sysreg!("midr_el1")), actlr)
+}
+
+/// Reads the value of `kvm-arm.tso=`. Called early, on the boot CPU.
+///
+/// # Safety
+///
+/// `arg` is NULL or a string.
+#[export]
+pub unsafe extern "C" fn memory_model_guests_setup(arg: *mut c_char) -> c_int {
+    // SAFETY: By the caller's contract.
+    let value = (!arg.is_null()).then(|| unsafe { CStr::from_char_ptr(arg) }.to_bytes());
+
+    match value.and_then(parse_option) {
+        Some(model) => {
+            GUESTS_WANT_TSO.store(model == Model::Tso, Relaxed);
+            0
+        }
+        None => {
+            pr_warn!("kvm-arm.tso= takes on or off: ignored\n");
+            EINVAL.to_errno()
+        }
+    }
+}
+
+/// Says so if guests do not get what `kvm-arm.tso=` asks for. Called once, as KVM initialises.
+///
+/// # Safety
+///
+/// Always safe to call; `#[export]` requires it to be unsafe.
+#[export]
+pub unsafe extern "C" fn memory_model_guests_init() {
+    if !GUESTS_WANT_TSO.load(Relaxed) || system_has(cpucap!(HAS_TSO_GUESTS)) {
+        return;
+    }
+    match support() {
+        Support::Fixed => {}
+        Support::None => {
+            pr_err!("kvm-arm.tso=on: not available: not all CPUs can switch to total store order\n")
+        }
+        Support::Switched => pr_err!(
+            "kvm-arm.tso=on: not available: the register that guests have in VHE mode is not known \
+             for all CPUs\n"
+        ),
+    }
 }
 
 #[cfg(CONFIG_ARM64_MEMORY_MODEL_CONTROL_KUNIT_TEST)]
@@ -193,20 +457,30 @@ mod tests {
     /// Looking for the control leaves the register as it was.
     #[test]
     fn detection_restores() {
-        let _guard = local_interrupt_disable();
-        let found = read_actlr();
+        let guard = local_interrupt_disable();
+        let cpu = ThisCpu::new(&guard);
+        let found = read_sysreg!("actlr_el1");
 
-        assert_eq!(has_control(), system_has(cpucap!(HAS_TSO_CONTROL)));
-        assert_eq!(read_actlr(), found);
+        assert_eq!(cpu.has_control(), system_has(cpucap!(HAS_TSO_CONTROL)));
+        assert_eq!(read_sysreg!("actlr_el1"), found);
     }
 
     /// A kernel thread has the default model.
     #[test]
     fn kernel_threads_are_default() {
-        let _guard = local_interrupt_disable();
+        let guard = local_interrupt_disable();
 
         if system_has(cpucap!(HAS_TSO_CONTROL)) {
-            assert_eq!(read_actlr() & policy::ACTLR_EL1_EN_TSO, 0);
+            assert_eq!(ThisCpu::new(&guard).model(Register::Own), Model::Default);
         }
+    }
+
+    /// What firmware has left is known of a CPU that is up, and of no other machine.
+    #[test]
+    fn firmware_is_remembered() {
+        let guard = local_interrupt_disable();
+        let found = ThisCpu::new(&guard).found();
+
+        assert_eq!(found.is_some(), system_has(cpucap!(HAS_TSO_CONTROL)));
     }
 }

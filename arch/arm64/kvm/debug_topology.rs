@@ -1,28 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! VMs with fewer breakpoints than the CPU that they run on.
+//! VMs whose breakpoints are not those of the CPU that they run on.
 //!
-//! A VM may have fewer breakpoints because user space said so, to move it between
-//! machines that differ, or because the CPUs of this machine differ from each other.
-//! On a CPU that has more than the VM, accesses to the registers trap (FEAT_FGT),
-//! `vcpu_debug_state` has what the guest wrote, and the CPU gets an image of it in
-//! which breakpoints are where [`topology`] says and links mean what [`control`]
-//! says. On other CPUs all is as it would be without this: nothing traps.
+//! A VM may have fewer breakpoints, or fewer context-aware ones, because userspace set
+//! ID_AA64DFR0_EL1 to move it between machines that differ, or because the CPUs of this
+//! machine differ from each other. On a CPU with other counts than the VM, accesses to the
+//! registers trap (FEAT_FGT), `vcpu_debug_state` has what the guest wrote, and the CPU gets
+//! an image of it in which breakpoints are where [`topology`] says and links mean what
+//! [`control`] says. On other CPUs nothing traps for this.
 //!
-//! The image is a function of `vcpu_debug_state` and of the CPU's number of
-//! breakpoints. It is never read back.
+//! The image is a function of `vcpu_debug_state` and of the CPU's topology. It is never read
+//! back.
+//!
+//! # Who may access what
+//!
+//! The ID registers of a VM stop changing when it first runs. [`kvm_debug_topology_fix`]
+//! stores what they say in `kvm->arch.debug_topology`, under `config_lock`, and everything
+//! that runs later takes it from there. `vcpu_debug_state`, the image and
+//! `arch.debug_image` belong to the task that holds the vCPU's mutex. That task may be
+//! preempted, and loads the vCPU again when it goes on, so what accesses them outside of a
+//! load has preemption off.
 //!
 //! C header: [`asm/kvm_debug_topology.h`](srctree/arch/arm64/include/asm/kvm_debug_topology.h)
+
+use core::ptr::null_mut;
 
 use kernel::{
     arm64::{
         cpufeature::{any_possible_cpu, recorded, system_has},
         sysreg::*, //
     },
-    bindings::{self, kvm_guest_debug_arch as Registers},
+    bindings::{
+        self,
+        kvm_arch_kvm_debug_topology as Stored,
+        kvm_guest_debug_arch as Registers, //
+    },
     cpu::CpuId,
     cpucap,
-    kvm::{Vcpu, Vm},
+    error::{from_result, to_result},
+    kvm::{Config, Vcpu, Vm},
     prelude::*,
     seq_file::SeqFile,
     seq_print,
@@ -42,152 +58,286 @@ mod control;
 #[path = "debug_topology/topology.rs"]
 mod topology;
 
-use control::{has, Guest, Register};
-use topology::{all_in_reach, may_be_told, Mapping, Topology, MAX};
+use control::{Features, Guest, Register};
+use topology::{is_valid, last_breakpoint, last_watchpoint, Mapping, Topology, MAX};
 
 declare_trace! {
     /// # Safety
     ///
     /// Always safe: the arguments are plain integers.
     unsafe fn kvm_debug_topology_write(
-        op2: u32, number: u32, value: u64, phys_number: u32, phys_value: u64,
+        vcpu_id: i32, op2: u32, number: u32, value: u64, phys_number: u32, phys_value: u64,
     );
 }
 
-/// Whether a VM's breakpoints can be mapped at all.
+/// Returns whether the breakpoints of a VM can be mapped.
 ///
-/// Without FEAT_FGT every debug register would have to trap, and in protected mode
-/// what the host asks for a guest is not for the host to arrange. No CPU may have
-/// context-aware breakpoints that are out of reach.
-fn offered(vm: &Vm) -> bool {
+/// Without FEAT_FGT every debug register would have to trap, FEAT_FGT does not trap AArch32
+/// at EL1, and in protected mode the host does not set up a guest's traps. The answer for a VM
+/// changes only once: as long as the VM could still get AArch32 at EL1, the answer is no.
+fn offered(vm: Config<'_>) -> bool {
     system_has(cpucap!(HAS_FGT))
         && !system_has(cpucap!(KVM_PROTECTED_MODE))
-        && !vm.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_EL1_32BIT }>()
-        && !any_possible_cpu(|cpu| {
-            // The system-wide value of this register is always 0.
-            recorded::<ID_AA64DFR1_EL1>(cpu).is_some_and(|dfr1| !all_in_reach(dfr1.into()))
-        })
+        && !vm
+            .has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_EL1_32BIT }>()
+            .unwrap_or_else(|| system_has(cpucap!(HAS_32BIT_EL1)))
 }
 
-/// What `cpu` had when it came up; [`None`] if it never did.
+/// Returns the topology that `cpu` had when it came up; [`None`] if it never did.
 fn topology_of(cpu: CpuId) -> Option<Topology> {
-    let dfr0 = recorded::<ID_AA64DFR0_EL1>(cpu)?;
-    let dfr1 = recorded::<ID_AA64DFR1_EL1>(cpu)?;
-
-    Some(Topology::of_cpu(dfr0.into(), dfr1.into()))
+    Some(Topology::of(recorded::<ID_AA64DFR0_EL1>(cpu)?.into()))
 }
 
-/// What `vm` is told.
-fn topology_of_vm(vm: &Vm) -> Topology {
-    Topology::of(vm.id_register::<ID_AA64DFR0_EL1>().into())
-}
-
-/// How `vm` is to be served on `cpu`; [`None`] if without any mapping.
-fn guest_on(vm: &Vm, cpu: CpuId) -> Option<Guest> {
-    let dfr0 = vm.id_register::<ID_AA64DFR0_EL1>();
-
-    Some(Guest {
-        mapping: Mapping::new(Topology::of(dfr0.into()), topology_of(cpu)?)?,
-        watchpoints: dfr0.watchpoints(),
-        contextidr_types: dfr0.DebugVer() >= ID_AA64DFR0_EL1_DebugVer_VHE,
-        aarch32: vm.id_register::<ID_AA64PFR0_EL1>().EL0() == ID_AA64PFR0_EL1_EL0_AARCH32,
-    })
-}
-
-/// The breakpoint and watchpoint registers of a vCPU that is loaded on this CPU.
-struct Loaded<'a> {
-    /// What the guest sees.
-    view: &'a mut Registers,
-    /// What the CPU gets where it has more breakpoints.
-    image: &'a mut Registers,
-    /// The number of breakpoints that `image` is for, 0 if it is stale.
-    brps: &'a mut u8,
-    /// Whether the CPU gets `image`.
-    in_use: &'a mut bool,
-}
-
-impl Loaded<'_> {
-    /// Finds them.
-    ///
-    /// # Safety
-    ///
-    /// `vcpu` points to a vCPU that is loaded, or being loaded, on this CPU, and
-    /// preemption is off: the vCPU's mutex keeps other tasks away from the registers, and
-    /// loading it once more would have to preempt this.
-    unsafe fn new(vcpu: *mut bindings::kvm_vcpu) -> Self {
-        // SAFETY: By the caller's contract the vCPU is alive and nothing else accesses these.
-        unsafe {
-            Self {
-                view: &mut (*vcpu).arch.vcpu_debug_state,
-                image: &mut (*vcpu).arch.debug_image.regs,
-                brps: &mut (*vcpu).arch.debug_image.brps,
-                in_use: &mut (*vcpu).arch.debug_image.in_use,
-            }
-        }
-    }
-
-    /// Gets ready for `guest`; [`None`] is for a CPU where the registers are the guest's,
-    /// which may change them. Returns whether there is a mapping.
-    fn serve(self, guest: Option<Guest>) -> bool {
-        let brps = guest.map_or(0, |guest| guest.mapping.cpu().breakpoints() as u8);
-
-        *self.in_use = guest.is_some();
-        if *self.brps != brps {
-            *self.brps = brps;
-            if let Some(guest) = guest {
-                guest.derive(self.view, self.image);
-            }
-        }
-        guest.is_some()
-    }
-}
-
-/// Whether `f` holds for any CPU that may ever run, given what is known of it.
+/// Returns whether `f` holds for any CPU that may ever run, given what is known of it.
 fn any_cpu(f: impl Fn(Option<Topology>) -> bool) -> bool {
     any_possible_cpu(|cpu| f(topology_of(cpu)))
 }
 
-/// The fields of ID_AA64DFR0_EL1 that user space may write for `kvm`, as a mask.
+/// Returns what the ID registers of a VM say.
+fn features_of(vm: Config<'_>) -> Features {
+    let dfr0 = vm.id_register::<ID_AA64DFR0_EL1>();
+
+    Features {
+        topology: Topology::of(dfr0.into()),
+        watchpoints: dfr0.watchpoints(),
+        contextidr_types: dfr0.DebugVer() >= ID_AA64DFR0_EL1_DebugVer_VHE,
+        aarch32: vm.id_register::<ID_AA64PFR0_EL1>().EL0() == ID_AA64PFR0_EL1_EL0_AARCH32,
+    }
+}
+
+/// Returns what [`kvm_debug_topology_fix`] has stored; [`None`] for a VM with AArch32 at
+/// EL1, whose registers are another architecture's.
+fn stored(it: Stored) -> Option<Features> {
+    (it.breakpoints != 0).then(|| Features {
+        topology: Topology::new(it.breakpoints.into(), it.context_aware.into()),
+        watchpoints: it.watchpoints.into(),
+        contextidr_types: it.contextidr_types,
+        aarch32: it.aarch32,
+    })
+}
+
+/// What a CPU gets in place of `vcpu_debug_state`: `struct kvm_debug_mapping`.
+#[derive(Default)]
+#[repr(C)]
+struct Image {
+    /// First, since `kvm_vcpu_arch.debug_image` points to it.
+    registers: Registers,
+    /// The guest and CPU that `registers` was derived for; [`None`] if it is for none.
+    of: Option<Guest>,
+}
+
+/// The breakpoint and watchpoint registers of a vCPU, with nobody else around.
+struct Loaded<'a> {
+    vcpu: &'a Vcpu,
+    features: Features,
+    /// What the guest sees.
+    view: &'a mut Registers,
+    /// There if a CPU may need one.
+    image: Option<&'a mut Image>,
+}
+
+/// Calls `f` with the registers of `vcpu`; [`None`] if they are none of ours: those of a VM
+/// with AArch32 at EL1.
 ///
 /// # Safety
 ///
-/// `kvm` points to a VM that is alive.
+/// `vcpu` is alive, of a VM that has run, and its mutex is held by this task, with preemption
+/// off.
+unsafe fn with_loaded<R>(
+    vcpu: *mut bindings::kvm_vcpu,
+    f: impl FnOnce(Loaded<'_>) -> R,
+) -> Option<R> {
+    // SAFETY: By the caller's contract the vCPU and its VM are alive, the topology no longer
+    // changes, and nothing else accesses the registers and the image before `f` returns.
+    let loaded = unsafe {
+        Loaded {
+            vcpu: Vcpu::from_raw(vcpu),
+            features: stored((*(*vcpu).kvm).arch.debug_topology)?,
+            view: &mut (*vcpu).arch.vcpu_debug_state,
+            image: (*vcpu).arch.debug_mapping.cast::<Image>().as_mut(),
+        }
+    };
+
+    Some(f(loaded))
+}
+
+impl Loaded<'_> {
+    /// Makes the image right for this CPU. Returns whether the CPU gets it. `stale` says
+    /// that the registers have changed since.
+    fn load(self, stale: bool) -> bool {
+        let cpu = self.vcpu.cpu().and_then(topology_of);
+        let guest = cpu.and_then(|cpu| Guest::new(self.features, cpu));
+        let Some(image) = self.image else {
+            return false;
+        };
+
+        if stale || image.of != guest {
+            image.of = guest;
+            if let Some(guest) = guest {
+                guest.derive(self.view, &mut image.registers);
+            }
+        }
+        guest.is_some()
+    }
+
+    /// Does what a trapped instruction asks for: writes `value`, or reads into it. Returns
+    /// whether the VM has the register.
+    fn access(self, register: Register, is_write: bool, value: &mut u64) -> bool {
+        if !self.features.has(register) {
+            return false;
+        }
+        if is_write {
+            register.set(self.view, *value);
+            self.written(register);
+        } else {
+            *value = register.of(self.view);
+        }
+        true
+    }
+
+    /// Takes over what the guest has written to `register`.
+    fn written(self, register: Register) {
+        self.features.keep(register, self.view);
+        let Some(Image {
+            registers,
+            of: Some(guest),
+        }) = self.image
+        else {
+            return;
+        };
+        let Some((number, value)) = guest.update(register, self.view, registers) else {
+            return;
+        };
+        let (op2, crm) = register.encoding();
+        // SAFETY: The arguments are plain integers.
+        unsafe {
+            kvm_debug_topology_write(
+                self.vcpu.id(),
+                op2.into(),
+                crm.into(),
+                register.of(self.view),
+                number as u32,
+                value,
+            )
+        };
+    }
+}
+
+/// Returns the fields of ID_AA64DFR0_EL1 that userspace may write for `kvm`, as a mask.
+///
+/// # Safety
+///
+/// `kvm` points to a VM that is alive, whose `config_lock` is held.
 #[export]
-pub unsafe extern "C" fn kvm_debug_topology_writable(kvm: *mut bindings::kvm) -> u64 {
+pub unsafe extern "C" fn __kvm_debug_topology_writable(kvm: *mut bindings::kvm) -> u64 {
     // SAFETY: By the caller's contract.
-    if offered(unsafe { Vm::from_raw(kvm) }) {
+    if offered(unsafe { Vm::from_raw(kvm).config() }) {
         sysreg::ID_AA64DFR0_EL1_BRPs_MASK | sysreg::ID_AA64DFR0_EL1_CTX_CMPs_MASK
     } else {
         0
     }
 }
 
-/// Whether a VM may be told `dfr0` where `now` is what it has been told so far.
+/// Returns whether `dfr0` may replace `now` as ID_AA64DFR0_EL1 of a VM.
 ///
 /// # Safety
 ///
 /// Always safe to call; `#[export]` requires it to be unsafe.
 #[export]
 pub unsafe extern "C" fn kvm_debug_topology_valid(dfr0: u64, now: u64) -> bool {
-    may_be_told(dfr0, now)
+    is_valid(dfr0, now)
 }
 
-/// The number of breakpoints of `kvm` if a CPU that may run it has another one, or could
-/// have: one that has not come up yet may be anything. Otherwise 0.
+/// Returns the index of the last breakpoint of the first bank, for a CPU with these values of
+/// ID_AA64DFR0_EL1 and ID_AA64DFR1_EL1.
 ///
 /// # Safety
 ///
-/// `kvm` points to a VM that is alive, whose ID registers no longer change.
+/// Always safe to call; `#[export]` requires it to be unsafe.
 #[export]
-pub unsafe extern "C" fn kvm_debug_topology_may_differ(kvm: *mut bindings::kvm) -> u32 {
-    // SAFETY: By the caller's contract.
-    let vm = unsafe { Vm::from_raw(kvm) };
-    let mine = topology_of_vm(vm).breakpoints();
+pub unsafe extern "C" fn kvm_debug_topology_last_breakpoint(dfr0: u64, dfr1: u64) -> u32 {
+    last_breakpoint(dfr0, dfr1) as u32
+}
 
-    if offered(vm) && any_cpu(|cpu| cpu.is_none_or(|cpu| cpu.breakpoints() != mine)) {
-        mine as u32
-    } else {
-        0
+/// Returns the index of the last watchpoint of the first bank, likewise.
+///
+/// # Safety
+///
+/// Always safe to call; `#[export]` requires it to be unsafe.
+#[export]
+pub unsafe extern "C" fn kvm_debug_topology_last_watchpoint(dfr0: u64, dfr1: u64) -> u32 {
+    last_watchpoint(dfr0, dfr1) as u32
+}
+
+/// Stores what the ID registers of `kvm` say, which do not change any more.
+///
+/// # Safety
+///
+/// `kvm` points to a VM that has not run, and its `config_lock` is held.
+#[export]
+pub unsafe extern "C" fn kvm_debug_topology_fix(kvm: *mut bindings::kvm) {
+    // SAFETY: By the caller's contract.
+    let vm = unsafe { Vm::from_raw(kvm).config() };
+    if vm.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_EL1_32BIT }>() == Some(true) {
+        return;
+    }
+    let it = features_of(vm);
+    let differs = |cpu| Mapping::new(it.topology, cpu).is_some();
+    let stored = Stored {
+        breakpoints: it.topology.breakpoints() as u8,
+        context_aware: it.topology.context_aware() as u8,
+        watchpoints: it.watchpoints as u8,
+        contextidr_types: it.contextidr_types,
+        aarch32: it.aarch32,
+        // A CPU that has not come up yet may be anything.
+        mappable: offered(vm) && any_cpu(|cpu| cpu.is_none_or(differs)),
+    };
+
+    // SAFETY: No vCPU has run, so nothing else accesses this without the lock.
+    unsafe { (*kvm).arch.debug_topology = stored };
+}
+
+/// Allocates the image of a vCPU: 0, or `-ENOMEM`.
+///
+/// # Safety
+///
+/// `vcpu` is alive, its mutex is held by this task, and it is not loaded.
+#[export]
+pub unsafe extern "C" fn kvm_debug_topology_create(vcpu: *mut bindings::kvm_vcpu) -> c_int {
+    // SAFETY: By the caller's contract nothing else accesses it.
+    let slot = unsafe { &mut (*vcpu).arch.debug_mapping };
+
+    from_result(|| {
+        // An earlier KVM_RUN failed, and this one is the first again.
+        if !slot.is_null() {
+            return Ok(0);
+        }
+        let image = KBox::new(Image::default(), GFP_KERNEL_ACCOUNT)?;
+        let start: *const Image = &*image;
+        // SAFETY: The range is that of the image. In nVHE mode EL2 reads it there.
+        to_result(unsafe {
+            bindings::kvm_share_hyp(start.cast_mut().cast(), start.add(1).cast_mut().cast())
+        })?;
+        *slot = KBox::into_raw(image).cast();
+        // SAFETY: As above.
+        unsafe { (*vcpu).arch.debug_cpu = -1 };
+        Ok(0)
+    })
+}
+
+/// Frees the image of a vCPU, if it has one.
+///
+/// # Safety
+///
+/// `vcpu` is not used any more.
+#[export]
+pub unsafe extern "C" fn kvm_debug_topology_destroy(vcpu: *mut bindings::kvm_vcpu) {
+    // SAFETY: By the caller's contract nothing else accesses it.
+    let image = unsafe { (*vcpu).arch.debug_mapping }.cast::<Image>();
+
+    if !image.is_null() {
+        // SAFETY: It comes from `KBox::into_raw()`, and nobody has it any more.
+        drop(unsafe { KBox::from_raw(image) });
     }
 }
 
@@ -195,72 +345,89 @@ pub unsafe extern "C" fn kvm_debug_topology_may_differ(kvm: *mut bindings::kvm) 
 ///
 /// # Safety
 ///
-/// `vcpu` points to a vCPU that is being loaded on this CPU; preemption is off.
+/// `vcpu` points to a vCPU with an image that is being loaded on this CPU; preemption is off.
 #[export]
-pub unsafe extern "C" fn __kvm_debug_topology_load(vcpu: *mut bindings::kvm_vcpu) -> bool {
+pub unsafe extern "C" fn __kvm_debug_topology_load(vcpu: *mut bindings::kvm_vcpu) {
     // SAFETY: By the caller's contract.
-    let this = unsafe { Vcpu::from_raw(vcpu) };
-    let guest = this.cpu().and_then(|cpu| guest_on(this.vm(), cpu));
+    unsafe {
+        let stale = (*vcpu).arch.debug_cpu < 0;
+        let mapped = with_loaded(vcpu, |loaded| loaded.load(stale)) == Some(true);
 
-    // SAFETY: By the caller's contract.
-    unsafe { Loaded::new(vcpu) }.serve(guest)
+        (*vcpu).arch.debug_image = if mapped {
+            (*vcpu).arch.debug_mapping.cast()
+        } else {
+            null_mut()
+        };
+        (*vcpu).arch.debug_cpu = (*vcpu).cpu;
+    }
 }
 
-/// See `kvm_debug_topology_has()`.
+/// Returns whether the VM has the register with the encoding (2, 0, 0, `crm`, `op2`).
 ///
 /// # Safety
 ///
 /// `vcpu` points to a vCPU that is alive, of a VM that has run.
 #[export]
-pub unsafe extern "C" fn __kvm_debug_topology_has(
+pub unsafe extern "C" fn kvm_debug_topology_has(
     vcpu: *mut bindings::kvm_vcpu,
     op2: u8,
     crm: u8,
 ) -> bool {
-    // SAFETY: By the caller's contract.
-    let vm = unsafe { Vcpu::from_raw(vcpu) }.vm();
-    let watchpoints = vm.id_register::<ID_AA64DFR0_EL1>().watchpoints();
+    // SAFETY: By the caller's contract; it does not change any more.
+    let features = stored(unsafe { (*(*vcpu).kvm).arch.debug_topology });
 
-    Register::new(op2, crm).is_some_and(|register| has(topology_of_vm(vm), watchpoints, register))
+    match (features, Register::new(op2, crm)) {
+        (Some(features), Some(register)) => features.has(register),
+        _ => true,
+    }
 }
 
-/// See `kvm_debug_topology_update()`.
+/// See `kvm_debug_topology_written()`.
 ///
 /// # Safety
 ///
-/// `vcpu` points to a vCPU that is loaded on this CPU, with its image in use; preemption
-/// is off.
+/// `vcpu` points to a vCPU that this task has loaded; preemption is off.
 #[export]
-pub unsafe extern "C" fn __kvm_debug_topology_update(
+pub unsafe extern "C" fn __kvm_debug_topology_written(
     vcpu: *mut bindings::kvm_vcpu,
     op2: u8,
     crm: u8,
 ) {
-    // SAFETY: By the caller's contract.
-    let this = unsafe { Vcpu::from_raw(vcpu) };
-    let guest = this.cpu().and_then(|cpu| guest_on(this.vm(), cpu));
-    let (Some(guest), Some(register)) = (guest, Register::new(op2, crm)) else {
+    let Some(register) = Register::new(op2, crm) else {
         return;
     };
+
     // SAFETY: By the caller's contract.
-    let loaded = unsafe { Loaded::new(vcpu) };
-    let Some((phys_number, phys_value)) = guest.update(register, loaded.view, loaded.image) else {
-        return;
-    };
-    let value = register.of(loaded.view);
-    // SAFETY: The arguments are plain integers.
-    unsafe {
-        kvm_debug_topology_write(
-            op2.into(),
-            crm.into(),
-            value,
-            phys_number as u32,
-            phys_value,
-        )
-    };
+    unsafe { with_loaded(vcpu, |loaded| loaded.written(register)) };
 }
 
-/// Prints `count` breakpoints in words.
+/// See `kvm_debug_topology_access()`.
+///
+/// # Safety
+///
+/// `vcpu` points to a vCPU that this task has loaded; preemption is off. `value` is valid.
+#[export]
+pub unsafe extern "C" fn __kvm_debug_topology_access(
+    vcpu: *mut bindings::kvm_vcpu,
+    op2: u8,
+    crm: u8,
+    is_write: bool,
+    value: *mut u64,
+) -> bool {
+    let Some(register) = Register::new(op2, crm) else {
+        return false;
+    };
+
+    // SAFETY: By the caller's contract.
+    let done = unsafe {
+        with_loaded(vcpu, |loaded| {
+            loaded.access(register, is_write, &mut *value)
+        })
+    };
+    done == Some(true)
+}
+
+/// Prints a topology in words.
 fn show_topology(m: &SeqFile, it: Topology) {
     seq_print!(
         m,
@@ -270,21 +437,21 @@ fn show_topology(m: &SeqFile, it: Topology) {
     );
 }
 
-/// Prints what the VM has.
+/// Prints the VM's topology.
 ///
 /// # Safety
 ///
-/// `m` and `kvm` are valid, and `m` is not shared.
+/// `m` and `kvm` are valid, `m` is not shared, and the VM's `config_lock` is held.
 #[export]
 pub unsafe extern "C" fn kvm_debug_topology_show(
     m: *mut bindings::seq_file,
     kvm: *mut bindings::kvm,
 ) {
     // SAFETY: By the caller's contract.
-    let (m, vm) = unsafe { (SeqFile::from_raw(m), Vm::from_raw(kvm)) };
+    let (m, vm) = unsafe { (SeqFile::from_raw(m), Vm::from_raw(kvm).config()) };
 
     seq_print!(m, "VM: ");
-    show_topology(m, topology_of_vm(vm));
+    show_topology(m, features_of(vm).topology);
     seq_print!(m, "\n");
 }
 
@@ -292,7 +459,7 @@ pub unsafe extern "C" fn kvm_debug_topology_show(
 ///
 /// # Safety
 ///
-/// `m` and `vcpu` are valid, and `m` is not shared.
+/// `m` and `vcpu` are valid, `m` is not shared, and the VM's `config_lock` is held.
 #[export]
 pub unsafe extern "C" fn kvm_debug_topology_show_vcpu(
     m: *mut bindings::seq_file,
@@ -300,6 +467,8 @@ pub unsafe extern "C" fn kvm_debug_topology_show_vcpu(
 ) {
     // SAFETY: By the caller's contract.
     let (m, vcpu) = unsafe { (SeqFile::from_raw(m), Vcpu::from_raw(vcpu)) };
+    // SAFETY: The caller holds the lock.
+    let vm = unsafe { vcpu.vm().config() };
 
     seq_print!(m, "vCPU {}: ", vcpu.id());
     let Some((cpu, topology)) = vcpu.cpu().and_then(|cpu| Some((cpu, topology_of(cpu)?))) else {
@@ -308,12 +477,12 @@ pub unsafe extern "C" fn kvm_debug_topology_show_vcpu(
     };
     seq_print!(m, "on CPU {} with ", cpu.as_u32());
     show_topology(m, topology);
-    match guest_on(vcpu.vm(), cpu).filter(|_| offered(vcpu.vm())) {
+    match Mapping::new(features_of(vm).topology, topology).filter(|_| offered(vm)) {
         None => seq_print!(m, ": not mapped\n"),
-        Some(guest) => {
+        Some(mapping) => {
             seq_print!(m, ": mapped");
             for n in 0..MAX {
-                if let Some(physical) = guest.mapping.physical(n) {
+                if let Some(physical) = mapping.physical(n) {
                     seq_print!(m, " {n}->{physical}");
                 }
             }
@@ -338,7 +507,7 @@ mod tests {
         assert!(!any_cpu(|cpu| cpu.is_some_and(|cpu| {
             cpu.breakpoints() < vm.breakpoints() || cpu.context_aware() < vm.context_aware()
         })));
-        assert!(may_be_told(dfr0.into(), dfr0.into()));
+        assert!(is_valid(dfr0.into(), dfr0.into()));
         assert_eq!(vm.breakpoints(), dfr0.breakpoints());
         assert_eq!(vm.context_aware(), dfr0.context_aware_breakpoints());
     }
@@ -381,15 +550,14 @@ mod tests {
         let dfr0 = |brps: u64, ctx_cmps: u64| {
             (brps << ID_AA64DFR0_EL1_BRPs_SHIFT) | (ctx_cmps << ID_AA64DFR0_EL1_CTX_CMPs_SHIFT)
         };
-        let Some(mapping) = Mapping::new(Topology::of(dfr0(5, 1)), Topology::of(dfr0(15, 1)))
-        else {
-            panic!("a VM with 6 breakpoints fits a CPU with 16");
-        };
-        let guest = Guest {
-            mapping,
+        let features = Features {
+            topology: Topology::of(dfr0(5, 1)),
             watchpoints: 4,
             contextidr_types: true,
             aarch32: true,
+        };
+        let Some(guest) = Guest::new(features, Topology::of(dfr0(15, 1))) else {
+            panic!("a VM with 6 breakpoints fits a CPU with 16");
         };
         let mut view = Registers::default();
         let mut image = Registers::default();

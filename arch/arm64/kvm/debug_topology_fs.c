@@ -19,6 +19,9 @@ static int debug_topology_show(struct seq_file *m, void *unused)
 	struct kvm_vcpu *vcpu;
 	unsigned long i;
 
+	/* The ID registers can still change */
+	guard(mutex)(&kvm->arch.config_lock);
+
 	kvm_debug_topology_show(m, kvm);
 	kvm_for_each_vcpu(i, vcpu, kvm)
 		kvm_debug_topology_show_vcpu(m, vcpu);

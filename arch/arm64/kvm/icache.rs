@@ -8,10 +8,10 @@
 //! C header: [`arch/arm64/include/asm/kvm_icache.h`](srctree/arch/arm64/include/asm/kvm_icache.h)
 
 use kernel::{
-    bindings, kvm,
+    bindings,
+    kvm::Vcpu,
     prelude::*,
-    sync::atomic::{Atomic, Relaxed},
-    tracepoint::declare_trace,
+    tracepoint::declare_trace, //
 };
 
 #[path = "hyp/icache/mod.rs"]
@@ -24,29 +24,26 @@ declare_trace! {
     unsafe fn kvm_icache_inval(size: u64, result: u32);
 }
 
-/// Serves a request for `size` bytes of the VM whose vCPU is running; see
-/// `kvm_icache_request()`.
+/// Serves a request for `size` bytes; see `kvm_icache_request()` and
+/// `kvm_icache_inval_all()`.
 ///
 /// # Safety
 ///
-/// Always safe to call; `#[export]` requires it to be unsafe.
+/// `vcpu` is NULL or points to a vCPU that is alive, and the current task is the only one
+/// that makes requests for it: the one that has loaded it or holds its mutex.
 #[export]
 pub unsafe extern "C" fn __kvm_icache_request(
-    _stat: *mut bindings::kvm_vm_stat,
+    vcpu: *mut bindings::kvm_vcpu,
     ctr: u64,
     aliasing: bool,
     size: u64,
     max_lines: u64,
 ) -> bindings::kvm_icache_result {
     let outcome = icache::request(ctr, aliasing, size, max_lines);
-    kvm::with_running(|vcpu| {
-        // SAFETY: A VM lives as long as one of its vCPUs runs.
-        if let Some(counter) = unsafe { icache::counter(vcpu.vm().stat(), outcome) } {
-            // SAFETY: Alive as above. What else KVM does with a counter is plain loads,
-            // for user space to see, and a store that clears it.
-            unsafe { Atomic::from_ptr(counter) }.add(1u64, Relaxed);
-        }
-    });
+    if !vcpu.is_null() {
+        // SAFETY: By the caller's contract it is alive.
+        unsafe { icache::count(Vcpu::from_raw(vcpu).stat(), outcome) };
+    }
     // SAFETY: The arguments are plain integers.
     unsafe { kvm_icache_inval(size, outcome as u32) };
     outcome as bindings::kvm_icache_result
@@ -57,16 +54,19 @@ pub unsafe extern "C" fn __kvm_icache_request(
 mod tests {
     use super::*;
 
+    use core::{
+        cell::Cell,
+        mem::{align_of, size_of},
+    };
     use icache::{
         cpu::{ThisCpu, Word},
-        epoch::{Epochs, Served, Word as _},
+        epoch::{self, Cpu, Epochs, Served, Word as _, TURNS},
         plan::{line_bytes, plan, Plan},
         request, Outcome,
     };
     use kernel::{
         arm64::{cpufeature::sanitised, sysreg::CTR_EL0},
-        interrupt::local_interrupt_disable,
-        page::PAGE_SIZE,
+        page::PAGE_SIZE, //
     };
 
     /// `MAX_DVM_OPS`, that is `PTRS_PER_PTE`.
@@ -77,22 +77,15 @@ mod tests {
     fn bound_of_this_machine() {
         let ctr = sanitised::<CTR_EL0>();
         let bound = MAX_LINES << (2 + ctr.IminLine().get());
+        let without = ctr.with_const_DIC::<0>().into();
+        let with = ctr.with_const_DIC::<1>().into();
 
-        assert_eq!(line_bytes(ctr.into()), ctr.icache_line_bytes() as u64);
-        assert_eq!(
-            plan(ctr.into(), false, false, bound, MAX_LINES),
-            Plan::ByLine
-        );
-        assert_eq!(
-            plan(ctr.into(), false, false, bound + 1, MAX_LINES),
-            Plan::All
-        );
-        assert_eq!(
-            plan(ctr.into(), false, true, bound + 1, MAX_LINES),
-            Plan::Nothing
-        );
-        assert_eq!(plan(ctr.into(), true, false, 1, MAX_LINES), Plan::All);
-        assert_eq!(plan(ctr.into(), true, false, 0, MAX_LINES), Plan::Nothing);
+        assert_eq!(line_bytes(without), ctr.icache_line_bytes() as u64);
+        assert_eq!(plan(without, false, bound, MAX_LINES), Plan::ByLine);
+        assert_eq!(plan(without, false, bound + 1, MAX_LINES), Plan::All);
+        assert_eq!(plan(with, false, bound + 1, MAX_LINES), Plan::Nothing);
+        assert_eq!(plan(without, true, 1, MAX_LINES), Plan::All);
+        assert_eq!(plan(without, true, 0, MAX_LINES), Plan::Nothing);
     }
 
     /// What the caller is told to do.
@@ -102,21 +95,95 @@ mod tests {
 
         assert!(request(ctr, false, 0, MAX_LINES) == Outcome::Nothing);
         assert!(request(ctr, false, 64 * MAX_LINES, MAX_LINES) == Outcome::ByLine);
-        let _guard = local_interrupt_disable();
-        // Others may be running guests: theirs may be the one that serves this.
-        let all = request(ctr, false, 64 * MAX_LINES + 64, MAX_LINES);
-        assert!(all == Outcome::All || all == Outcome::AllShared);
+        // Others may be running guests: theirs may be the one that serves these.
+        for size in [64 * MAX_LINES + 64, u64::MAX] {
+            let all = request(ctr, false, size, MAX_LINES);
+            assert!(all == Outcome::Full || all == Outcome::Shared);
+        }
     }
 
     /// With nobody else around, each request executes its own invalidation.
     #[test]
     fn alone() {
-        let _guard = local_interrupt_disable();
         let epochs = Epochs::new(Word::new(0), Word::new(0));
 
         for _ in 0..10 {
-            assert_eq!(epochs.serve(&ThisCpu), Served::Own);
+            assert_eq!(epochs.serve(&ThisCpu, TURNS), Served::Own);
         }
+    }
+
+    impl epoch::Word for &Word {
+        fn load_acquire(&self) -> u64 {
+            Word::load_acquire(self)
+        }
+
+        fn store_release(&self, value: u64) {
+            Word::store_release(self, value);
+        }
+
+        fn change(&self, old: u64, new: u64) -> bool {
+            Word::change(self, old, new)
+        }
+    }
+
+    /// Counts what it does, and lets an owner of number 1 return after too many turns.
+    struct Counting<'a> {
+        done: &'a Word,
+        invalidations: Cell<u32>,
+        turns: Cell<u32>,
+    }
+
+    impl Cpu for Counting<'_> {
+        fn complete(&self) {
+            ThisCpu.complete();
+        }
+
+        fn invalidate_all(&self) {
+            self.invalidations.set(self.invalidations.get() + 1);
+            ThisCpu.invalidate_all();
+        }
+
+        fn relax(&self) {
+            self.turns.set(self.turns.get() + 1);
+            if self.turns.get() == 10 * TURNS {
+                self.done.store_release(1);
+            }
+            ThisCpu.relax();
+        }
+    }
+
+    /// A request does not depend on an owner that has stopped, and leaves its number alone.
+    #[test]
+    fn owner_that_has_stopped() {
+        let started = Word::new(1);
+        let done = Word::new(0);
+        let cpu = Counting {
+            done: &done,
+            invalidations: Cell::new(0),
+            turns: Cell::new(0),
+        };
+
+        let epochs = Epochs::new(&started, &done);
+        assert_eq!(epochs.serve(&cpu, TURNS), Served::Own);
+        assert_eq!(cpu.turns.get(), TURNS);
+        assert_eq!(cpu.invalidations.get(), 1);
+        assert_eq!(started.load_acquire(), 1);
+        assert_eq!(done.load_acquire(), 0);
+
+        // The owner goes on, and requests number their invalidations again.
+        done.store_release(1);
+        assert_eq!(epochs.serve(&cpu, TURNS), Served::Own);
+        assert_eq!(started.load_acquire(), 2);
+        assert_eq!(done.load_acquire(), 2);
+    }
+
+    /// The words share their cache line with nothing.
+    #[test]
+    fn a_line_of_their_own() {
+        let line = 1 << bindings::L1_CACHE_SHIFT;
+
+        assert_eq!(align_of::<Epochs<Word>>() % line, 0);
+        assert_eq!(size_of::<Epochs<Word>>() % line, 0);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! KVM on machines that go without atomic instructions (`arm64.nolse_atomics`).
 //!
 //! [`policy`] says whether guests may run; this module asks it once, when KVM
-//! initialises, and keeps the answer.
+//! initialises, and keeps the answer. Where guests run contained, it refuses what
+//! stage 2 would map other than Write-Back.
 //!
 //! C header: [`arch/arm64/include/asm/kvm_nolse.h`](srctree/arch/arm64/include/asm/kvm_nolse.h)
 
@@ -15,6 +16,8 @@ use kernel::{
     bindings,
     cpu::CpuId,
     cpucap,
+    kvm::Vm,
+    pr_warn_once,
     prelude::*,
     sync::atomic::{Atomic, Relaxed},
 };
@@ -27,21 +30,24 @@ use policy::{decide, Decision, Policy};
 /// For `pr_info!()` and the like.
 const __LOG_PREFIX: &[u8] = b"kvm\0";
 
-/// `kvm-arm.nolse_policy=`, as a [`Policy`].
-static POLICY: Atomic<u32> = Atomic::new(Policy::Auto as u32);
+/// `kvm-arm.nolse_policy=`, as a [`Policy`]. Read-only once the kernel has initialised.
+#[link_section = ".data..ro_after_init"]
+static POLICY: Atomic<u32> = Atomic::new(Policy::Deny as u32);
 
-/// Whether the decision was [`Decision::RunContained`].
+/// Whether the decision was [`Decision::RunContained`]. Read-only likewise.
+#[link_section = ".data..ro_after_init"]
 static CONTAINED: Atomic<bool> = Atomic::new(false);
 
+/// Returns the policy that the command line gave, or the default.
 fn chosen_policy() -> Policy {
     match POLICY.load(Relaxed) {
-        x if x == Policy::Deny as u32 => Policy::Deny,
+        x if x == Policy::Contain as u32 => Policy::Contain,
         x if x == Policy::Allow as u32 => Policy::Allow,
-        _ => Policy::Auto,
+        _ => Policy::Deny,
     }
 }
 
-/// Whether the command line takes FEAT_LSE away from the kernel.
+/// Returns whether the command line takes FEAT_LSE away from the kernel.
 fn atomics_overridden() -> bool {
     // SAFETY: Written during early boot, before other CPUs run.
     let over = unsafe { (&raw const bindings::id_aa64isar0_override).read() };
@@ -49,7 +55,7 @@ fn atomics_overridden() -> bool {
         && ID_AA64ISAR0_EL1::from_raw(over.val).ATOMIC() == ID_AA64ISAR0_EL1_ATOMIC_NI
 }
 
-/// Whether a guest could execute an atomic instruction on `cpu`, which is a possible
+/// Returns whether a guest could execute an atomic instruction on `cpu`, which is a possible
 /// CPU. One that has not come up yet might have them: a late CPU may have features that
 /// the system does not use.
 fn may_have_atomics(cpu: CpuId) -> bool {
@@ -57,7 +63,7 @@ fn may_have_atomics(cpu: CpuId) -> bool {
         .is_none_or(|isar0| isar0.ATOMIC() >= ID_AA64ISAR0_EL1_ATOMIC_IMP)
 }
 
-/// Whether the kernel goes without atomics that a CPU of this machine has.
+/// Returns whether the kernel goes without atomics that a CPU of this machine has.
 ///
 /// On a machine without FEAT_LSE the command line option takes nothing away, and
 /// guests have nothing to bring the machine down with.
@@ -65,38 +71,54 @@ fn active() -> bool {
     atomics_overridden() && any_possible_cpu(may_have_atomics)
 }
 
+/// Decides whether KVM may initialise, says so, and keeps what follows for guests.
 fn init() -> Result {
     let decision = decide(
         active(),
         system_has(cpucap!(HAS_STAGE2_FWB)),
         chosen_policy(),
     );
+    report(decision);
+    CONTAINED.store(decision == Decision::RunContained, Relaxed);
+    match decision {
+        Decision::Run | Decision::RunContained | Decision::RunUncontained => Ok(()),
+        Decision::RefuseNoFwb | Decision::RefuseDenied => Err(ENODEV),
+    }
+}
+
+/// Logs a decision, in one line.
+fn report(decision: Decision) {
     match decision {
         Decision::Run => {}
         Decision::RunContained => {
-            pr_info!("guests cannot map memory Non-cacheable (arm64.nolse_atomics)\n");
+            pr_info!("guests get no memory but Write-Back (kvm-arm.nolse_policy=contain)\n")
         }
-        Decision::RunUncontained => {
-            pr_warn!(
-                "kvm-arm.nolse_policy=allow: a guest that uses atomics on \
-                 Non-cacheable memory can bring this machine down\n"
-            );
-        }
-        Decision::RefuseNoFwb => {
-            pr_err!(
-                "disabled: arm64.nolse_atomics needs FEAT_S2FWB on every CPU, or a guest's \
-                 atomics can reach the interconnect; if they cannot on this platform, boot with \
-                 kvm-arm.nolse_policy=allow\n"
-            );
-            return Err(ENODEV);
-        }
-        Decision::RefuseDenied => {
-            pr_info!("disabled by kvm-arm.nolse_policy=deny\n");
-            return Err(ENODEV);
-        }
+        Decision::RunUncontained => pr_warn!(
+            "kvm-arm.nolse_policy=allow: if an atomic can bring this machine down, \
+             so can a guest\n"
+        ),
+        Decision::RefuseNoFwb => pr_err!(
+            "disabled: kvm-arm.nolse_policy=contain needs FEAT_S2FWB on every CPU, or a guest \
+             can make memory Non-cacheable\n"
+        ),
+        Decision::RefuseDenied => pr_err!(
+            "disabled by arm64.nolse_atomics: kvm-arm.nolse_policy=contain states that atomics \
+             on Write-Back memory do no harm, and gives guests no other memory; \
+             kvm-arm.nolse_policy=allow states that no atomic does harm\n"
+        ),
     }
-    CONTAINED.store(decision == Decision::RunContained, Relaxed);
-    Ok(())
+}
+
+/// Counts that `vm` was refused memory, and logs the first time.
+fn refused(vm: &Vm) {
+    // SAFETY: The VM is alive, so its counter is; no reference is made.
+    let counter = unsafe { &raw mut (*vm.stat()).uncached_refused };
+    // SAFETY: Alive as above. As with all counters of KVM, one of two vCPUs that count at the same
+    // time may be lost; each access is of a single copy.
+    unsafe { counter.write_volatile(counter.read_volatile().wrapping_add(1)) };
+    pr_warn_once!(
+        "memory that is not Write-Back is refused to guests (kvm-arm.nolse_policy=contain)\n"
+    );
 }
 
 /// Reads the value of `kvm-arm.nolse_policy=`. Called early, on the boot CPU.
@@ -116,7 +138,7 @@ pub unsafe extern "C" fn kvm_nolse_setup(arg: *mut c_char) -> c_int {
             0
         }
         None => {
-            pr_warn!("kvm-arm.nolse_policy= takes auto, deny or allow: ignored\n");
+            pr_warn!("kvm-arm.nolse_policy= takes deny, contain or allow: ignored\n");
             EINVAL.to_errno()
         }
     }
@@ -132,7 +154,7 @@ pub unsafe extern "C" fn kvm_nolse_init() -> c_int {
     init().map_or_else(|e| e.to_errno(), |()| 0)
 }
 
-/// Whether memory must not be mapped Normal Non-cacheable for guests.
+/// Returns whether guests must have no memory but Write-Back.
 ///
 /// # Safety
 ///
@@ -142,14 +164,30 @@ pub unsafe extern "C" fn kvm_nolse_contained() -> bool {
     CONTAINED.load(Relaxed)
 }
 
+/// Counts and logs that a contained guest was refused memory that is not Write-Back.
+///
+/// # Safety
+///
+/// `kvm` points to a VM that stays alive during the call.
+#[export]
+pub unsafe extern "C" fn kvm_nolse_refused(kvm: *mut bindings::kvm) {
+    // SAFETY: By the caller's contract.
+    refused(unsafe { Vm::from_raw(kvm) });
+}
+
 #[cfg(CONFIG_ARM64_NOLSE_ATOMICS_KUNIT_TEST)]
 #[kunit_tests(kvm_arm64_nolse)]
 mod tests {
     use super::*;
 
-    use kernel::cpu::nr_cpu_ids;
+    use core::mem::MaybeUninit;
+    use kernel::{
+        cpu::nr_cpu_ids,
+        page::PAGE_SIZE,
+        static_lock_class, //
+    };
 
-    const POLICIES: [Policy; 3] = [Policy::Auto, Policy::Deny, Policy::Allow];
+    const POLICIES: [Policy; 3] = [Policy::Deny, Policy::Contain, Policy::Allow];
 
     /// Every row of the table.
     #[test]
@@ -158,10 +196,10 @@ mod tests {
         use Policy::*;
 
         for (active, fwb, policy, expected) in [
-            (true, true, Auto, RunContained),
-            (true, false, Auto, RefuseNoFwb),
             (true, true, Deny, RefuseDenied),
             (true, false, Deny, RefuseDenied),
+            (true, true, Contain, RunContained),
+            (true, false, Contain, RefuseNoFwb),
             (true, true, Allow, RunUncontained),
             (true, false, Allow, RunUncontained),
         ] {
@@ -175,10 +213,10 @@ mod tests {
 
     #[test]
     fn names() {
-        assert_eq!(Policy::parse(b"auto"), Some(Policy::Auto));
         assert_eq!(Policy::parse(b"deny"), Some(Policy::Deny));
+        assert_eq!(Policy::parse(b"contain"), Some(Policy::Contain));
         assert_eq!(Policy::parse(b"allow"), Some(Policy::Allow));
-        for other in [&b""[..], b"Auto", b"allow ", b"den", b"1"] {
+        for other in [&b""[..], b"auto", b"Deny", b"allow ", b"contai", b"1"] {
             assert_eq!(Policy::parse(other), None);
         }
     }
@@ -209,5 +247,85 @@ mod tests {
         if atomics_overridden() {
             assert!(!system_has(cpucap!(HAS_LSE_ATOMICS)));
         }
+    }
+
+    /// Both variables are where the kernel makes memory read-only.
+    #[test]
+    fn read_only_after_init() {
+        let start = (&raw const bindings::__start_ro_after_init).addr();
+        let end = (&raw const bindings::__end_ro_after_init).addr();
+
+        for addr in [(&raw const POLICY).addr(), (&raw const CONTAINED).addr()] {
+            assert!((start..end).contains(&addr));
+        }
+    }
+
+    /// Zeroed memory, as C has for a VM or a vCPU before it fills it in.
+    fn blank<T>() -> Result<KVBox<MaybeUninit<T>>> {
+        Ok(KVBox::new_uninit(GFP_KERNEL | __GFP_ZERO)?)
+    }
+
+    /// What would be mapped for a VM by `kvm_phys_addr_ioremap()` is refused and counted.
+    #[test]
+    fn device_memory_is_refused() -> Result {
+        let mut kvm = blank::<bindings::kvm>()?;
+        let kvm = kvm.as_mut_ptr();
+
+        // SAFETY: The VM is in memory of this function, and zeroed.
+        let counted = || unsafe { (*kvm).stat.uncached_refused };
+        if CONTAINED.load(Relaxed) {
+            // SAFETY: The call is refused before it looks at more of the VM than its counter.
+            let ret = unsafe { bindings::kvm_phys_addr_ioremap(kvm, 0, 0, PAGE_SIZE, true) };
+
+            assert_eq!(ret, EFAULT.to_errno());
+            assert_eq!(counted(), 1);
+        } else {
+            // SAFETY: The VM is as above.
+            assert!(!unsafe { kvm_nolse_contained() });
+            assert_eq!(counted(), 0);
+        }
+        Ok(())
+    }
+
+    const CD: u64 = 1 << bindings::HCR_EL2_CD_SHIFT;
+
+    /// HCR_EL2.CD and NVHCR_EL2.CD are RES0 for a guest hypervisor that is contained.
+    #[test]
+    fn cd_of_guest_hypervisors() -> Result {
+        let mut kvm = blank::<bindings::kvm>()?;
+        let kvm = kvm.as_mut_ptr();
+        let mut vcpu = blank::<bindings::kvm_vcpu>()?;
+        let vcpu = vcpu.as_mut_ptr();
+        // Without an exception level every bit of its registers is RES0.
+        let levels = ID_AA64PFR0_EL1::zeroed()
+            .with_const_EL1::<1>()
+            .with_const_EL2::<1>();
+
+        // SAFETY: Both are in memory of this function, which is zeroed; nobody else has them, so
+        // that the lock that the call asks for can be a new one.
+        unsafe {
+            (*vcpu).kvm = kvm;
+            // The index of ID_AA64PFR0_EL1: CRm is 4, op2 is 0.
+            (*kvm).arch.id_regs[(4 - 1) << 3] = levels.into();
+            let lock = &raw mut (*kvm).arch.config_lock;
+            let class = static_lock_class!();
+            bindings::__mutex_init(lock, c"config_lock".as_char_ptr(), class.as_ptr());
+            bindings::mutex_lock(lock);
+            assert_eq!(bindings::kvm_init_nv_sysregs(vcpu), 0);
+            bindings::mutex_unlock(lock);
+        }
+        let expected = if CONTAINED.load(Relaxed) { 0 } else { CD };
+        for register in [
+            bindings::vcpu_sysreg_HCR_EL2,
+            bindings::vcpu_sysreg_NVHCR_EL2,
+        ] {
+            // SAFETY: The VM of the vCPU has the masks.
+            let kept = unsafe { bindings::kvm_vcpu_apply_reg_masks(vcpu, register, CD) };
+
+            assert_eq!(kept & CD, expected);
+        }
+        // SAFETY: The masks are from kzalloc() and nobody has them.
+        unsafe { bindings::kfree((*kvm).arch.sysreg_masks.cast()) };
+        Ok(())
     }
 }

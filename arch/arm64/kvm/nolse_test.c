@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Lets tests have memory that KVM may map Normal Non-cacheable for a guest, as a
- * VFIO driver does with a BAR. /dev/nolse_test is one page of the memory that the
- * command line has kept from the kernel (mem=), at the physical address @phys.
+ * Lets tests have memory that KVM does not map Write-Back for a guest. /dev/nolse_test
+ * is one page of the memory that the command line has kept from the kernel (mem=), at
+ * the physical address @phys. Its offset says what KVM may map it as:
+ *
+ *   0		Normal Non-cacheable, as vfio_pci_core_mmap() lets it
+ *   PAGE_SIZE	Device, as for a driver that only remaps memory of its device
  */
 
 #include <linux/fs.h>
@@ -18,11 +21,12 @@ MODULE_PARM_DESC(phys, "address of a page that is not the kernel's");
 
 static int uncached_mmap(struct file *file, struct vm_area_struct *vma)
 {
-	if (vma->vm_end - vma->vm_start != PAGE_SIZE || vma->vm_pgoff)
+	if (vma->vm_end - vma->vm_start != PAGE_SIZE || vma->vm_pgoff > 1)
 		return -EINVAL;
 
-	vm_flags_set(vma, VM_ALLOW_ANY_UNCACHED);
-	vma->vm_page_prot = pgprot_writecombine(vma->vm_page_prot);
+	if (!vma->vm_pgoff)
+		vm_flags_set(vma, VM_ALLOW_ANY_UNCACHED);
+	vma->vm_page_prot = pgprot_noncached(vma->vm_page_prot);
 	return remap_pfn_range(vma, vma->vm_start, PHYS_PFN(phys), PAGE_SIZE, vma->vm_page_prot);
 }
 
@@ -44,7 +48,7 @@ static int __init nolse_test_init(void)
 
 	if (!phys || !PAGE_ALIGNED(phys) || pfn_is_map_memory(PHYS_PFN(phys)))
 		return -EINVAL;
-	/* A device that has a driver is none of ours */
+	/* Memory of a device that has a driver is not for this test */
 	if (!request_mem_region(phys, PAGE_SIZE, "nolse_test"))
 		return -EBUSY;
 
@@ -62,6 +66,6 @@ static void __exit nolse_test_exit(void)
 
 module_init(nolse_test_init);
 module_exit(nolse_test_exit);
-MODULE_DESCRIPTION("Memory that guests may have Non-cacheable, for tests of arm64.nolse_atomics");
+MODULE_DESCRIPTION("Memory that is not Write-Back, for tests of arm64.nolse_atomics");
 MODULE_LICENSE("GPL");
 MODULE_INFO(test, "Y");

@@ -10,8 +10,8 @@
 
 TRACE_DEFINE_ENUM(KVM_ICACHE_NOTHING);
 TRACE_DEFINE_ENUM(KVM_ICACHE_BY_LINE);
-TRACE_DEFINE_ENUM(KVM_ICACHE_ALL);
-TRACE_DEFINE_ENUM(KVM_ICACHE_ALL_SHARED);
+TRACE_DEFINE_ENUM(KVM_ICACHE_FULL);
+TRACE_DEFINE_ENUM(KVM_ICACHE_SHARED);
 
 TRACE_EVENT(kvm_icache_inval,
 	    TP_PROTO(u64 size, u32 result),
@@ -27,10 +27,10 @@ TRACE_EVENT(kvm_icache_inval,
 
 	    TP_printk("size: 0x%llx, %s", __entry->size,
 		      __print_symbolic(__entry->result,
-				       { KVM_ICACHE_NOTHING, "nothing to do" },
+				       { KVM_ICACHE_NOTHING, "nothing" },
 				       { KVM_ICACHE_BY_LINE, "by line" },
-				       { KVM_ICACHE_ALL, "all" },
-				       { KVM_ICACHE_ALL_SHARED, "all, shared" }))
+				       { KVM_ICACHE_FULL, "full" },
+				       { KVM_ICACHE_SHARED, "shared" }))
 );
 
 #endif /* _TRACE_ICACHE_ARM64_KVM_H */

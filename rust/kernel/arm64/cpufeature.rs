@@ -177,14 +177,11 @@ fn has_record(cpu: CpuId) -> bool {
 /// `struct cpuinfo_arm64`.
 #[inline(never)]
 unsafe fn read_record(cpu: CpuId, slot: Slot) -> u64 {
-    let offsets = (&raw const bindings::__per_cpu_offset).cast::<usize>();
-    // SAFETY: `cpu` is below `nr_cpu_ids`, hence below `NR_CPUS`, the length of the array, which
-    // does not change after early boot.
-    let offset = unsafe { offsets.add(cpu.as_u32() as usize).read() };
-    let record = (&raw const bindings::cpu_data).wrapping_byte_add(offset);
-    // SAFETY: `cpu` has come up, so this is the record of a possible CPU, and the caller says that
-    // `slot` is in it. The CPU may be writing it as it comes up again, in accesses of a single
-    // copy each, of a value that does not depend on when it does.
+    // SAFETY: `cpu` has come up, so it is a possible CPU.
+    let record = unsafe { bindings::cpuinfo_of(cpu.as_u32()) };
+    // SAFETY: This is the record of a CPU that has come up, and the caller says that `slot` is in
+    // it. The CPU may be writing it as it comes up again, in accesses of a single copy each, of a
+    // value that does not depend on when it does.
     unsafe {
         match slot {
             Slot::Aarch64(offset) => record.byte_add(offset).cast::<u64>().read_volatile(),

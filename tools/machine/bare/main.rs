@@ -34,7 +34,8 @@ pub struct Expected {
     pub features: u64,
     /// CTR_EL0.IminLine.
     pub iminline: u64,
-    /// 0: no memory model control, 1: one, 2: one that ignores writes.
+    /// 0: no memory model control, 1: one, 2: one that ignores writes, 3 and 4: a register for each
+    /// of EL1 and EL2, that of EL1 with one encoding or the other.
     pub tso: u64,
     /// Whether there is FEAT_SPE.
     pub spe: u64,
@@ -158,6 +159,7 @@ extern "C" fn main() -> ! {
     };
     let _ = writeln!(Uart, "TAP version 13");
     identity::test(&mut report, &expected);
+    identity::test_apart(&mut report, &expected);
     debug::test(&mut report, &expected);
     profiling::test(&mut report, &expected);
     let _ = writeln!(Uart, "1..{}", report.count);

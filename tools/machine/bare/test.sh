@@ -63,6 +63,8 @@ bare max,dic=off 6 2 4 11 4
 bare max,idc=off,iminline=6 6 2 4 7 6
 bare max,tso=on 6 2 4 15 4 1
 bare max,tso=ro 6 2 4 15 4 2
+bare max,tso=el12 6 2 4 15 4 3
+bare max,tso=impdef 6 2 4 15 4 4
 bare max,spe=on 6 2 4 15 4 0 1
 first=$out
 bare max,spe=on 6 2 4 15 4 0 1
@@ -74,7 +76,7 @@ traces=$(in_root timeout 60 "$qemu" -M virt,secure=on,virtualization=on,gic-vers
 	-device "loader,addr=0x40100000,data=$((6 | 2 << 8 | 4 << 16 | 15 << 24 | 4 << 32 | 1 << 40)),data-len=8" \
 	-trace arm_actlr_write -trace arm_sysreg_trap -kernel "$BUILD/bare/image" 2>&1)
 result $? "the image runs with its accesses traced"
-grep -q 'arm_actlr_write.*cpu 0 EL3 value 0xffffffffffffffff' <<< "$traces"
+grep -q 'arm_actlr_write.*cpu 0 EL3 own of EL2 0 value 0xffffffffffffffff' <<< "$traces"
 result $? "writes of ACTLR_EL1 can be traced"
 grep -q 'arm_sysreg_trap.*cpu 0 EL1 to EL2: DBGBCR0_EL1 write' <<< "$traces"
 result $? "trapped accesses to debug registers can be traced"
@@ -84,6 +86,7 @@ refused "'x' is no value of 'wrps'" -cpu max,wrps=4:x
 refused "'' is no value of 'brps'" -cpu max,brps=4:
 refused "'yes' is no value of 'spe'" -cpu max,spe=yes
 refused "'ro' is no value of 'fgt'" -cpu max,fgt=ro
+refused "'el12' is no value of 'fgt'" -cpu max,fgt=el12
 refused "'1' is no value of 'iminline'" -cpu max,iminline=1
 refused "there cannot be more context-aware breakpoints than breakpoints" -cpu max,brps=2,ctx-cmps=3
 refused "'brps' has 3 values and the machine 2 CPUs" -cpu max,brps=6:8:4

@@ -16,6 +16,9 @@ mod sysreg {
 mod plans {
     use super::plan::{line_bytes, plan, Plan};
 
+    /// CTR_EL0.DIC is bit 29.
+    const DIC: u64 = 1 << 29;
+
     /// `MAX_DVM_OPS` with 4 KiB, 16 KiB and 64 KiB pages.
     const MAX_LINES: [u64; 3] = [512, 2048, 8192];
 
@@ -23,7 +26,7 @@ mod plans {
     fn line_size_for_every_iminline() {
         for iminline in 0..16u64 {
             // The other fields of CTR_EL0 make no difference.
-            for rest in [0, !0xf] {
+            for rest in [0, !0xf, DIC] {
                 assert_eq!(line_bytes(rest | iminline), 4 << iminline);
             }
         }
@@ -34,10 +37,10 @@ mod plans {
         for iminline in 0..16u64 {
             for max in MAX_LINES {
                 let bound = max * (4 << iminline);
-                assert_eq!(plan(iminline, false, false, bound, max), Plan::ByLine);
-                assert_eq!(plan(iminline, false, false, bound + 1, max), Plan::All);
+                assert_eq!(plan(iminline, false, bound, max), Plan::ByLine);
+                assert_eq!(plan(iminline, false, bound + 1, max), Plan::All);
                 assert_eq!(
-                    plan(iminline, false, false, bound + (4 << iminline), max),
+                    plan(iminline, false, bound + (4 << iminline), max),
                     Plan::All
                 );
             }
@@ -55,7 +58,7 @@ mod plans {
                 } else {
                     Plan::All
                 };
-                assert_eq!(plan(iminline, false, false, size, 512), expected, "{size}");
+                assert_eq!(plan(iminline, false, size, 512), expected, "{size}");
             }
         }
     }
@@ -65,9 +68,9 @@ mod plans {
         for ctr in 0..16 {
             for aliasing in [false, true] {
                 for size in [0, 1, 4096, 2 << 20, u64::MAX] {
-                    assert_eq!(plan(ctr, aliasing, true, size, 512), Plan::Nothing);
+                    assert_eq!(plan(ctr | DIC, aliasing, size, 512), Plan::Nothing);
                 }
-                assert_eq!(plan(ctr, aliasing, false, 0, 512), Plan::Nothing);
+                assert_eq!(plan(ctr, aliasing, 0, 512), Plan::Nothing);
             }
         }
     }
@@ -76,7 +79,7 @@ mod plans {
     fn aliasing_is_always_all() {
         for ctr in 0..16 {
             for size in [1, 64, 4096, u64::MAX] {
-                assert_eq!(plan(ctr, true, false, size, 8192), Plan::All);
+                assert_eq!(plan(ctr, true, size, 8192), Plan::All);
             }
         }
     }
@@ -88,7 +91,7 @@ mod plans {
             for max in MAX_LINES {
                 for shift in 0..64 {
                     let size = 1u64 << shift;
-                    let operations = match plan(iminline, false, false, size, max) {
+                    let operations = match plan(iminline, false, size, max) {
                         Plan::Nothing => 0,
                         Plan::ByLine => size.div_ceil(line_bytes(iminline)),
                         Plan::All => 1,
@@ -101,10 +104,10 @@ mod plans {
 }
 
 mod epochs {
-    use super::epoch::{Cpu, Epochs, Served, Word};
+    use super::epoch::{Cpu, Epochs, Served, Word, TURNS};
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
     use std::sync::Mutex;
-    use std::{thread, time::Duration};
+    use std::{panic, thread, time::Duration};
 
     impl Word for AtomicU64 {
         fn load_acquire(&self) -> u64 {
@@ -131,8 +134,12 @@ mod epochs {
         fetched: AtomicU64,
         /// Full invalidations executed.
         executed: AtomicU64,
+        /// Turns waited.
+        waited: AtomicU64,
         /// An invalidation is in flight.
         busy: AtomicBool,
+        /// Nobody gives up, so that no two can be in flight.
+        patient: bool,
         /// How long one takes.
         slow: Duration,
     }
@@ -140,64 +147,131 @@ mod epochs {
     impl Cpu for &Machine {
         fn complete(&self) {}
         fn invalidate_all(&self) {
-            assert!(!self.busy.swap(true, SeqCst), "two at the same time");
+            let busy = self.busy.swap(true, SeqCst);
+            assert!(!busy || !self.patient, "two at the same time");
             let version = self.memory.load(SeqCst);
             thread::sleep(self.slow);
             self.executed.fetch_add(1, SeqCst);
-            self.fetched.store(version, SeqCst);
+            self.fetched.fetch_max(version, SeqCst);
             self.busy.store(false, SeqCst);
         }
         fn relax(&self) {
+            self.waited.fetch_add(1, SeqCst);
             thread::yield_now();
         }
     }
 
     #[test]
     fn alone_each_request_executes_its_own() {
-        let machine = Machine::default();
-        let epochs = epochs();
-        for n in 1..=100 {
-            assert_eq!(epochs.serve(&&machine), Served::Own);
-            assert_eq!(machine.executed.load(SeqCst), n);
+        for turns in [0, 1, TURNS] {
+            let machine = Machine::default();
+            let epochs = epochs();
+            for n in 1..=100 {
+                assert_eq!(epochs.serve(&&machine, turns), Served::Own);
+                assert_eq!(machine.executed.load(SeqCst), n);
+            }
         }
     }
 
-    /// Whoever returns sees caches at least as new as its own data.
+    /// Whoever returns sees caches at least as new as its own data, whether it gives up
+    /// never, at times, or always.
     #[test]
     fn nobody_is_served_by_what_started_too_early() {
-        let machine = Machine {
-            slow: Duration::from_micros(50),
-            ..Default::default()
-        };
-        let epochs = epochs();
-        let stale = Mutex::new(Vec::new());
-        thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    for _ in 0..2000 {
-                        let mine = machine.memory.fetch_add(1, SeqCst) + 1;
-                        epochs.serve(&&machine);
-                        let fetched = machine.fetched.load(SeqCst);
-                        if fetched < mine {
-                            stale.lock().unwrap().push((mine, fetched));
+        for turns in [u32::MAX, 3, 0] {
+            let machine = Machine {
+                slow: Duration::from_micros(50),
+                patient: turns == u32::MAX,
+                ..Default::default()
+            };
+            let epochs = epochs();
+            let stale = Mutex::new(Vec::new());
+            thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        for _ in 0..1000 {
+                            let mine = machine.memory.fetch_add(1, SeqCst) + 1;
+                            epochs.serve(&&machine, turns);
+                            let fetched = machine.fetched.load(SeqCst);
+                            if fetched < mine {
+                                stale.lock().unwrap().push((mine, fetched));
+                            }
                         }
-                    }
-                });
-            }
-        });
-        assert_eq!(*stale.lock().unwrap(), []);
+                    });
+                }
+            });
+            assert_eq!(*stale.lock().unwrap(), []);
+        }
     }
 
-    /// Every interleaving of the shared accesses of three requests: each is covered by an
-    /// invalidation that began after its data was clean, and none waits for ever.
+    /// Requests that find an owner stopped wait [`TURNS`] turns each, execute one
+    /// invalidation each, and leave the numbers to the owner.
+    #[test]
+    fn an_owner_that_has_stopped_delays_by_the_bound() {
+        let machine = Machine::default();
+        let started = AtomicU64::new(8);
+        let done = AtomicU64::new(7);
+        let epochs = Epochs::new(&started, &done);
+        for n in 1..=100 {
+            assert_eq!(epochs.serve(&&machine, TURNS), Served::Own);
+            assert_eq!(machine.executed.load(SeqCst), n);
+            assert_eq!(machine.waited.load(SeqCst), n * u64::from(TURNS));
+        }
+        assert_eq!((started.load(SeqCst), done.load(SeqCst)), (8, 7));
+
+        // It goes on: the next request is an owner again.
+        done.store(8, SeqCst);
+        assert_eq!(epochs.serve(&&machine, TURNS), Served::Own);
+        assert_eq!((started.load(SeqCst), done.load(SeqCst)), (9, 9));
+        assert_eq!(machine.waited.load(SeqCst), 100 * u64::from(TURNS));
+    }
+
+    impl Word for &AtomicU64 {
+        fn load_acquire(&self) -> u64 {
+            (*self).load_acquire()
+        }
+        fn store_release(&self, value: u64) {
+            (*self).store_release(value)
+        }
+        fn change(&self, old: u64, new: u64) -> bool {
+            (*self).change(old, new)
+        }
+    }
+
+    /// Every interleaving of the shared accesses of three requests, of waits of up to three
+    /// turns, and of an owner that stops anywhere or nowhere: each request that does
+    /// not stop returns within its bound, covered by an invalidation that began after its data
+    /// was clean.
     #[test]
     fn every_interleaving_of_three_requests() {
-        let ends = super::schedule::explore(3);
-        assert!(ends.states > 1000, "{}", ends.states);
-        // As many as there are requests, if each comes when the last is served.
-        assert_eq!(ends.executed, [1, 2, 3].into());
-        // Two at the most, if all had been made before the first invalidation was over.
-        assert_eq!(ends.executed_together, [1, 2].into());
+        for turns in 0..=3 {
+            let ends = super::schedule::explore(3, turns, true);
+            assert!(
+                ends.states > [100, 1000, 1000, 1000][turns as usize],
+                "{}",
+                ends.states
+            );
+            // As many as there are requests at most: each executes one, or none.
+            let most = if turns == 0 { 3 } else { 1 };
+            assert_eq!(ends.executed.first(), Some(&most), "{turns} turns");
+            assert_eq!(ends.executed.last(), Some(&3), "{turns} turns");
+            // Two at the most, if all had been made before the first invalidation was
+            // over and nobody gave up.
+            if turns > 0 {
+                assert_eq!(ends.executed_together.last(), Some(&2), "{turns} turns");
+                assert_eq!(ends.executed_together.first(), Some(&1), "{turns} turns");
+            }
+            assert_eq!(ends.gave_up.last(), Some(&if turns == 0 { 3 } else { 2 }));
+            // An owner has stopped, and the others are done.
+            assert_eq!(ends.others_of_a_stopped_owner, (turns > 0).then_some(2));
+        }
+    }
+
+    /// The exploration knows what the barrier in `icache_inval_all_pou()` is for.
+    #[test]
+    fn every_interleaving_without_the_last_barrier() {
+        let found = panic::catch_unwind(|| super::schedule::explore(3, 2, false).states);
+        let said = *found.unwrap_err().downcast::<&str>().unwrap();
+        assert_eq!(said, "served by what started too early");
     }
 }
 
@@ -212,7 +286,7 @@ mod schedule {
     use std::collections::{BTreeSet, HashSet};
     use std::panic;
 
-    #[derive(Clone, Copy, PartialEq)]
+    #[derive(Clone, Copy, Debug, PartialEq)]
     enum Access {
         Complete,
         Load(usize),
@@ -221,6 +295,9 @@ mod schedule {
         Invalidate,
         Relax,
     }
+
+    const STARTED: usize = 0;
+    const DONE: usize = 1;
 
     /// The results a request has seen, how many of them this run has used up, and where it stopped.
     #[derive(Default)]
@@ -260,7 +337,11 @@ mod schedule {
         }
     }
 
-    struct ModelledCpu;
+    /// `last_barrier`: an invalidation ends with a barrier, as it has to.
+    #[derive(Clone, Copy)]
+    struct ModelledCpu {
+        last_barrier: bool,
+    }
 
     impl Cpu for ModelledCpu {
         fn complete(&self) {
@@ -268,71 +349,80 @@ mod schedule {
         }
         fn invalidate_all(&self) {
             access(Access::Invalidate);
+            if self.last_barrier {
+                access(Access::Complete);
+            }
         }
         fn relax(&self) {
             access(Access::Relax);
         }
     }
 
-    static EPOCHS: Epochs<Modelled> = Epochs::new(Modelled(0), Modelled(1));
+    static EPOCHS: Epochs<Modelled> = Epochs::new(Modelled(STARTED), Modelled(DONE));
 
     /// Where a request with these results stands: done, or about to make an access.
-    fn advance(results: &[u64]) -> Result<Served, Access> {
+    fn advance(results: &[u64], cpu: ModelledCpu, turns: u32) -> Result<Served, Access> {
         REPLAY.set(Replay {
             results: results.to_vec(),
             ..Default::default()
         });
-        match panic::catch_unwind(|| EPOCHS.serve(&ModelledCpu)) {
+        match panic::catch_unwind(|| EPOCHS.serve(&cpu, turns)) {
             Ok(served) => Ok(served),
             Err(_) => Err(REPLAY.with_borrow(|replay| replay.stopped_at).unwrap()),
         }
+    }
+
+    /// One request.
+    #[derive(Clone, Default, Hash, PartialEq, Eq)]
+    struct Request {
+        /// The results of its accesses so far.
+        results: Vec<u64>,
+        /// Its data is at the Point of Unification: it has completed what it did before.
+        clean: bool,
+        /// An invalidation that started since has been completed.
+        covered: bool,
+        /// It has changed a word and others need not see that yet.
+        unseen: bool,
+        /// Whose data was clean when it started the invalidation that it has not completed.
+        in_flight: Option<Vec<bool>>,
+        /// The number that it owns.
+        owns: Option<u64>,
+        /// It has executed an invalidation without a number.
+        gave_up: bool,
+        /// It takes no further step.
+        stopped: bool,
     }
 
     /// Everything that decides what can still happen.
     #[derive(Clone, Hash, PartialEq, Eq)]
     struct State {
         words: [u64; 2],
-        /// The results of each request's accesses so far.
-        results: Vec<Vec<u64>>,
-        /// Whether the data of a request is at the Point of Unification: once it has completed
-        /// what it did before.
-        clean: Vec<bool>,
-        /// Whether an invalidation that started since has been completed.
-        covered: Vec<bool>,
-        /// Whether a request has changed a word and others need not see that yet.
-        unseen: Vec<bool>,
-        /// Whose data was clean when a request started the invalidation that it has not completed.
-        in_flight: Vec<Option<Vec<bool>>>,
-        /// The words as a request last saw them, if it waits for them to change.
-        waits_for: Vec<Option<[u64; 2]>>,
-        looked: Vec<[u64; 2]>,
+        requests: Vec<Request>,
         executed: u64,
-        /// All requests had been made when the first invalidation was over.
+        /// All requests had been made when the first numbered invalidation was over.
         together: bool,
     }
 
     #[derive(Default)]
     pub(super) struct Ends {
         pub(super) states: usize,
-        /// How many invalidations there were in the end.
+        /// How many invalidations there were in the end, if nobody has stopped.
         pub(super) executed: BTreeSet<u64>,
-        /// The same, of requests that were made together.
+        /// The same, of requests that were made together and of which none gave up.
         pub(super) executed_together: BTreeSet<u64>,
+        /// How many gave up.
+        pub(super) gave_up: BTreeSet<usize>,
+        /// The fewest that returned where an owner has stopped.
+        pub(super) others_of_a_stopped_owner: Option<usize>,
     }
 
     /// Visits every state that `cpus` requests can get into.
-    pub(super) fn explore(cpus: usize) -> Ends {
+    pub(super) fn explore(cpus: usize, turns: u32, last_barrier: bool) -> Ends {
         let mut seen = HashSet::new();
         let mut ends = Ends::default();
         let mut todo = vec![State {
             words: [0; 2],
-            results: vec![vec![]; cpus],
-            clean: vec![false; cpus],
-            covered: vec![false; cpus],
-            unseen: vec![false; cpus],
-            in_flight: vec![None; cpus],
-            waits_for: vec![None; cpus],
-            looked: vec![[0; 2]; cpus],
+            requests: vec![Request::default(); cpus],
             executed: 0,
             together: false,
         }];
@@ -340,72 +430,117 @@ mod schedule {
             if !seen.insert(state.clone()) {
                 continue;
             }
-            let at: Vec<_> = state.results.iter().map(|r| advance(r)).collect();
-            for (at, covered) in at.iter().zip(&state.covered) {
-                assert!(at.is_err() || *covered, "served by what started too early");
-            }
-            if at.iter().all(Result::is_ok) {
-                ends.executed.insert(state.executed);
-                if state.together {
-                    ends.executed_together.insert(state.executed);
-                }
-                continue;
-            }
+            let at: Vec<_> = state
+                .requests
+                .iter()
+                .map(|r| advance(&r.results, ModelledCpu { last_barrier }, turns))
+                .collect();
+            check(&state, &at, turns);
             let before = todo.len();
-            for cpu in 0..cpus {
-                if let (Err(access), true) = (at[cpu], state.waits_for[cpu] != Some(state.words)) {
-                    todo.push(step(state.clone(), cpu, access));
+            for (cpu, at) in at.iter().enumerate() {
+                let (Err(access), false) = (at, state.requests[cpu].stopped) else {
+                    continue;
+                };
+                todo.push(step(state.clone(), cpu, *access));
+                // Only an owner that stops can be waited for.
+                if state.requests[cpu].owns.is_some() {
+                    let mut stops = state.clone();
+                    stops.requests[cpu].stopped = true;
+                    todo.push(stops);
                 }
             }
-            assert!(todo.len() > before, "a request waits for ever");
+            if todo.len() == before {
+                ends.add(&state, at.iter().filter(|at| at.is_ok()).count());
+            }
         }
         ends.states = seen.len();
         ends
     }
 
+    impl Ends {
+        /// A state in which nothing more can happen.
+        fn add(&mut self, state: &State, returned: usize) {
+            let gave_up = state.requests.iter().filter(|r| r.gave_up).count();
+            if state.requests.iter().any(|r| r.stopped) {
+                let least = self.others_of_a_stopped_owner.unwrap_or(returned);
+                self.others_of_a_stopped_owner = Some(least.min(returned));
+                return;
+            }
+            assert_eq!(returned, state.requests.len());
+            assert_eq!(state.words[STARTED], state.words[DONE]);
+            self.executed.insert(state.executed);
+            self.gave_up.insert(gave_up);
+            if state.together && gave_up == 0 {
+                self.executed_together.insert(state.executed);
+            }
+        }
+    }
+
+    /// What holds in every state.
+    fn check(state: &State, at: &[Result<Served, Access>], turns: u32) {
+        let [started, done] = state.words;
+        let owners = state.requests.iter().filter(|r| r.owns.is_some()).count();
+        assert_eq!(
+            started,
+            done + owners as u64,
+            "one owner at most, while a number is in flight"
+        );
+        assert!(owners <= 1);
+        // A barrier, a read, two accesses and a hint a turn; then the invalidation.
+        let bound = 2 + 3 * turns as usize + 5;
+        for (request, at) in state.requests.iter().zip(at) {
+            assert!(
+                at.is_err() || request.covered,
+                "served by what started too early"
+            );
+            assert!(request.results.len() <= bound, "a request has no bound");
+        }
+    }
+
     fn step(mut state: State, cpu: usize, access: Access) -> State {
-        state.waits_for[cpu] = None;
+        let clean: Vec<_> = state.requests.iter().map(|r| r.clean).collect();
+        // A request has been made when it has read `started`, its second access.
+        let all_made = state.requests.iter().all(|r| r.results.len() >= 2);
+        let request = &mut state.requests[cpu];
+        let mut completed = None;
         let result = match access {
             Access::Complete => {
-                state.clean[cpu] = true;
-                state.unseen[cpu] = false;
-                if let Some(clean) = state.in_flight[cpu].take() {
-                    for (covered, clean) in state.covered.iter_mut().zip(clean) {
-                        *covered |= clean;
-                    }
-                }
+                request.clean = true;
+                request.unseen = false;
+                completed = request.in_flight.take();
                 0
             }
-            Access::Load(word) => {
-                state.looked[cpu] = state.words;
-                state.words[word]
-            }
+            Access::Load(word) => state.words[word],
             Access::Store(word, value) => {
-                // A request has been made when it has read `started`, its second access.
-                state.together |= value == 1 && state.results.iter().all(|r| r.len() >= 2);
+                assert_eq!(word, DONE);
+                assert_eq!(request.owns.take(), Some(value), "not the owner's number");
+                state.together |= value == 1 && all_made;
                 state.words[word] = value;
                 0
             }
             Access::Change(word, old, new) => {
                 let same = state.words[word] == old;
                 if same {
+                    assert_eq!(word, STARTED);
                     state.words[word] = new;
-                    state.unseen[cpu] = true;
+                    request.owns = Some(new);
+                    request.unseen = true;
                 }
                 same.into()
             }
             Access::Invalidate => {
-                assert!(!state.unseen[cpu], "it may start before others see that");
+                assert!(!request.unseen, "it may start before others see that");
+                request.gave_up = request.owns.is_none();
+                request.in_flight = Some(clean);
                 state.executed += 1;
-                state.in_flight[cpu] = Some(state.clean.clone());
                 0
             }
-            Access::Relax => {
-                state.waits_for[cpu] = Some(state.looked[cpu]);
-                0
-            }
+            Access::Relax => 0,
         };
-        state.results[cpu].push(result);
+        request.results.push(result);
+        for (request, clean) in state.requests.iter_mut().zip(completed.unwrap_or_default()) {
+            request.covered |= clean;
+        }
         state
     }
 }

@@ -11,17 +11,17 @@ use policy::{decide, Decision::*, Policy};
 #[test]
 fn every_decision() {
     for (active, fwb, policy, expected) in [
-        (false, false, Policy::Auto, Run),
         (false, false, Policy::Deny, Run),
+        (false, false, Policy::Contain, Run),
         (false, false, Policy::Allow, Run),
-        (false, true, Policy::Auto, Run),
         (false, true, Policy::Deny, Run),
+        (false, true, Policy::Contain, Run),
         (false, true, Policy::Allow, Run),
-        (true, false, Policy::Auto, RefuseNoFwb),
         (true, false, Policy::Deny, RefuseDenied),
+        (true, false, Policy::Contain, RefuseNoFwb),
         (true, false, Policy::Allow, RunUncontained),
-        (true, true, Policy::Auto, RunContained),
         (true, true, Policy::Deny, RefuseDenied),
+        (true, true, Policy::Contain, RunContained),
         (true, true, Policy::Allow, RunUncontained),
     ] {
         assert_eq!(
@@ -34,15 +34,16 @@ fn every_decision() {
 
 #[test]
 fn only_exact_names() {
-    assert_eq!(Policy::parse(b"auto"), Some(Policy::Auto));
     assert_eq!(Policy::parse(b"deny"), Some(Policy::Deny));
+    assert_eq!(Policy::parse(b"contain"), Some(Policy::Contain));
     assert_eq!(Policy::parse(b"allow"), Some(Policy::Allow));
     for name in [
         "",
-        "Auto",
-        " auto",
-        "auto ",
-        "au",
+        "auto",
+        "Contain",
+        " contain",
+        "contain ",
+        "contained",
         "denyy",
         "0",
         "on",

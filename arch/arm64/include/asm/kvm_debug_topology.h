@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * VMs with fewer breakpoints than the CPU that they run on.
+ * VMs whose breakpoints are not those of the CPU that they run on.
  */
 
 #ifndef __ARM64_KVM_DEBUG_TOPOLOGY_H__
@@ -14,103 +14,130 @@
 
 #ifdef CONFIG_KVM_ARM64_DEBUG_TOPOLOGY
 
-u64 kvm_debug_topology_writable(struct kvm *kvm);
+u64 __kvm_debug_topology_writable(struct kvm *kvm);
 bool kvm_debug_topology_valid(u64 dfr0, u64 now);
-u32 kvm_debug_topology_may_differ(struct kvm *kvm);
-bool __kvm_debug_topology_load(struct kvm_vcpu *vcpu);
-bool __kvm_debug_topology_has(struct kvm_vcpu *vcpu, u8 op2, u8 crm);
-void __kvm_debug_topology_update(struct kvm_vcpu *vcpu, u8 op2, u8 crm);
+u32 kvm_debug_topology_last_breakpoint(u64 dfr0, u64 dfr1);
+u32 kvm_debug_topology_last_watchpoint(u64 dfr0, u64 dfr1);
+void kvm_debug_topology_fix(struct kvm *kvm);
+int kvm_debug_topology_create(struct kvm_vcpu *vcpu);
+void kvm_debug_topology_destroy(struct kvm_vcpu *vcpu);
+void __kvm_debug_topology_load(struct kvm_vcpu *vcpu);
+bool kvm_debug_topology_has(struct kvm_vcpu *vcpu, u8 op2, u8 crm);
+void __kvm_debug_topology_written(struct kvm_vcpu *vcpu, u8 op2, u8 crm);
+bool __kvm_debug_topology_access(struct kvm_vcpu *vcpu, u8 op2, u8 crm, bool is_write, u64 *val);
 void kvm_debug_topology_show(struct seq_file *m, struct kvm *kvm);
 void kvm_debug_topology_show_vcpu(struct seq_file *m, struct kvm_vcpu *vcpu);
 void kvm_debug_topology_create_debugfs(struct kvm *kvm);
 
-/* The ID registers are what they will be: can there be a CPU with other breakpoints? */
-static inline void kvm_debug_topology_first_run(struct kvm_vcpu *vcpu)
+/* The fields of ID_AA64DFR0_EL1 that userspace may write, as a mask; takes config_lock. */
+static inline u64 kvm_debug_topology_writable(struct kvm *kvm)
 {
-	vcpu->arch.debug_image.differs = kvm_debug_topology_may_differ(vcpu->kvm);
+	guard(mutex)(&kvm->arch.config_lock);
+	return __kvm_debug_topology_writable(kvm);
+}
+
+/* FEAT_Debugv8p9: this CPU's first bank may have more than ID_AA64DFR0_EL1 describes. */
+static inline void kvm_debug_topology_init_cpu(u64 dfr0)
+{
+	u64 dfr1 = read_sysreg(id_aa64dfr1_el1);
+
+	*host_data_ptr(debug_brps) = kvm_debug_topology_last_breakpoint(dfr0, dfr1);
+	*host_data_ptr(debug_wrps) = kvm_debug_topology_last_watchpoint(dfr0, dfr1);
 }
 
 /**
- * kvm_debug_topology_load() - Get the vCPU's breakpoints ready for this CPU
+ * kvm_debug_topology_first_run() - Prepare a vCPU that has never run
+ * @vcpu: a vCPU that is not loaded; its VM's config_lock is held
+ *
+ * Return: 0, or -ENOMEM.
+ */
+static inline int kvm_debug_topology_first_run(struct kvm_vcpu *vcpu)
+{
+	if (!kvm_vm_has_ran_once(vcpu->kvm))
+		kvm_debug_topology_fix(vcpu->kvm);
+
+	return vcpu->kvm->arch.debug_topology.mappable ? kvm_debug_topology_create(vcpu) : 0;
+}
+
+/**
+ * kvm_debug_topology_load() - Prepare a vCPU's breakpoints for this CPU
  * @vcpu: a vCPU that is being loaded
- *
- * Return: whether the guest's accesses to its registers have to trap here.
  */
-static __always_inline bool kvm_debug_topology_load(struct kvm_vcpu *vcpu)
+static __always_inline void kvm_debug_topology_load(struct kvm_vcpu *vcpu)
 {
-	if (likely(!vcpu->arch.debug_image.differs))
-		return false;
-
-	/* As many as the VM has: the CPU's registers are the guest's */
-	if (vcpu->arch.debug_image.differs == *host_data_ptr(debug_brps) + 1) {
-		vcpu->arch.debug_image.in_use = false;
-		vcpu->arch.debug_image.brps = 0;
-		return false;
-	}
-
-	/* As on the CPU that it was loaded on last */
-	if (vcpu->arch.debug_image.brps != *host_data_ptr(debug_brps) + 1 &&
-	    !__kvm_debug_topology_load(vcpu))
-		return false;
-
-	if (vcpu->arch.debug_owner == VCPU_DEBUG_GUEST_OWNED)
-		vcpu->arch.debug_owner = VCPU_DEBUG_GUEST_MAPPED;
-	return true;
-}
-
-/* The guest has come to own the registers. */
-static inline void kvm_debug_topology_set_owner(struct kvm_vcpu *vcpu)
-{
-	guard(preempt)();
-
-	vcpu->arch.debug_owner = vcpu->arch.debug_image.in_use ?
-				 VCPU_DEBUG_GUEST_MAPPED : VCPU_DEBUG_GUEST_OWNED;
+	if (unlikely(vcpu->arch.debug_mapping) && vcpu->arch.debug_cpu != vcpu->cpu)
+		__kvm_debug_topology_load(vcpu);
 }
 
 /**
- * kvm_debug_topology_has() - Count a trapped access
- * @vcpu: a vCPU of which an access to a register has trapped
- * @op2: op2 of the register
- * @crm: CRm of the register, its number
+ * kvm_debug_topology_image() - Get what the CPU has in place of vcpu_debug_state
+ * @vcpu: a loaded vCPU
  *
- * Return: whether the VM has the register. On a CPU where nothing is mapped this
- * is not asked, as ever.
+ * Return: the registers, at a kernel address, or NULL if nothing is mapped.
  */
-static inline bool kvm_debug_topology_has(struct kvm_vcpu *vcpu, u8 op2, u8 crm)
+static __always_inline struct kvm_guest_debug_arch *
+kvm_debug_topology_image(struct kvm_vcpu *vcpu)
 {
-	guard(preempt)();
+	return vcpu->arch.debug_image;
+}
 
-	if (!vcpu->arch.debug_image.in_use)
-		return true;
+/* DBGDIDR has no fine-grained trap, and AArch32 at EL0 may read it. */
+static inline bool kvm_debug_topology_traps_dbgdidr(struct kvm_vcpu *vcpu)
+{
+	return vcpu->arch.debug_image && vcpu->kvm->arch.debug_topology.aarch32;
+}
 
-	vcpu->stat.debug_reg_exits++;
-	return __kvm_debug_topology_has(vcpu, op2, crm);
+/* An access to a breakpoint or watchpoint register has trapped. */
+static inline void kvm_debug_topology_count(struct kvm_vcpu *vcpu)
+{
+	if (vcpu->arch.debug_image)
+		vcpu->stat.debug_reg_exits++;
 }
 
 /**
- * kvm_debug_topology_update() - Pass on what a loaded vCPU's guest has written
+ * kvm_debug_topology_written() - Complete a write that has trapped
  * @vcpu: a loaded vCPU
  * @op2: op2 of the register that has changed in vcpu_debug_state
  * @crm: CRm of that register, its number
  */
-static inline void kvm_debug_topology_update(struct kvm_vcpu *vcpu, u8 op2, u8 crm)
+static inline void kvm_debug_topology_written(struct kvm_vcpu *vcpu, u8 op2, u8 crm)
 {
 	guard(preempt)();
-
-	if (vcpu->arch.debug_image.in_use)
-		__kvm_debug_topology_update(vcpu, op2, crm);
+	__kvm_debug_topology_written(vcpu, op2, crm);
 }
 
 /**
- * kvm_debug_topology_stale() - Say that vcpu_debug_state has changed
- * @vcpu: a vCPU that is going to be loaded before it runs
+ * kvm_debug_topology_access() - Do all of an access that has trapped
+ * @vcpu: a loaded vCPU that has an image
+ * @op2: op2 of the register
+ * @crm: CRm of the register, its number
+ * @is_write: whether it is a write
+ * @val: what is written, or where to put what is read
+ *
+ * Return: false if nothing was done, since the VM does not have the register.
+ */
+static inline bool kvm_debug_topology_access(struct kvm_vcpu *vcpu, u8 op2, u8 crm, bool is_write,
+					     u64 *val)
+{
+	guard(preempt)();
+	return __kvm_debug_topology_access(vcpu, op2, crm, is_write, val);
+}
+
+/**
+ * kvm_debug_topology_stale() - Note that userspace or a reset has changed vcpu_debug_state
+ * @vcpu: a vCPU that will be loaded before it runs
  */
 static inline void kvm_debug_topology_stale(struct kvm_vcpu *vcpu)
 {
-	WRITE_ONCE(vcpu->arch.debug_image.brps, 0);
+	vcpu->arch.debug_cpu = -1;
 }
 
 #else
+
+static inline u64 __kvm_debug_topology_writable(struct kvm *kvm)
+{
+	return 0;
+}
 
 static inline u64 kvm_debug_topology_writable(struct kvm *kvm)
 {
@@ -122,9 +149,18 @@ static inline bool kvm_debug_topology_valid(u64 dfr0, u64 now)
 	return true;
 }
 
-static inline void kvm_debug_topology_first_run(struct kvm_vcpu *vcpu) { }
+static inline int kvm_debug_topology_first_run(struct kvm_vcpu *vcpu)
+{
+	return 0;
+}
 
-static inline bool kvm_debug_topology_load(struct kvm_vcpu *vcpu)
+static __always_inline struct kvm_guest_debug_arch *
+kvm_debug_topology_image(struct kvm_vcpu *vcpu)
+{
+	return NULL;
+}
+
+static inline bool kvm_debug_topology_traps_dbgdidr(struct kvm_vcpu *vcpu)
 {
 	return false;
 }
@@ -134,14 +170,19 @@ static inline bool kvm_debug_topology_has(struct kvm_vcpu *vcpu, u8 op2, u8 crm)
 	return true;
 }
 
-static inline void kvm_debug_topology_update(struct kvm_vcpu *vcpu, u8 op2, u8 crm) { }
+static inline bool kvm_debug_topology_access(struct kvm_vcpu *vcpu, u8 op2, u8 crm, bool is_write,
+					     u64 *val)
+{
+	return false;
+}
+
+static inline void kvm_debug_topology_init_cpu(u64 dfr0) { }
+static inline void kvm_debug_topology_destroy(struct kvm_vcpu *vcpu) { }
+static inline void kvm_debug_topology_load(struct kvm_vcpu *vcpu) { }
+static inline void kvm_debug_topology_count(struct kvm_vcpu *vcpu) { }
+static inline void kvm_debug_topology_written(struct kvm_vcpu *vcpu, u8 op2, u8 crm) { }
 static inline void kvm_debug_topology_stale(struct kvm_vcpu *vcpu) { }
 static inline void kvm_debug_topology_create_debugfs(struct kvm *kvm) { }
-
-static inline void kvm_debug_topology_set_owner(struct kvm_vcpu *vcpu)
-{
-	vcpu->arch.debug_owner = VCPU_DEBUG_GUEST_OWNED;
-}
 
 #endif /* CONFIG_KVM_ARM64_DEBUG_TOPOLOGY */
 

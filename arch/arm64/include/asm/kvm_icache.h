@@ -6,35 +6,58 @@
 #ifndef __ARM64_KVM_ICACHE_H__
 #define __ARM64_KVM_ICACHE_H__
 
-#include <linux/types.h>
-
-struct kvm_vm_stat;
+#include <linux/cacheflush.h>
+#include <linux/kvm_host.h>
+#include <asm/kvm_mmu.h>
 
 /**
  * enum kvm_icache_result - What became of a request
  * @KVM_ICACHE_NOTHING: no invalidation was needed
  * @KVM_ICACHE_BY_LINE: the caller has to invalidate the range line by line
- * @KVM_ICACHE_ALL: all of the instruction cache has been invalidated
- * @KVM_ICACHE_ALL_SHARED: the same, by another request that this one waited for
+ * @KVM_ICACHE_FULL: the request executed a full invalidation
+ * @KVM_ICACHE_SHARED: the request shared the full invalidation of another one
  */
 enum kvm_icache_result {
 	KVM_ICACHE_NOTHING,
 	KVM_ICACHE_BY_LINE,
-	KVM_ICACHE_ALL,
-	KVM_ICACHE_ALL_SHARED,
+	KVM_ICACHE_FULL,
+	KVM_ICACHE_SHARED,
 };
 
 #ifdef CONFIG_KVM_ARM64_ICACHE_BOUND
 
 #include <linux/cache.h>
-#include <linux/irqflags.h>
 #include <asm/alternative.h>
 #include <asm/kvm_asm.h>
 #include <asm/tlbflush.h>
 
-enum kvm_icache_result __kvm_icache_request(struct kvm_vm_stat *stat, u64 ctr,
+#ifdef __KVM_NVHE_HYPERVISOR__
+#include <nvhe/pkvm.h>
+#endif
+
+enum kvm_icache_result __kvm_icache_request(struct kvm_vcpu *vcpu, u64 ctr,
 					    bool aliasing, u64 size,
 					    u64 max_lines);
+
+/* What the above calls: icache_inval_all_pou(), and at EL2 the hypervisor event */
+void __kvm_icache_inval_all_pou(void);
+void __kvm_icache_trace(u64 size, enum kvm_icache_result result);
+
+static inline const char *kvm_icache_result_str(u32 result)
+{
+	switch (result) {
+	case KVM_ICACHE_NOTHING:
+		return "nothing";
+	case KVM_ICACHE_BY_LINE:
+		return "by line";
+	case KVM_ICACHE_FULL:
+		return "full";
+	case KVM_ICACHE_SHARED:
+		return "shared";
+	}
+
+	return "unknown";
+}
 
 /* The sanitised CTR_EL0, readable in the kernel proper and at EL2. */
 static __always_inline u64 kvm_icache_ctr(void)
@@ -51,38 +74,76 @@ static __always_inline u64 kvm_icache_ctr(void)
 	return ctr;
 }
 
+/*
+ * The vCPU on whose behalf stage 2 is changed, whose counters are to be written, or
+ * NULL. At EL2 it is the host's, which the hypervisor has pinned and can write to; a
+ * VM of the hypervisor's own tests has none.
+ */
+static inline struct kvm_vcpu *kvm_icache_vcpu(void)
+{
+#ifdef __KVM_NVHE_HYPERVISOR__
+	struct pkvm_hyp_vcpu *hyp_vcpu = pkvm_get_loaded_hyp_vcpu();
+
+	return hyp_vcpu ? hyp_vcpu->host_vcpu : NULL;
+#else
+	return kvm_get_running_vcpu();
+#endif
+}
+
 /**
  * kvm_icache_request() - Invalidate the instruction cache for a new mapping
- * @stat: at EL2, counters of the VM, or NULL: nothing is counted. Not used in
- *	  the kernel proper, which counts for the VM whose vCPU is running
  * @size: bytes that become executable, all of them, before any chunking
  *
  * The data must have been cleaned to the Point of Unification, by this CPU or
- * by one whose clean has completed. Does not sleep. On hardware with
+ * by one whose clean has completed. Called by a task, with stage 2 locked. Does
+ * not sleep, and changes neither interrupts nor preemption. On hardware with
  * CTR_EL0.DIC it is one patched branch.
  *
- * Return: whether the caller has to invalidate the range line by line.
+ * Return: whether the caller has to pass the range to kvm_icache_inval_lines().
  */
-static __always_inline bool kvm_icache_request(struct kvm_vm_stat *stat,
-					       size_t size)
+static __always_inline bool kvm_icache_request(size_t size)
 {
 	if (alternative_has_cap_unlikely(ARM64_HAS_CACHE_DIC))
 		return false;
 
-#ifndef __KVM_NVHE_HYPERVISOR__
-	/* Others may be waiting for this CPU's invalidation */
-	guard(irqsave)();
-#endif
-	return __kvm_icache_request(stat, kvm_icache_ctr(), icache_is_aliasing(),
-				    size, MAX_DVM_OPS) == KVM_ICACHE_BY_LINE;
+	return __kvm_icache_request(kvm_icache_vcpu(), kvm_icache_ctr(),
+				    icache_is_aliasing(), size,
+				    MAX_DVM_OPS) == KVM_ICACHE_BY_LINE;
+}
+
+/* Invalidates a range of any size line by line, as kvm_icache_request() has decided. */
+static inline void kvm_icache_inval_lines(void *va, size_t size)
+{
+	icache_inval_pou((unsigned long)va, (unsigned long)va + size);
+}
+
+/**
+ * kvm_icache_inval_all() - Invalidate the instruction cache for all of a VM's memory
+ * @vcpu: the vCPU that asks, its mutex held
+ *
+ * A request of SIZE_MAX bytes; the rest is as for kvm_icache_request().
+ */
+static __always_inline void kvm_icache_inval_all(struct kvm_vcpu *vcpu)
+{
+	if (alternative_has_cap_unlikely(ARM64_HAS_CACHE_DIC))
+		return;
+
+	__kvm_icache_request(vcpu, kvm_icache_ctr(), icache_is_aliasing(),
+			     SIZE_MAX, MAX_DVM_OPS);
 }
 
 #else
 
-static __always_inline bool kvm_icache_request(struct kvm_vm_stat *stat,
-					       size_t size)
+static __always_inline bool kvm_icache_request(size_t size)
 {
 	return true;
+}
+
+#define kvm_icache_inval_lines __invalidate_icache_guest_page
+
+static __always_inline void kvm_icache_inval_all(struct kvm_vcpu *vcpu)
+{
+	icache_inval_all_pou();
 }
 
 #endif /* CONFIG_KVM_ARM64_ICACHE_BOUND */

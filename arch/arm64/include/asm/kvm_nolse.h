@@ -8,11 +8,16 @@
 
 #include <linux/types.h>
 
+#include <asm/sysreg.h>
+
+struct kvm;
+
 #ifdef CONFIG_ARM64_NOLSE_ATOMICS
 
 int kvm_nolse_setup(char *arg);
 int kvm_nolse_init(void);
 bool kvm_nolse_contained(void);
+void kvm_nolse_refused(struct kvm *kvm);
 
 #else
 
@@ -26,6 +31,17 @@ static inline bool kvm_nolse_contained(void)
 	return false;
 }
 
+static inline void kvm_nolse_refused(struct kvm *kvm) { }
+
 #endif /* CONFIG_ARM64_NOLSE_ATOMICS */
+
+/*
+ * The bits of HCR_EL2 and NVHCR_EL2 that are RES0 for a guest hypervisor where guests
+ * are contained: CD makes memory Non-cacheable, whatever FWB says.
+ */
+static inline u64 kvm_nolse_hcr_res0(void)
+{
+	return kvm_nolse_contained() ? HCR_EL2_CD : 0;
+}
 
 #endif /* __ARM64_KVM_NOLSE_H__ */

@@ -6,28 +6,46 @@
 #ifndef __ASM_MEM_MODEL_H
 #define __ASM_MEM_MODEL_H
 
+#include <linux/types.h>
+
 #ifdef CONFIG_ARM64_MEMORY_MODEL_CONTROL
 
 #include <linux/prctl.h>
 #include <linux/sched.h>
 
 #include <asm/alternative.h>
+#include <asm/cputype.h>
 #include <asm/sysreg.h>
 
-extern u32 memory_model_of_guests;
-
+/* In memory_model.rs */
 bool memory_model_has_control(void);
-void memory_model_load(u32 model);
+bool memory_model_gives_guests_tso(void);
+bool memory_model_is_fixed(const struct target_impl_cpu *cpus, u64 number);
+void memory_model_cpu_enable(void);
+void memory_model_leave(void);
+void memory_model_resume(u32 thread);
+void memory_model_switch(u32 thread);
+void memory_model_load_guest(void);
+void memory_model_put_guest(u32 thread);
 long memory_model_get(struct task_struct *me);
 long memory_model_set(struct task_struct *me, unsigned long model);
-u64 __memory_model_hide_aidr(u64 aidr);
-u64 __memory_model_hide_actlr(u64 actlr);
+u64 memory_model_visible_aidr(u64 aidr);
+u64 memory_model_visible_actlr(u64 actlr);
+int memory_model_guests_setup(char *arg);
+void memory_model_guests_init(void);
+
+/* In cpu_errata.c: memory_model_is_fixed() of the CPUs that this may run on. */
+bool has_tso_fixed(void);
 
 static __always_inline bool system_switches_memory_models(void)
 {
 	return alternative_has_cap_unlikely(ARM64_HAS_TSO_CONTROL);
 }
 
+/*
+ * Accesses of @prev are complete under its own model: this is called after the
+ * DSB in __switch_to().
+ */
 static __always_inline void memory_model_thread_switch(struct task_struct *prev,
 						       struct task_struct *next)
 {
@@ -35,7 +53,7 @@ static __always_inline void memory_model_thread_switch(struct task_struct *prev,
 		return;
 
 	if (prev->thread.mem_model != next->thread.mem_model)
-		memory_model_load(next->thread.mem_model);
+		memory_model_switch(next->thread.mem_model);
 }
 
 /* A new program starts with the default. */
@@ -54,41 +72,36 @@ static inline void memory_model_reset_thread(struct task_struct *new)
 static inline void memory_model_suspend_exit(void)
 {
 	if (system_switches_memory_models())
-		memory_model_load(current->thread.mem_model);
+		memory_model_resume(current->thread.mem_model);
+}
+
+/* This CPU goes to firmware, or to another kernel. Preemption is off. */
+static inline void memory_model_cpu_leave(void)
+{
+	if (system_switches_memory_models())
+		memory_model_leave();
 }
 
 /* What guests get while a vCPU is loaded, and what the thread gets back. */
 static __always_inline void memory_model_vcpu_load(void)
 {
-	if (system_switches_memory_models() &&
-	    current->thread.mem_model != memory_model_of_guests)
-		memory_model_load(memory_model_of_guests);
+	if (system_switches_memory_models())
+		memory_model_load_guest();
 }
 
 static __always_inline void memory_model_vcpu_put(void)
 {
-	if (system_switches_memory_models() &&
-	    current->thread.mem_model != memory_model_of_guests)
-		memory_model_load(current->thread.mem_model);
+	if (system_switches_memory_models())
+		memory_model_put_guest(current->thread.mem_model);
 }
 
-/* The parts of both registers that a guest may know of. */
-static inline u64 memory_model_hide_aidr(u64 aidr)
+/*
+ * Returns whether @value of ID register @reg is @expected, except for the bit that
+ * guests may not see: a VM may have been saved by a kernel that shows that bit.
+ */
+static inline bool memory_model_same_id_reg(u32 reg, u64 value, u64 expected)
 {
-	return system_switches_memory_models() ? __memory_model_hide_aidr(aidr) : aidr;
-}
-
-/* Likewise for what a trapped read of @reg has got; returns @skip. */
-static inline bool memory_model_hide_id(bool skip, u32 reg, u64 *value)
-{
-	if (reg == SYS_AIDR_EL1)
-		*value = memory_model_hide_aidr(*value);
-	return skip;
-}
-
-static inline u64 memory_model_hide_actlr(u64 actlr)
-{
-	return system_switches_memory_models() ? __memory_model_hide_actlr(actlr) : actlr;
+	return reg == SYS_AIDR_EL1 && memory_model_visible_aidr(value) == expected;
 }
 
 #else
@@ -100,22 +113,19 @@ static __always_inline void memory_model_thread_switch(struct task_struct *prev,
 static inline void memory_model_flush_thread(void) { }
 static inline void memory_model_reset_thread(struct task_struct *new) { }
 static inline void memory_model_suspend_exit(void) { }
+static inline void memory_model_cpu_leave(void) { }
 static __always_inline void memory_model_vcpu_load(void) { }
 static __always_inline void memory_model_vcpu_put(void) { }
+static inline void memory_model_guests_init(void) { }
 
-static inline u64 memory_model_hide_aidr(u64 aidr)
+static inline u64 memory_model_visible_aidr(u64 aidr)
 {
 	return aidr;
 }
 
-static inline u64 memory_model_hide_actlr(u64 actlr)
+static inline bool memory_model_same_id_reg(u32 reg, u64 value, u64 expected)
 {
-	return actlr;
-}
-
-static inline bool memory_model_hide_id(bool skip, u32 reg, u64 *value)
-{
-	return skip;
+	return false;
 }
 
 #endif /* CONFIG_ARM64_MEMORY_MODEL_CONTROL */

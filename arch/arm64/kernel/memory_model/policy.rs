@@ -15,7 +15,7 @@ pub(crate) enum Model {
 }
 
 impl Model {
-    /// The model that user space has this number for.
+    /// Returns the model that user space has this number for.
     pub(crate) const fn new(number: u64) -> Option<Self> {
         match number {
             0 => Some(Self::Default),
@@ -56,30 +56,126 @@ pub(crate) const fn request(support: Support, model: Model) -> Outcome {
     }
 }
 
-/// AIDR_EL1.TSO: the CPU has the control. Bit 9 of a register that is IMPLEMENTATION
-/// DEFINED, so that it means this only where the implementer is Apple.
+/// What MIDR_EL1 says of a CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Midr(pub(crate) u64);
+
+impl Midr {
+    const fn implementer(self) -> u64 {
+        self.0 >> 24 & 0xff
+    }
+
+    const fn part(self) -> u64 {
+        self.0 >> 4 & 0xfff
+    }
+
+    /// Returns whether bit 9 of AIDR_EL1 and bit 1 of ACTLR_EL1, which are IMPLEMENTATION
+    /// DEFINED, are the control and its advertisement: the implementer is Apple.
+    const fn defines_control(self) -> bool {
+        self.implementer() == 0x61
+    }
+
+    /// Returns whether the CPU always has total store order: NVIDIA's Denver and Carmel,
+    /// Fujitsu's A64FX (`asm/cputype.h`).
+    const fn always_tso(self) -> bool {
+        matches!(
+            (self.implementer(), self.part()),
+            (0x4e, 0x003 | 0x004) | (0x46, 0x001)
+        )
+    }
+}
+
+/// AIDR_EL1.TSO: the CPU has the control.
 const AIDR_EL1_TSO: u64 = 1 << 9;
 
-/// ACTLR_EL1.EnTSO: total store order is in force at EL1 and EL0. Likewise.
+/// ACTLR_EL1.EnTSO: total store order is in force at the Exception levels of the register.
 pub(crate) const ACTLR_EL1_EN_TSO: u64 = 1 << 1;
 
-/// MIDR_EL1.Implementer of Apple.
-const IMPLEMENTER_APPLE: u64 = 0x61;
-
-/// Whether a CPU says that it has the control.
-pub(crate) const fn advertises(midr: u64, aidr: u64) -> bool {
-    midr >> 24 & 0xff == IMPLEMENTER_APPLE && aidr & AIDR_EL1_TSO != 0
+/// Returns whether a CPU says that it has the control.
+pub(crate) const fn advertises(midr: Midr, aidr: u64) -> bool {
+    midr.defines_control() && aidr & AIDR_EL1_TSO != 0
 }
 
-/// AIDR_EL1 as a guest may see it.
-pub(crate) const fn without_control(aidr: u64) -> u64 {
-    aidr & !AIDR_EL1_TSO
+/// Returns AIDR_EL1 as a guest may see it.
+pub(crate) const fn visible_aidr(midr: Midr, aidr: u64) -> u64 {
+    if midr.defines_control() {
+        aidr & !AIDR_EL1_TSO
+    } else {
+        aidr
+    }
 }
 
-/// ACTLR_EL1 with `model` in place of the one in `actlr`.
+/// Returns ACTLR_EL1 as a guest may see it.
+pub(crate) const fn visible_actlr(midr: Midr, actlr: u64) -> u64 {
+    if midr.defines_control() {
+        with_model(actlr, Model::Default)
+    } else {
+        actlr
+    }
+}
+
+/// Returns ACTLR_EL1 with `model` in place of the one in `actlr`.
 pub(crate) const fn with_model(actlr: u64, model: Model) -> u64 {
     match model {
         Model::Default => actlr & !ACTLR_EL1_EN_TSO,
         Model::Tso => actlr | ACTLR_EL1_EN_TSO,
+    }
+}
+
+/// Returns the model that is in `actlr`.
+pub(crate) const fn model_in(actlr: u64) -> Model {
+    if actlr & ACTLR_EL1_EN_TSO != 0 {
+        Model::Tso
+    } else {
+        Model::Default
+    }
+}
+
+/// Returns whether all of `midrs` are CPUs that always have total store order, and there is one.
+pub(crate) fn all_always_tso(mut midrs: impl Iterator<Item = Midr>) -> bool {
+    midrs.next().is_some_and(Midr::always_tso) && midrs.all(Midr::always_tso)
+}
+
+/// A register that a memory model is set in. All but [`Register::Own`] come from
+/// [`register_of_guests`], which names one that the CPU has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Register {
+    /// ACTLR_EL1, by that name: the one that the kernel itself runs with.
+    Own,
+    /// ACTLR_EL12: EL1's while EL2 has one of its own, where HCR_EL2.E2H is 1.
+    El12,
+    /// The same by the IMPLEMENTATION DEFINED encoding S3_6_C15_C14_6, which the first CPUs with
+    /// the control have in place of it.
+    ImpdefEl12,
+}
+
+/// Returns the register that the memory model of guests is set in, or [`None`] if it is not known.
+///
+/// Where the kernel runs at EL1, that is its own. In VHE mode it depends on the CPU. The encodings
+/// and which parts have them are those of m1n1, the boot loader and hypervisor for these CPUs:
+/// `SYS_ACTLR_EL12` and `SYS_IMP_APL_ACTLR_EL12` (`src/cpu_regs.h`, `src/hv_exc.c`),
+/// `actlr_el2` of `midr_parts[]` (`src/chickens.c`), and the numbers of parts in `src/midr.h`. No
+/// architecture describes this, so a part that is not listed has neither, and one of which
+/// that source is not sure (M4) is not listed.
+pub(crate) const fn register_of_guests(vhe: bool, midr: Midr) -> Option<Register> {
+    if !vhe {
+        return Some(Register::Own);
+    }
+    match (midr.defines_control(), midr.part()) {
+        // M1: Icestorm and Firestorm, then those of Pro and Max.
+        (true, 0x022..=0x025 | 0x028 | 0x029) => Some(Register::ImpdefEl12),
+        // M2 (Blizzard, Avalanche) and M3 (Sawtooth, Everest), likewise.
+        (true, 0x032..=0x035 | 0x038 | 0x039) => Some(Register::El12),
+        (true, 0x042..=0x045 | 0x048 | 0x049) => Some(Register::El12),
+        _ => None,
+    }
+}
+
+/// Reads the value of `kvm-arm.tso=`: the model of guests, or [`None`] if it means nothing.
+pub(crate) const fn parse_option(value: &[u8]) -> Option<Model> {
+    match value {
+        b"on" => Some(Model::Tso),
+        b"off" => Some(Model::Default),
+        _ => None,
     }
 }

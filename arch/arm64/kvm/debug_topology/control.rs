@@ -36,6 +36,9 @@ const WCR_BITS: u64 = DBGWCRn_EL1_MASK_MASK
     | DBGWCRn_EL1_PAC_MASK
     | DBGWCRn_EL1_E_MASK;
 
+/// Bits of DBGWVR<n>_EL1: an address, whose bits [1:0] are RES0.
+const WVR_BITS: u64 = !0b11;
+
 /// BT[3] and BT[1], which are RES0 in a breakpoint that is not context-aware.
 const BT_CONTEXT: u64 = 0b1010 << DBGBCRn_EL1_BT_SHIFT;
 
@@ -56,7 +59,7 @@ pub(crate) enum Register {
 }
 
 impl Register {
-    /// The register with op2 and CRm of its encoding, (2, 0, 0, `crm`, `op2`).
+    /// Returns the register with the encoding (2, 0, 0, `crm`, `op2`).
     pub(crate) const fn new(op2: u8, crm: u8) -> Option<Self> {
         let n = crm as usize;
         match op2 {
@@ -69,7 +72,17 @@ impl Register {
         }
     }
 
-    /// What `registers` have for this one.
+    /// Returns op2 and CRm of this register's encoding.
+    pub(crate) const fn encoding(self) -> (u8, u8) {
+        match self {
+            Self::BreakpointValue(n) => (4, n as u8),
+            Self::BreakpointControl(n) => (5, n as u8),
+            Self::WatchpointValue(n) => (6, n as u8),
+            Self::WatchpointControl(n) => (7, n as u8),
+        }
+    }
+
+    /// Returns the value of this register in `registers`.
     pub(crate) fn of(self, registers: &Registers) -> u64 {
         let (values, n) = match self {
             Self::BreakpointValue(n) => (&registers.dbg_bvr, n),
@@ -79,33 +92,74 @@ impl Register {
         };
         values.get(n).copied().unwrap_or(0)
     }
+
+    /// Sets this register in `registers`.
+    pub(crate) fn set(self, registers: &mut Registers, value: u64) {
+        let (values, n) = match self {
+            Self::BreakpointValue(n) => (&mut registers.dbg_bvr, n),
+            Self::BreakpointControl(n) => (&mut registers.dbg_bcr, n),
+            Self::WatchpointValue(n) => (&mut registers.dbg_wvr, n),
+            Self::WatchpointControl(n) => (&mut registers.dbg_wcr, n),
+        };
+        if let Some(slot) = values.get_mut(n) {
+            *slot = value;
+        }
+    }
 }
 
-/// A VM on a CPU that has more breakpoints.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Guest {
-    /// Where its breakpoints are.
-    pub(crate) mapping: Mapping,
-    /// How many watchpoints it has. They are never renumbered: ESR_ELx may report the
-    /// number of one.
+/// The breakpoint and watchpoint registers that a VM has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Features {
+    /// The breakpoints.
+    pub(crate) topology: Topology,
+    /// The number of watchpoints.
     pub(crate) watchpoints: usize,
-    /// Whether it has the types that name one of the CONTEXTIDR registers, which came
-    /// with FEAT_VHE.
+    /// Whether the types that name one of the CONTEXTIDR registers exist. They came with
+    /// FEAT_VHE.
     pub(crate) contextidr_types: bool,
-    /// Whether it has AArch32 at EL0, and so DBGBCR<n>_EL1.BAS.
+    /// Whether EL0 can be AArch32, so that DBGBCR<n>_EL1.BAS exists.
     pub(crate) aarch32: bool,
 }
 
-impl Guest {
-    /// Whether the VM has `register`.
+impl Features {
+    /// Returns whether `register` exists. Accesses to others are UNDEFINED.
     pub(crate) const fn has(&self, register: Register) -> bool {
-        has(self.mapping.vm(), self.watchpoints, register)
+        match register {
+            Register::BreakpointValue(n) | Register::BreakpointControl(n) => {
+                n < self.topology.breakpoints()
+            }
+            Register::WatchpointValue(n) | Register::WatchpointControl(n) => n < self.watchpoints,
+        }
     }
 
-    /// What the VM reads from DBGBCR`n`_EL1 that holds `value`.
+    /// Gives `register` in `view`, which the guest has written, the value that the guest
+    /// reads back: a bit that is RES0 does not keep what was written to it.
+    pub(crate) fn keep(&self, register: Register, view: &mut Registers) {
+        match register {
+            Register::BreakpointControl(n) => {
+                if let Some(control) = view.dbg_bcr.get_mut(n) {
+                    *control = self.kept_breakpoint(n, *control);
+                }
+            }
+            Register::WatchpointControl(n) => {
+                if let Some(control) = view.dbg_wcr.get_mut(n) {
+                    *control = self.kept_watchpoint(*control);
+                }
+            }
+            Register::WatchpointValue(n) => {
+                if let Some(value) = view.dbg_wvr.get_mut(n) {
+                    *value &= WVR_BITS;
+                }
+            }
+            // Which bits are RES0 depends on the type of the breakpoint.
+            Register::BreakpointValue(_) => {}
+        }
+    }
+
+    /// Returns what DBGBCR`n`_EL1 reads as after a write of `value`.
     pub(crate) const fn kept_breakpoint(&self, n: usize, value: u64) -> u64 {
         let mut value = value & BCR_BITS;
-        if !self.mapping.vm().is_context_aware(n) {
+        if !self.topology.is_context_aware(n) {
             value &= !BT_CONTEXT;
         }
         if self.aarch32 {
@@ -116,14 +170,36 @@ impl Guest {
         }
     }
 
-    /// What the VM reads from a DBGWCR<n>_EL1 that holds `value`.
+    /// Returns what a DBGWCR<n>_EL1 reads as after a write of `value`.
     pub(crate) const fn kept_watchpoint(&self, value: u64) -> u64 {
         value & WCR_BITS
     }
+}
 
-    /// What the CPU's register gets for DBGBCR`n`_EL1.
+/// A VM on a CPU with other counts.
+///
+/// # Invariants
+///
+/// `mapping.vm()` is `features.topology`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Guest {
+    features: Features,
+    mapping: Mapping,
+}
+
+impl Guest {
+    /// Makes the guest; [`None`] if there is no mapping, see [`Mapping::new`].
+    pub(crate) const fn new(features: Features, cpu: Topology) -> Option<Self> {
+        match Mapping::new(features.topology, cpu) {
+            // INVARIANT: As the mapping was made.
+            Some(mapping) => Some(Self { features, mapping }),
+            None => None,
+        }
+    }
+
+    /// Returns what the CPU's register gets for DBGBCR`n`_EL1.
     pub(crate) const fn breakpoint(&self, n: usize, value: u64) -> u64 {
-        let value = self.kept_breakpoint(n, value);
+        let value = self.features.kept_breakpoint(n, value);
         if value & DBGBCRn_EL1_E_MASK == 0 {
             return 0;
         }
@@ -133,7 +209,7 @@ impl Guest {
                 value & !DBGBCRn_EL1_LBN_MASK
             }
             DBGBCRn_EL1_BT_CONTEXTIDR_EL1 | DBGBCRn_EL1_BT_LINKED_CONTEXTIDR_EL1
-                if self.contextidr_types =>
+                if self.features.contextidr_types =>
             {
                 value & !DBGBCRn_EL1_LBN_MASK
             }
@@ -143,10 +219,10 @@ impl Guest {
         }
     }
 
-    /// What the CPU's register gets for DBGWCR`n`_EL1.
+    /// Returns what the CPU's register gets for DBGWCR`n`_EL1.
     pub(crate) const fn watchpoint(&self, n: usize, value: u64) -> u64 {
-        let value = self.kept_watchpoint(value);
-        if value & DBGWCRn_EL1_E_MASK == 0 || n >= self.watchpoints {
+        let value = self.features.kept_watchpoint(value);
+        if value & DBGWCRn_EL1_E_MASK == 0 || n >= self.features.watchpoints {
             0
         } else if value & DBGWCRn_EL1_WT_MASK != 0 {
             self.linked(value, DBGWCRn_EL1_LBN_MASK)
@@ -155,8 +231,8 @@ impl Guest {
         }
     }
 
-    /// `value` with its link to where the CPU has that breakpoint, or 0 if the VM has no
-    /// context-aware breakpoint of that number.
+    /// Returns `value` with its link to where the CPU has that breakpoint, or 0 if the VM has
+    /// no context-aware breakpoint of that number.
     const fn linked(&self, value: u64, lbn: u64) -> u64 {
         let shift = lbn.trailing_zeros();
         let n = ((value & lbn) >> shift) as usize;
@@ -170,17 +246,17 @@ impl Guest {
     }
 
     /// Takes over `register` from `view`, which is the VM's, to `image`, which is for the
-    /// CPU. Gives it in `view` the value that the VM is to read back.
+    /// CPU.
     ///
     /// Returns the number of the CPU's register, and its value; [`None`] if the VM does
     /// not have the register, and so no other has changed.
     pub(crate) fn update(
         &self,
         register: Register,
-        view: &mut Registers,
+        view: &Registers,
         image: &mut Registers,
     ) -> Option<(usize, u64)> {
-        if !self.has(register) {
+        if !self.features.has(register) {
             return None;
         }
         let (number, value, slot) = match register {
@@ -191,24 +267,21 @@ impl Guest {
             }
             Register::BreakpointControl(n) => {
                 let physical = self.mapping.physical(n)?;
-                let kept = view.dbg_bcr.get_mut(n)?;
-                *kept = self.kept_breakpoint(n, *kept);
-                let value = self.breakpoint(n, *kept);
+                let value = self.breakpoint(n, *view.dbg_bcr.get(n)?);
                 (physical, value, image.dbg_bcr.get_mut(physical)?)
             }
             Register::WatchpointValue(n) => (n, *view.dbg_wvr.get(n)?, image.dbg_wvr.get_mut(n)?),
             Register::WatchpointControl(n) => {
-                let kept = view.dbg_wcr.get_mut(n)?;
-                *kept = self.kept_watchpoint(*kept);
-                (n, self.watchpoint(n, *kept), image.dbg_wcr.get_mut(n)?)
+                let value = self.watchpoint(n, *view.dbg_wcr.get(n)?);
+                (n, value, image.dbg_wcr.get_mut(n)?)
             }
         };
         *slot = value;
         Some((number, value))
     }
 
-    /// Makes `image` anew. Registers of the CPU that stand for none of the VM's are
-    /// disabled.
+    /// Makes `image` anew from `view`, in which registers first get what the guest is to
+    /// read. Registers of the CPU that stand for none of the VM's are disabled.
     pub(crate) fn derive(&self, view: &mut Registers, image: &mut Registers) {
         *image = Registers::default();
         for n in 0..MAX {
@@ -218,16 +291,11 @@ impl Guest {
                 Register::WatchpointValue(n),
                 Register::WatchpointControl(n),
             ] {
-                self.update(register, view, image);
+                if self.features.has(register) {
+                    self.features.keep(register, view);
+                    self.update(register, view, image);
+                }
             }
         }
-    }
-}
-
-/// Whether a VM with that many breakpoints and watchpoints has `register`.
-pub(crate) const fn has(vm: Topology, watchpoints: usize, register: Register) -> bool {
-    match register {
-        Register::BreakpointValue(n) | Register::BreakpointControl(n) => n < vm.breakpoints(),
-        Register::WatchpointValue(n) | Register::WatchpointControl(n) => n < watchpoints,
     }
 }

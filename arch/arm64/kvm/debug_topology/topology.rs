@@ -1,26 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How many breakpoints there are, and which of a CPU's stand for those of a VM.
+//! Counts of breakpoints, and the mapping from a VM's breakpoints to a CPU's.
 //!
-//! Context-aware breakpoints are the highest-numbered ones (Arm ARM, section
-//! "Breakpoint types and linking of breakpoints"). A VM that has fewer breakpoints
-//! than the CPU expects them right below the end of its own, so its ordinary
-//! breakpoints are the CPU's first ones, and its context-aware breakpoints are the
-//! CPU's last ones:
+//! ID_AA64DFR0_EL1.BRPs is the number of the last context-aware breakpoint, and the
+//! context-aware breakpoints are the ones that end there (Arm ARM, ID_AA64DFR0_EL1). A VM
+//! with other counts than the CPU expects its context-aware breakpoints at the end of its
+//! own, so its ordinary breakpoints are the CPU's first ones, and its context-aware
+//! breakpoints are the CPU's last context-aware ones:
 //!
 //! ```text
-//! VM,  4 of them, 2 context-aware:   0  1              2c 3c
-//! CPU, 6 of them, 2 context-aware:   0  1  (2)  (3)    4c 5c
+//! VM,  4 breakpoints, 2 context-aware:   0  1              2c 3c
+//! CPU, 6 breakpoints, 2 context-aware:   0  1  (2)  (3)    4c 5c
 //! ```
+//!
+//! FEAT_Debugv8p9 adds breakpoints after the last context-aware one, and banks of
+//! registers that MDSELR_EL1 selects. KVM gives a VM neither: all of this is about the
+//! first bank, of which ID_AA64DFR0_EL1 describes the breakpoints up to the last
+//! context-aware one. Only how many registers exist in that bank takes ID_AA64DFR1_EL1.
 //!
 //! Pure logic: no kernel types, no state, every function total.
 
 use super::sysreg::*;
 
-/// Breakpoints, or watchpoints, that can be reached without MDSELR_EL1.
+/// Breakpoints, or watchpoints, of one bank of registers.
 pub(crate) const MAX: usize = 16;
 
-/// Breakpoints of a VM, or of a CPU, in numbers.
+/// The breakpoints of a VM, or those of a CPU up to its last context-aware one, as counts.
 ///
 /// # Invariants
 ///
@@ -31,23 +36,31 @@ pub(crate) struct Topology {
     context_aware: usize,
 }
 
-/// A field that has a number less one, of a register whose other fields do not matter.
-const fn number(register: u64, mask: u64, shift: u32) -> usize {
-    ((register & mask) >> shift) as usize + 1
+/// Returns the number that a field of `register` has, less one.
+const fn field(register: u64, mask: u64, shift: u32) -> usize {
+    ((register & mask) >> shift) as usize
 }
 
 impl Topology {
-    /// What `ID_AA64DFR0_EL1` says. More context-aware breakpoints than breakpoints
-    /// cannot be: all of them are.
+    /// Returns what `dfr0`, a value of ID_AA64DFR0_EL1, describes. A CPU with
+    /// FEAT_Debugv8p9 that has more context-aware breakpoints than this bank has all of
+    /// the bank's context-aware.
     pub(crate) const fn of(dfr0: u64) -> Self {
-        let breakpoints = number(dfr0, ID_AA64DFR0_EL1_BRPs_MASK, ID_AA64DFR0_EL1_BRPs_SHIFT);
-        let context_aware = number(
-            dfr0,
-            ID_AA64DFR0_EL1_CTX_CMPs_MASK,
-            ID_AA64DFR0_EL1_CTX_CMPs_SHIFT,
-        );
+        Self::new(
+            field(dfr0, ID_AA64DFR0_EL1_BRPs_MASK, ID_AA64DFR0_EL1_BRPs_SHIFT) + 1,
+            field(
+                dfr0,
+                ID_AA64DFR0_EL1_CTX_CMPs_MASK,
+                ID_AA64DFR0_EL1_CTX_CMPs_SHIFT,
+            ) + 1,
+        )
+    }
 
-        // INVARIANT: Both fields have four bits, and the smaller number is taken.
+    /// Makes the topology with these counts, or with the closest ones that can be.
+    pub(crate) const fn new(breakpoints: usize, context_aware: usize) -> Self {
+        let breakpoints = if breakpoints < MAX { breakpoints } else { MAX };
+
+        // INVARIANT: The smaller count is taken, twice.
         Self {
             breakpoints,
             context_aware: if context_aware < breakpoints {
@@ -58,70 +71,63 @@ impl Topology {
         }
     }
 
-    /// The first [`MAX`] breakpoints of a CPU with these registers.
-    ///
-    /// With FEAT_Debugv8p9 a CPU may have more than those, and the context-aware ones
-    /// are at the end of them all (Arm ARM, ID_AA64DFR1_EL1).
-    pub(crate) const fn of_cpu(dfr0: u64, dfr1: u64) -> Self {
-        let first = Self::of(dfr0);
-        if all_in_reach(dfr1) {
-            return first;
-        }
-        let all = number(dfr1, ID_AA64DFR1_EL1_BRPs_MASK, ID_AA64DFR1_EL1_BRPs_SHIFT);
-        let context_aware = number(
-            dfr1,
-            ID_AA64DFR1_EL1_CTX_CMPs_MASK,
-            ID_AA64DFR1_EL1_CTX_CMPs_SHIFT,
-        );
-        let context_aware = if context_aware > first.context_aware {
-            context_aware
-        } else {
-            first.context_aware
-        };
-
-        // INVARIANT: What is beyond the first breakpoints is taken away from both numbers.
-        Self {
-            breakpoints: first.breakpoints,
-            context_aware: first
-                .breakpoints
-                .saturating_sub(all.saturating_sub(context_aware)),
-        }
-    }
-
-    /// The number of breakpoints.
+    /// Returns the number of breakpoints.
     pub(crate) const fn breakpoints(self) -> usize {
         self.breakpoints
     }
 
-    /// The number of them that are context-aware.
+    /// Returns the number of context-aware breakpoints.
     pub(crate) const fn context_aware(self) -> usize {
         self.context_aware
     }
 
-    /// The number of those that are not, which is that of the first one that is.
+    /// Returns the number of ordinary breakpoints, which is the index of the first
+    /// context-aware one.
     pub(crate) const fn ordinary(self) -> usize {
         self.breakpoints - self.context_aware
     }
 
-    /// Whether there is a breakpoint `n`, and it is context-aware.
+    /// Returns whether breakpoint `n` exists and is context-aware.
     pub(crate) const fn is_context_aware(self, n: usize) -> bool {
         self.ordinary() <= n && n < self.breakpoints
     }
 }
 
-/// Whether a CPU with this `ID_AA64DFR1_EL1` has no breakpoints but those that can be reached
-/// without MDSELR_EL1. Of others at least the last context-aware one is beyond.
-pub(crate) const fn all_in_reach(dfr1: u64) -> bool {
-    number(dfr1, ID_AA64DFR1_EL1_BRPs_MASK, ID_AA64DFR1_EL1_BRPs_SHIFT) <= MAX
+/// Returns the index of the last breakpoint of the first bank, of a CPU with these
+/// registers.
+///
+/// ID_AA64DFR1_EL1.BRPs is the number of breakpoints less one if it is not 0, and 0 means
+/// that ID_AA64DFR0_EL1.BRPs says so.
+pub(crate) const fn last_breakpoint(dfr0: u64, dfr1: u64) -> usize {
+    last(
+        field(dfr0, ID_AA64DFR0_EL1_BRPs_MASK, ID_AA64DFR0_EL1_BRPs_SHIFT),
+        field(dfr1, ID_AA64DFR1_EL1_BRPs_MASK, ID_AA64DFR1_EL1_BRPs_SHIFT),
+    )
 }
 
-/// Whether a VM may be told `dfr0`, as far as breakpoints are concerned, where `now` is
-/// what it has been told so far.
+/// Returns the index of the last watchpoint of the first bank; the fields are as those of
+/// [`last_breakpoint`].
+pub(crate) const fn last_watchpoint(dfr0: u64, dfr1: u64) -> usize {
+    last(
+        field(dfr0, ID_AA64DFR0_EL1_WRPs_MASK, ID_AA64DFR0_EL1_WRPs_SHIFT),
+        field(dfr1, ID_AA64DFR1_EL1_WRPs_MASK, ID_AA64DFR1_EL1_WRPs_SHIFT),
+    )
+}
+
+const fn last(in_dfr0: usize, in_dfr1: usize) -> usize {
+    match in_dfr1 {
+        0 => in_dfr0,
+        1..MAX => in_dfr1,
+        _ => MAX - 1,
+    }
+}
+
+/// Returns whether `dfr0` may replace `now` as a VM's ID_AA64DFR0_EL1, as far as
+/// breakpoints are concerned.
 ///
-/// An implementation has at least two breakpoints, and no more of them are
-/// context-aware than there are (Arm ARM, ID_AA64DFR0_EL1). What the host does not have
-/// is for others to refuse.
-pub(crate) const fn may_be_told(dfr0: u64, now: u64) -> bool {
+/// An implementation has at least two breakpoints, and CTX_CMPs is not greater than BRPs
+/// (Arm ARM, ID_AA64DFR0_EL1). The caller compares with what the host has.
+pub(crate) const fn is_valid(dfr0: u64, now: u64) -> bool {
     const BOTH: u64 = ID_AA64DFR0_EL1_BRPs_MASK | ID_AA64DFR0_EL1_CTX_CMPs_MASK;
     let brps = (dfr0 & ID_AA64DFR0_EL1_BRPs_MASK) >> ID_AA64DFR0_EL1_BRPs_SHIFT;
     let ctx_cmps = (dfr0 & ID_AA64DFR0_EL1_CTX_CMPs_MASK) >> ID_AA64DFR0_EL1_CTX_CMPs_SHIFT;
@@ -129,11 +135,11 @@ pub(crate) const fn may_be_told(dfr0: u64, now: u64) -> bool {
     (dfr0 ^ now) & BOTH == 0 || (brps >= 1 && ctx_cmps <= brps)
 }
 
-/// Which breakpoints of a CPU stand for those of a VM that has fewer.
+/// The mapping of a VM's breakpoints to those of a CPU with other counts.
 ///
 /// # Invariants
 ///
-/// `vm` has fewer breakpoints than `cpu`, and no more that are context-aware.
+/// `vm` is not `cpu`, and neither count of `vm` is greater than that of `cpu`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mapping {
     vm: Topology,
@@ -141,10 +147,12 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    /// Makes the mapping; [`None`] if the VM's breakpoints are the CPU's first ones
-    /// anyway, or if the CPU lacks what the VM was promised.
+    /// Makes the mapping; [`None`] if the counts are the same, so that the VM's
+    /// breakpoints are the CPU's, or if the CPU lacks what the VM was promised.
     pub(crate) const fn new(vm: Topology, cpu: Topology) -> Option<Self> {
-        if vm.breakpoints < cpu.breakpoints && vm.context_aware <= cpu.context_aware {
+        let fewer = vm.breakpoints < cpu.breakpoints || vm.context_aware < cpu.context_aware;
+
+        if fewer && vm.breakpoints <= cpu.breakpoints && vm.context_aware <= cpu.context_aware {
             // INVARIANT: Just tested.
             Some(Self { vm, cpu })
         } else {
@@ -152,17 +160,19 @@ impl Mapping {
         }
     }
 
-    /// What the VM has.
+    /// Returns the VM's topology.
     pub(crate) const fn vm(self) -> Topology {
         self.vm
     }
 
-    /// What the CPU has.
+    /// Returns the CPU's topology, for tests.
+    #[cfg(test)]
     pub(crate) const fn cpu(self) -> Topology {
         self.cpu
     }
 
-    /// The CPU's breakpoint for breakpoint `n` of the VM; [`None`] if it has no such.
+    /// Returns the CPU's breakpoint for breakpoint `n` of the VM; [`None`] if the VM has no
+    /// breakpoint `n`.
     pub(crate) const fn physical(self, n: usize) -> Option<usize> {
         if n < self.vm.ordinary() {
             Some(n)

@@ -1,58 +1,60 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether KVM may run guests on a machine whose interconnect cannot take an
-//! atomic.
+//! Whether KVM may run guests on a machine that an atomic can bring down.
 //!
-//! Hiding FEAT_LSE from the ID registers binds nobody: a guest may execute an
-//! atomic all the same, and where it can make memory Non-cacheable that atomic
-//! leaves the CPU. FEAT_S2FWB takes that away: with HCR_EL2.FWB set, memory that
-//! stage 2 maps Normal Write-Back is cacheable whatever the guest's stage 1 says
-//! (Arm ARM, section "Stage 2 memory type and Cacheability attributes when
-//! HCR_EL2.FWB is 1"), and what stage 2 would map Normal Non-cacheable can be
-//! mapped Device instead.
+//! Hiding FEAT_LSE from the ID registers binds nobody: a guest may execute an atomic
+//! all the same. What the atomic does then is a fact about the part that no register
+//! tells, so the owner of the machine states it:
+//!
+//! * A: atomics on Write-Back memory are resolved in the caches, others bring the machine
+//!   down. A guest is contained if it has no other memory. FEAT_S2FWB makes that possible:
+//!   with HCR_EL2.FWB set, memory that stage 2 maps Write-Back is Write-Back whatever the
+//!   guest's stage 1 says (Arm ARM, D8.6.6, rule R_RHWZM).
+//! * B: atomics on Write-Back memory bring it down as well. No guest can be contained.
+//! * C: no atomic does harm.
 //!
 //! Pure logic: no kernel types, no state, every function total.
 
-/// What the owner of the machine asked for: `kvm-arm.nolse_policy=`.
+/// Which part the owner of the machine has: `kvm-arm.nolse_policy=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Policy {
-    /// Guests run where they cannot reach the interconnect with an atomic.
-    Auto = 0,
-    /// Guests never run.
-    Deny = 1,
-    /// Guests run: something else keeps their atomics away from the interconnect.
+    /// Nothing is stated, or B: guests never run.
+    Deny = 0,
+    /// A: guests run if they can be contained.
+    Contain = 1,
+    /// C: guests run.
     Allow = 2,
 }
 
 impl Policy {
-    /// The policy of that name.
+    /// Returns the policy of that name.
     pub(crate) const fn parse(name: &[u8]) -> Option<Self> {
         match name {
-            b"auto" => Some(Self::Auto),
             b"deny" => Some(Self::Deny),
+            b"contain" => Some(Self::Contain),
             b"allow" => Some(Self::Allow),
             _ => None,
         }
     }
 }
 
-/// What follows from it.
+/// Whether guests run, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// Atomics are in use: there is nothing to protect.
     Run,
-    /// Guests run, and never get a Normal Non-cacheable mapping.
+    /// Guests run, and get no memory but Write-Back.
     RunContained,
-    /// Guests run, although one of them can bring the machine down.
+    /// Guests run as ever.
     RunUncontained,
-    /// No guests: they could reach the interconnect.
+    /// No guests: stage 1 of one could make memory other than Write-Back.
     RefuseNoFwb,
-    /// No guests: the owner said so.
+    /// No guests: nobody has stated that one does no harm.
     RefuseDenied,
 }
 
-/// Decides.
+/// Returns whether guests run, and how.
 ///
 /// * `active`: whether the kernel goes without atomics that its CPUs have.
 /// * `fwb`: whether every CPU has FEAT_S2FWB.
@@ -61,7 +63,7 @@ pub(crate) const fn decide(active: bool, fwb: bool, policy: Policy) -> Decision 
         (false, _, _) => Decision::Run,
         (true, Policy::Deny, _) => Decision::RefuseDenied,
         (true, Policy::Allow, _) => Decision::RunUncontained,
-        (true, Policy::Auto, true) => Decision::RunContained,
-        (true, Policy::Auto, false) => Decision::RefuseNoFwb,
+        (true, Policy::Contain, true) => Decision::RunContained,
+        (true, Policy::Contain, false) => Decision::RefuseNoFwb,
     }
 }

@@ -168,6 +168,11 @@ const GROUPS: &[Group] = &[
             encoding("1101011 0100 11111 00001M 11111 11111"),
         ],
     ),
+    // "Hints"
+    group(
+        "yield",
+        &[encoding("1101010100 0 00 011 0010 0000 001 11111")],
+    ),
     // "System instructions" SYS and, for FEAT_D128, "System pair instructions" SYSP with CRn = 8,
     // or 9 for the nXS forms of FEAT_XS (C5.5 "A64 System instructions for TLB maintenance"). All
     // of that space is for TLB maintenance, so operations yet to be allocated count too.
@@ -287,9 +292,56 @@ pub fn mark(insn: u32) -> Option<Mark> {
     }
 }
 
+/// What matters for the order in which a memory model is changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Completes the accesses before it: DSB, with any option. (SSBB and PSSBB share the encoding, and
+    /// order less.)
+    Complete,
+    /// Writes ACTLR_EL1.
+    SetActlr,
+}
+
+/// Recognises the instructions of [`Order`].
+pub fn order(insn: u32) -> Option<Order> {
+    const DSB: Encoding = encoding("1101010100 0 00 011 0011 mmmm 100 11111");
+    const MSR_ACTLR_EL1: Encoding = encoding("1101010100 0 11 000 0001 0000 001 ttttt");
+
+    if DSB.matches(insn) && !matches!((insn >> 8) & 0xf, 0 | 4) {
+        Some(Order::Complete)
+    } else if MSR_ACTLR_EL1.matches(insn) {
+        Some(Order::SetActlr)
+    } else {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn order_of_accesses() {
+        // dsb ish, dsb sy, dsb nshld; msr actlr_el1, x0; msr actlr_el1, xzr
+        for insn in [0xd503_3b9f, 0xd503_3f9f, 0xd503_359f] {
+            assert_eq!(order(insn), Some(Order::Complete));
+        }
+        for insn in [0xd518_1020, 0xd518_103f] {
+            assert_eq!(order(insn), Some(Order::SetActlr));
+        }
+        // ssbb, pssbb, dmb ish, isb; mrs x0, actlr_el1; msr sctlr_el1, x0; msr actlr_el2, x0
+        for insn in [
+            0xd503_309f,
+            0xd503_349f,
+            0xd503_3bbf,
+            0xd503_3fdf,
+            0xd538_1020,
+            0xd518_1000,
+            0xd51c_1020,
+        ] {
+            assert_eq!(order(insn), None);
+        }
+    }
 
     /// Asserts that each opcode is in the class `name`, `-` standing for none.
     fn expect(name: &str, opcodes: &[u32]) {
@@ -504,7 +556,7 @@ mod tests {
         let others = (0..0x80).filter(|imm| !matches!(*imm, HINT_START | HINT_STOP));
         for opcode in others.map(|imm| 0xd503_201f | (imm << 5)) {
             assert_eq!(mark(opcode), None, "{opcode:#010x}");
-            expect("-", &[opcode]);
+            expect(if opcode == 0xd503_203f { "yield" } else { "-" }, &[opcode]);
         }
     }
 

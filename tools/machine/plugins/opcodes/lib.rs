@@ -15,18 +15,20 @@ mod a64;
 mod counts;
 mod ffi;
 mod options;
+mod order;
 mod output;
 
 use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use a64::{Class, Mark};
+use a64::{Class, Mark, Order};
 use counts::{Layout, Level, Site, What};
 use ffi::{Info, Insn, Register, Scoreboard, Tb};
-use options::Options;
+use options::{Options, Slow};
 use output::Output;
 
 /// The measurement between two marks.
@@ -44,6 +46,8 @@ struct Plugin {
     counts: Scoreboard,
     sites: Mutex<HashMap<Site, Scoreboard>>,
     round: Mutex<Round>,
+    /// For each of `options.slow`, how many are still to sleep in this measurement.
+    to_sleep: Vec<AtomicU64>,
     output: Output,
     /// The register that holds the current Exception level, if QEMU offers it.
     pstate: OnceLock<Option<Register>>,
@@ -61,6 +65,7 @@ impl Plugin {
         Ok(Plugin {
             output: Output::new(options.out.as_deref())?,
             counts: Scoreboard::new(layout.cells()),
+            to_sleep: options.slow.iter().map(|_| AtomicU64::new(0)).collect(),
             options,
             layout,
             sites: Mutex::default(),
@@ -79,8 +84,11 @@ impl Plugin {
 
     fn translate(&self, tb: &Tb) {
         let level = self.level();
-        for insn in tb.insns() {
+        for (i, insn) in tb.insns().enumerate() {
             self.locate_ram(&insn);
+            if self.options.order && i == 0 && level == Some(0) {
+                insn.call(order::user_cb, 0);
+            }
             if let Some(opcode) = insn.opcode() {
                 self.instrument(&insn, opcode, level);
             }
@@ -121,6 +129,13 @@ impl Plugin {
         if mark == Some(Mark::Start) {
             insn.call(start_cb, 0);
         }
+        if self.options.order {
+            match a64::order(opcode) {
+                Some(Order::Complete) => insn.call(order::dsb_cb, 0),
+                Some(Order::SetActlr) => insn.call(order::actlr_cb, 0),
+                None => {}
+            }
+        }
         if let Some(class) = a64::classify(opcode) {
             self.instrument_class(insn, opcode, class, level);
         }
@@ -141,8 +156,10 @@ impl Plugin {
                 },
             );
         }
-        for (_, time) in self.options.slow.iter().filter(|(slow, _)| *slow == class) {
-            insn.call(sleep_cb, *time as usize);
+        for (n, slow) in self.options.slow.iter().enumerate() {
+            if slow.class == class {
+                insn.call(sleep_cb, n);
+            }
         }
     }
 
@@ -166,6 +183,26 @@ impl Plugin {
     fn start(&self) {
         let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
         round.start = Some(self.counts.sums());
+        self.set_to_sleep(|slow| slow.first.unwrap_or(0));
+    }
+
+    fn set_to_sleep(&self, number: impl Fn(&Slow) -> u64) {
+        for (left, slow) in self.to_sleep.iter().zip(&self.options.slow) {
+            left.store(number(slow), Relaxed);
+        }
+    }
+
+    /// How long an instruction of the `n`th of `options.slow` sleeps, if it does.
+    fn sleeps(&self, n: usize) -> Option<Duration> {
+        let slow = self.options.slow.get(n)?;
+        if slow.first.is_some() {
+            let take = |left: u64| left.checked_sub(1);
+            self.to_sleep
+                .get(n)?
+                .fetch_update(Relaxed, Relaxed, take)
+                .ok()?;
+        }
+        Some(Duration::from_micros(slow.microseconds))
     }
 
     fn stop(&self) {
@@ -174,6 +211,7 @@ impl Plugin {
             return self.output.write("mark-error stop without start\n");
         };
         round.finished += 1;
+        self.set_to_sleep(|_| 0);
         let now = self.counts.sums();
         let during: Vec<_> = now
             .iter()
@@ -186,6 +224,9 @@ impl Plugin {
 
     fn report(&self) {
         let mut text = self.layout.report("", &self.counts.sums());
+        if self.options.order {
+            text.push_str(&order::report());
+        }
         let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = sites
             .iter()
@@ -223,8 +264,10 @@ extern "C" fn stop_cb(_vcpu: c_uint, _data: *mut c_void) {
 }
 
 /// Runs in the thread of the vCPU that executes the instruction, without QEMU's big lock.
-extern "C" fn sleep_cb(_vcpu: c_uint, microseconds: *mut c_void) {
-    thread::sleep(Duration::from_micros(microseconds as u64));
+extern "C" fn sleep_cb(_vcpu: c_uint, n: *mut c_void) {
+    if let Some(time) = PLUGIN.get().and_then(|plugin| plugin.sleeps(n as usize)) {
+        thread::sleep(time);
+    }
 }
 
 extern "C" fn exit_cb(_id: ffi::Id, _data: *mut c_void) {

@@ -18,6 +18,15 @@ impl Range {
     }
 }
 
+/// Instructions that sleep before they execute.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slow {
+    pub class: Class,
+    pub microseconds: u64,
+    /// Only so many of each measurement, and none outside of one.
+    pub first: Option<u64>,
+}
+
 /// Everything that can be asked of the plugin.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Options {
@@ -27,12 +36,14 @@ pub struct Options {
     pub sites: Vec<Class>,
     /// The first range that contains an instruction's virtual address takes its count.
     pub ranges: Vec<Range>,
-    /// Classes whose instructions sleep before they execute, and for how many microseconds.
-    pub slow: Vec<(Class, u64)>,
+    /// Classes whose instructions sleep before they execute.
+    pub slow: Vec<Slow>,
     /// Guest physical addresses of the RAM that the first instruction executes from.
     pub ram: Option<Range>,
     /// Whether to count all instructions too, which instruments each one.
     pub insns: bool,
+    /// Whether to look at the order of accesses of EL0 and writes of ACTLR_EL1.
+    pub order: bool,
 }
 
 impl Default for Options {
@@ -44,6 +55,7 @@ impl Default for Options {
             slow: Vec::new(),
             ram: None,
             insns: true,
+            order: false,
         }
     }
 }
@@ -69,6 +81,7 @@ impl Options {
             "slow" => self.slow.extend(slow(value)?),
             "ram" => self.ram = Some(interval("ram", value)?),
             "insns" => self.insns = switch(value)?,
+            "order" => self.order = switch(value)?,
             // QEMU splits at commas and turns a lone word into `word=on`.
             _ if value == "on" => return Err("unknown argument (join classes with '+')".into()),
             _ => return Err("unknown argument".into()),
@@ -123,13 +136,21 @@ fn classes(value: &str) -> Result<Vec<Class>, String> {
     Ok(list)
 }
 
-/// `CLASS:MICROSECONDS`
-fn slow(value: &str) -> Result<Vec<(Class, u64)>, String> {
-    let (names, time) = value.rsplit_once(':').ok_or("not CLASS:MICROSECONDS")?;
-    let time = time.parse().map_err(|_| "not a number of microseconds")?;
+/// `CLASS:MICROSECONDS` or `CLASS:MICROSECONDS:FIRST`
+fn slow(value: &str) -> Result<Vec<Slow>, String> {
+    let (names, rest) = value.split_once(':').ok_or("not CLASS:MICROSECONDS")?;
+    let (time, first) = match rest.split_once(':') {
+        Some((time, first)) => (time, Some(first.parse().map_err(|_| "not a number")?)),
+        None => (rest, None),
+    };
+    let microseconds = time.parse().map_err(|_| "not a number of microseconds")?;
     Ok(classes(names)?
         .into_iter()
-        .map(|class| (class, time))
+        .map(|class| Slow {
+            class,
+            microseconds,
+            first,
+        })
         .collect())
 }
 
@@ -187,13 +208,13 @@ mod tests {
 
     #[test]
     fn slow_may_be_repeated() {
-        let options = Options::parse(["slow=ic_ialluis:200000", "slow=tlbi:1"]).unwrap();
+        let options = Options::parse(["slow=ic_ialluis:200000", "slow=tlbi:1:3"]).unwrap();
         let times: Vec<_> = options
             .slow
             .iter()
-            .map(|(class, time)| (class.name(), *time))
+            .map(|slow| (slow.class.name(), slow.microseconds, slow.first))
             .collect();
-        assert_eq!(times, [("ic_ialluis", 200_000), ("tlbi", 1)]);
+        assert_eq!(times, [("ic_ialluis", 200_000, None), ("tlbi", 1, Some(3))]);
     }
 
     #[test]
@@ -210,6 +231,8 @@ mod tests {
             "slow=ic_iallu:-1",
             "slow=ic_iallu:x",
             "slow=nosuch:1",
+            "slow=ic_iallu:1:",
+            "slow=ic_iallu:1:x",
             "ranges=a",
             "ranges=a:1",
             "ranges=a:2-1",

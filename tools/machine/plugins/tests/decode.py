@@ -22,6 +22,7 @@ MNEMONICS = {
     "hvc": "hvc",
     "smc": "smc",
     "eret": "eret(aa|ab)?",
+    "yield": "yield",
     "tlbi": "tlbip?",
 }
 # What LLVM 19 does not name: later than it (FEAT_LSUI, FEAT_LSFE, FEAT_PoPS, FEAT_OCCMO), or

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The instructions that the invalidation is made of.
+//! The instructions that a request is made of.
 //!
-//! Written out because the same code runs at EL2 of the nVHE hypervisor, where
-//! nothing of the kernel's own atomics can be called. Exclusive pairs, never
-//! FEAT_LSE: these words are touched a few times per full invalidation, and so
-//! they are right under `arm64.nolse_atomics` too.
+//! The invalidation is the kernel's own `icache_inval_all_pou()`, so that a workaround
+//! in there applies. The accesses are written out because the same code runs at EL2 of
+//! the nVHE hypervisor, where nothing of the kernel's own atomics can be called.
+//! Exclusive pairs, never FEAT_LSE: these words are touched a few times per full
+//! invalidation, and so they are right under `arm64.nolse_atomics` too.
 
 use super::epoch;
 use core::{arch::asm, cell::UnsafeCell};
+use kernel::bindings;
 
 /// A word in Normal cacheable memory.
 ///
@@ -60,6 +62,10 @@ impl epoch::Word for Word {
 
     #[inline]
     fn change(&self, old: u64, new: u64) -> bool {
+        // An exclusive load may take the line away from who is about to write to it.
+        if self.load_acquire() != old {
+            return false;
+        }
         let found: u64;
         // SAFETY: The address is that of a live, aligned `u64`; an exclusive pair is
         // single-copy atomic.
@@ -95,9 +101,9 @@ impl epoch::Cpu for ThisCpu {
 
     #[inline]
     fn invalidate_all(&self) {
-        // SAFETY: An instruction cache holds copies only: invalidating it never
-        // loses data.
-        unsafe { asm!("ic ialluis", options(nostack, preserves_flags)) }
+        // SAFETY: Callable in any context. An instruction cache holds copies only:
+        // invalidating it never loses data.
+        unsafe { bindings::__kvm_icache_inval_all_pou() }
     }
 
     #[inline]

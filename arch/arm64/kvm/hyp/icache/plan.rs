@@ -6,9 +6,9 @@
 //! is compiled into the kernel proper, into the nVHE object and into a test
 //! program for the build host.
 
-use super::sysreg::{CTR_EL0_IminLine_MASK, CTR_EL0_IminLine_SHIFT};
+use super::sysreg::{CTR_EL0_IminLine_MASK, CTR_EL0_IminLine_SHIFT, CTR_EL0_DIC_MASK};
 
-/// What a request for `size` bytes needs.
+/// The maintenance that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
     /// `CTR_EL0.DIC`, or no bytes: no instruction-cache maintenance is needed.
@@ -19,8 +19,8 @@ pub(crate) enum Plan {
     All,
 }
 
-/// Bytes in the smallest instruction-cache line that `ctr`, a `CTR_EL0` value,
-/// describes.
+/// Returns the bytes in the smallest instruction-cache line that `ctr`, a `CTR_EL0`
+/// value, describes.
 ///
 /// `CTR_EL0.IminLine` is the logarithm of that size in words of four bytes. The
 /// value to pass is the sanitised one: the smallest of the system, since a range
@@ -32,19 +32,18 @@ pub(crate) const fn line_bytes(ctr: u64) -> u64 {
 
 /// Decides how to invalidate `size` bytes of freshly mapped guest memory.
 ///
-/// * `ctr`: the sanitised `CTR_EL0`.
+/// * `ctr`: the sanitised `CTR_EL0`. With its DIC bit the system as a whole needs no
+///   invalidation to the Point of Unification for instruction to data coherence.
 /// * `aliasing`: whether the instruction cache is a VIPT one, in which a line
 ///   may sit at an index that the hypervisor's address does not lead to.
-/// * `dic`: whether the system as a whole needs no invalidation to the Point of
-///   Unification for instruction to data coherence (`CTR_EL0.DIC`).
 /// * `size`: in bytes, of the whole request, before it is cut into pieces.
 /// * `max_lines`: how many maintenance instructions one request may broadcast
 ///   (`MAX_DVM_OPS`).
 ///
 /// A request of exactly `max_lines` lines goes line by line.
 #[inline(always)]
-pub(crate) const fn plan(ctr: u64, aliasing: bool, dic: bool, size: u64, max_lines: u64) -> Plan {
-    if dic || size == 0 {
+pub(crate) const fn plan(ctr: u64, aliasing: bool, size: u64, max_lines: u64) -> Plan {
+    if ctr & CTR_EL0_DIC_MASK != 0 || size == 0 {
         Plan::Nothing
     } else if aliasing || size.div_ceil(line_bytes(ctr)) > max_lines {
         Plan::All

@@ -38,9 +38,9 @@ static inline bool lse_is_option(const char *word)
 	return !*option && !*word;
 }
 
-static inline bool lse_is_policy(const char *word)
+static inline bool lse_is_contain(const char *word)
 {
-	return strstr(word, "nolse_policy=");
+	return !strcmp(word, "kvm-arm.nolse_policy=contain");
 }
 
 static inline bool lse_cmdline_has(bool (*is)(const char *word))
@@ -69,10 +69,10 @@ static inline enum lse_state lse_state_of_cmdline(void)
 	return lse_cmdline_has(lse_is_option) ? LSE_OFF : LSE_UNKNOWN;
 }
 
-/* Guests that run have no Non-cacheable memory, unless a policy lets them. */
+/* Guests that run have no memory but Write-Back. */
 static inline bool lse_contained_by_cmdline(void)
 {
-	return lse_cmdline_has(lse_is_option) && !lse_cmdline_has(lse_is_policy);
+	return lse_cmdline_has(lse_is_option) && lse_cmdline_has(lse_is_contain);
 }
 
 static inline enum lse_state lse_expected(int argc, char *argv[])

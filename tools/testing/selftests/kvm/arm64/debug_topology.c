@@ -11,14 +11,18 @@
  * The facts are those of EL1, so the VMs have no EL2; debug_topology_nested is for
  * those that do.
  *
- *   -p B[:B...]  breakpoints of each CPU, where they differ from each other:
- *                the facts run on each CPU, and on a vCPU that moves
- *   -n           the host must not offer it
- *   -y           the host must offer it
+ *   -p B/C[:B/C...]  breakpoints of each CPU and how many of them are context-aware, where
+ *                    CPUs differ from each other: the facts run on each CPU, and on a vCPU
+ *                    that moves
+ *   -n               the host must not offer it
+ *   -y               the host must offer it
  */
 #include <getopt.h>
+#include <linux/hw_breakpoint.h>
+#include <linux/perf_event.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/syscall.h>
 
 #include "debug_topology.h"
 #include "kselftest.h"
@@ -48,7 +52,11 @@ static struct job job;
  */
 
 static u64 hit_breakpoint, hit_watchpoint, undefined;
-static u64 watched[2];
+static u64 watched[2] __aligned(16);
+static u64 stepped[8], nr_stepped;
+
+/* AArch32 code for EL0: "mrc p14, 0, r0, c0, c0, 0", which is DBGDIDR; "svc #0" */
+static u32 aarch32_code[] = { 0xee100e10, 0xef000000 };
 
 static void check(bool ok, u64 line, u64 info)
 {
@@ -85,6 +93,50 @@ asm(".pushsection .text\n"
 	"	str	x0, [x1]\n"
 	"	msr	daifset, #8\n"
 	"	ret\n"
+	"step_code:\n"
+	"	msr	daifclr, #8\n"
+	"	msr	mdscr_el1, x1\n"
+	"	isb\n"
+	"step_write:\n"
+	"	msr	dbgbvr0_el1, x0\n"
+	"	mrs	x0, dbgbvr0_el1\n"
+	"	nop\n"
+	"step_end:\n"
+	"	msr	daifset, #8\n"
+	"	ret\n"
+	/*
+	 * To AArch32 at EL0, to the code at x0, until it takes an exception. Of registers
+	 * that AArch32 has, the upper halves may be lost.
+	 */
+	"aarch32_call:\n"
+	"	stp	x19, x20, [sp, #-112]!\n"
+	"	stp	x21, x22, [sp, #16]\n"
+	"	stp	x23, x24, [sp, #32]\n"
+	"	stp	x25, x26, [sp, #48]\n"
+	"	stp	x27, x28, [sp, #64]\n"
+	"	stp	x29, x30, [sp, #80]\n"
+	"	mrs	x1, vbar_el1\n"
+	"	str	x1, [sp, #96]\n"
+	"	adr	x1, aarch32_vectors\n"
+	"	msr	vbar_el1, x1\n"
+	"	mov	x1, #0x1d0\n"
+	"	msr	spsr_el1, x1\n"
+	"	msr	elr_el1, x0\n"
+	"	isb\n"
+	"	eret\n"
+	"	.balign	2048\n"
+	"aarch32_vectors:\n"
+	"	.skip	0x600\n"
+	"	ldr	x1, [sp, #96]\n"
+	"	msr	vbar_el1, x1\n"
+	"	isb\n"
+	"	ldp	x21, x22, [sp, #16]\n"
+	"	ldp	x23, x24, [sp, #32]\n"
+	"	ldp	x25, x26, [sp, #48]\n"
+	"	ldp	x27, x28, [sp, #64]\n"
+	"	ldp	x29, x30, [sp, #80]\n"
+	"	ldp	x19, x20, [sp], #112\n"
+	"	ret\n"
 	".popsection\n");
 
 /* What breakpoints are put on */
@@ -99,7 +151,9 @@ static u64 call(u64 code, u64 arg0, u64 arg1)
 	register u64 x0 asm("x0") = arg0;
 	register u64 x1 asm("x1") = arg1;
 
-	asm volatile("blr %2" : "+r" (x0) : "r" (x1), "r" (code) : "x30", "memory");
+	asm volatile("blr %2" : "+r" (x0), "+r" (x1) : "r" (code)
+		     : "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12",
+		       "x13", "x14", "x15", "x16", "x17", "x18", "x30", "memory");
 	return x0;
 }
 
@@ -147,18 +201,23 @@ static bool is_context_aware(int n)
 }
 
 /*
- * Executes both probes and a store to @watched[0], in @context. An exception
+ * Executes both probes and a store to @data, in @context. An exception
  * leaves the rest of the probe without exceptions, so at most one is taken.
  */
-static void probe(u64 context)
+static void probe_at(u64 context, u64 *data)
 {
 	WRITE_ONCE(hit_breakpoint, 0);
 	WRITE_ONCE(hit_watchpoint, 0);
 	write_sysreg(context, contextidr_el1);
 	isb();
-	call(ADDRESS_OF(probe_code), context, (u64)&watched[0]);
+	call(ADDRESS_OF(probe_code), context, (u64)data);
 	write_sysreg(0, contextidr_el1);
 	isb();
+}
+
+static void probe(u64 context)
+{
+	probe_at(context, &watched[0]);
 }
 
 static bool hits_probe(u64 context)
@@ -303,6 +362,25 @@ static void fact_watchpoint(void)
 		watchpoint(i, WCR_ARMED, (u64)&watched[1]);
 		isb();
 		CHECK(!hits_anything(0), i);
+	}
+}
+
+/* A watchpoint on 16 bytes, of which the store is to the last eight. */
+static void fact_masked_watchpoint(void)
+{
+	int i;
+
+	for (i = 0; i < job.wrps; i++) {
+		reset();
+		watchpoint(i, WCR_ARMED, (u64)watched);
+		isb();
+		probe_at(0, &watched[1]);
+		CHECK(!READ_ONCE(hit_watchpoint), i);
+		watchpoint(i, WCR_ARMED | WCR_MASK(4), (u64)watched);
+		isb();
+		probe_at(0, &watched[1]);
+		CHECK(READ_ONCE(hit_watchpoint) == (u64)&watched[1], READ_ONCE(hit_watchpoint));
+		CHECK(read_reg(i, WCR_OP2) == (WCR_ARMED | WCR_MASK(4)), i);
 	}
 }
 
@@ -461,6 +539,90 @@ static void fact_absent(void)
 	}
 }
 
+/* Likewise, before the guest owns the registers: every access traps, mapped or not. */
+static void fact_absent_unowned(void)
+{
+	write_sysreg(0, mdscr_el1);
+	GUEST_SYNC(1);
+	WRITE_ONCE(undefined, 0);
+	if (job.brps < MAX_REGS)
+		read_reg(MAX_REGS - 1, BCR_OP2);
+	CHECK(READ_ONCE(undefined) == (job.brps < MAX_REGS), undefined);
+}
+
+/* A VM with fewer watchpoints than the CPU, which traps only until it owns the registers. */
+static void fact_absent_watchpoint(void)
+{
+	write_sysreg(0, mdscr_el1);
+	GUEST_SYNC(1);
+	WRITE_ONCE(undefined, 0);
+	read_reg(job.wrps, WCR_OP2);
+	CHECK(READ_ONCE(undefined) == 1, undefined);
+}
+
+/* PMC and HMC choose the exception levels; this is EL1. */
+static void fact_exception_levels(void)
+{
+	static const struct { u64 control; bool el1; } levels[] = {
+		{ BCR_PMC(1), true }, { BCR_PMC(2), false }, { BCR_PMC(3), true },
+		{ BCR_HMC | BCR_PMC(1), true }, { BCR_HMC | BCR_PMC(3), true },
+	};
+	u64 control;
+	int i, j;
+
+	for (i = 0; i < job.brps; i++) {
+		for (j = 0; j < ARRAY_SIZE(levels); j++) {
+			reset();
+			control = BCR_BAS | BCR_E | levels[j].control;
+			breakpoint(i, control, PROBE);
+			isb();
+			CHECK(hits_probe(0) == levels[j].el1, i * 16 + j);
+			CHECK(read_reg(i, BCR_OP2) == control, i * 16 + j);
+		}
+	}
+}
+
+/* Software step over accesses, which trap where breakpoints are mapped. */
+static void fact_step(void)
+{
+	int i;
+
+	reset();
+	WRITE_ONCE(nr_stepped, 0);
+	CHECK(call(ADDRESS_OF(step_code), OTHER, MDSCR_KDE | MDSCR_SS) == OTHER, 0);
+	write_sysreg(MDSCR_KDE | MDSCR_MDE, mdscr_el1);
+	isb();
+	CHECK(READ_ONCE(nr_stepped) == 4, nr_stepped);
+	for (i = 0; i < 4; i++)
+		CHECK(READ_ONCE(stepped[i]) == ADDRESS_OF(step_write) + 4 * i, i);
+}
+
+static u32 read_dbgdidr(void)
+{
+	u32 value = call(ADDRESS_OF(aarch32_call), (u64)aarch32_code, 0);
+
+	CHECK(ESR_ELx_EC(read_sysreg(esr_el1)) == ESR_ELx_EC_SVC32, read_sysreg(esr_el1));
+	return value;
+}
+
+/* What AArch32 at EL0 reads from DBGDIDR, whoever owns the registers. */
+static void fact_dbgdidr(void)
+{
+	u32 want = (job.wrps - 1) << 28 | (job.brps - 1) << 24 | (job.ctx_cmps - 1) << 20;
+
+	write_sysreg(0, mdscr_el1);
+	GUEST_SYNC(1);
+	CHECK((read_dbgdidr() & GENMASK(31, 20)) == want, read_dbgdidr());
+	write_sysreg(MDSCR_KDE | MDSCR_MDE, mdscr_el1);
+	isb();
+	CHECK((read_dbgdidr() & GENMASK(31, 20)) == want, read_dbgdidr());
+	GUEST_SYNC(1);
+	CHECK((read_dbgdidr() & GENMASK(31, 20)) == want, read_dbgdidr());
+	write_sysreg(0, mdscr_el1);
+	isb();
+	CHECK((read_dbgdidr() & GENMASK(31, 20)) == want, read_dbgdidr());
+}
+
 static void fact_os_lock(void)
 {
 	int n = job.brps - 1;
@@ -525,6 +687,27 @@ static void fact_fires(void)
 	CHECK(hits_probe(THIS_CONTEXT), 4);
 }
 
+/* Userspace has written another context to the last breakpoint since fact_arm(). */
+static void fact_fires_other(void)
+{
+	CHECK(hits_probe(OTHER_CONTEXT), 0);
+	CHECK(!hits_anything(THIS_CONTEXT), 1);
+	CHECK(read_reg(job.brps - 1, BVR_OP2) == OTHER_CONTEXT, 2);
+}
+
+/* The vCPU was reset since fact_arm(). */
+static void fact_disarmed(void)
+{
+	int i;
+
+	write_sysreg(0, oslar_el1);
+	write_sysreg(MDSCR_KDE | MDSCR_MDE, mdscr_el1);
+	isb();
+	CHECK(!hits_anything(THIS_CONTEXT), 0);
+	for (i = 0; i < job.brps; i++)
+		CHECK(!(read_reg(i, BCR_OP2) & BCR_E), i);
+}
+
 /* Writes a register many times, for the exits to be counted. */
 static void fact_many(void)
 {
@@ -549,7 +732,7 @@ static void fact_nothing(void)
 	probe(THIS_CONTEXT);
 }
 
-enum where { ALWAYS, WHERE_MAPPED, WHERE_ORDINARY_MAPPED, BY_HAND };
+enum where { ALWAYS, WITH_AARCH32, WHERE_MAPPED, WHERE_ORDINARY_MAPPED, BY_HAND };
 
 static const struct fact {
 	const char *name;
@@ -562,14 +745,22 @@ static const struct fact {
 	{ "linked address match, every pair", fact_linked_breakpoint, ALWAYS },
 	{ "linked watchpoint, every pair", fact_linked_watchpoint, ALWAYS },
 	{ "watchpoints keep their numbers", fact_watchpoint, ALWAYS },
+	{ "a watchpoint with a mask", fact_masked_watchpoint, ALWAYS },
 	{ "programming order does not matter", fact_any_order, ALWAYS },
 	{ "a bad link never fires and disturbs nothing", fact_bad_link, ALWAYS },
 	{ "a link to what is not a linked type never fires", fact_link_to_unlinked, ALWAYS },
 	{ "OS Lock set and cleared", fact_os_lock, ALWAYS },
+	{ "PMC and HMC choose the exception levels", fact_exception_levels, ALWAYS },
+	{ "software step over accesses", fact_step, ALWAYS },
+	{ "AArch32 at EL0 reads the VM's numbers", fact_dbgdidr, WITH_AARCH32 },
 	{ "context types are RES0 in ordinary ones", fact_ordinary_types,
 	  WHERE_ORDINARY_MAPPED },
 	{ "types of EL2 match nothing and read back", fact_el2_types, WHERE_MAPPED },
-	{ "registers beyond the last are undefined", fact_absent, WHERE_MAPPED },
+	{ "registers beyond the last are undefined", fact_absent, ALWAYS },
+	{ "also before the guest owns the registers", fact_absent_unowned, ALWAYS },
+	{ "", fact_absent_watchpoint, BY_HAND },
+	{ "", fact_fires_other, BY_HAND },
+	{ "", fact_disarmed, BY_HAND },
 	{ "", fact_arm, BY_HAND },
 	{ "", fact_fires, BY_HAND },
 	{ "", fact_nothing, BY_HAND },
@@ -577,7 +768,10 @@ static const struct fact {
 	{ "", fact_stay, BY_HAND },
 };
 
-enum { ARM = ARRAY_SIZE(facts) - 5, FIRES, NOTHING, MANY_WRITES, STAY };
+enum {
+	ABSENT_WATCHPOINT = ARRAY_SIZE(facts) - 8, FIRES_OTHER, DISARMED, ARM, FIRES, NOTHING,
+	MANY_WRITES, STAY
+};
 
 static void guest_code(void)
 {
@@ -600,6 +794,19 @@ static void guest_watchpoint(struct ex_regs *regs)
 	regs->pstate |= PSR_D_BIT;
 }
 
+static void guest_step(struct ex_regs *regs)
+{
+	u64 nr = READ_ONCE(nr_stepped);
+
+	/* The ISB may be stepped over, too, or not */
+	if (regs->pc >= ADDRESS_OF(step_write)) {
+		WRITE_ONCE(stepped[nr % ARRAY_SIZE(stepped)], regs->pc);
+		WRITE_ONCE(nr_stepped, nr + 1);
+	}
+	/* One more instruction, or no more steps */
+	regs->pstate |= regs->pc == ADDRESS_OF(step_end) ? PSR_D_BIT : SPSR_SS;
+}
+
 static void guest_undefined(struct ex_regs *regs)
 {
 	WRITE_ONCE(undefined, undefined + 1);
@@ -613,58 +820,90 @@ static void guest_undefined(struct ex_regs *regs)
 static u64 host_dfr0;
 static bool offered;
 static u64 dfr0_mask;
-static int nr_cpus, cpu_brps[MAX_CPUS];
+static bool aarch32_el0;
+static int nr_cpus;
+static struct topology cpus[MAX_CPUS];
 
 #define result(ok, fmt, ...)	ksft_test_result(ok, fmt "\n", ##__VA_ARGS__)
 
-static struct kvm_vm *create(struct kvm_vcpu **vcpu, int brps, int ctx_cmps)
+/* The guest's, so that VMs can run at the same time. */
+static struct job *job_of(struct kvm_vm *vm)
 {
-	struct kvm_vm *vm = vm_create_with_one_vcpu(vcpu, guest_code);
+	return addr_gva2hva(vm, (gva_t)&job);
+}
+
+static struct kvm_vm *create_vcpus(struct kvm_vcpu **vcpus, int nr)
+{
+	struct kvm_vm *vm = vm_create_with_vcpus(nr, guest_code, vcpus);
+	int i;
 
 	vm_init_descriptor_tables(vm);
-	vcpu_init_descriptor_tables(*vcpu);
+	for (i = 0; i < nr; i++)
+		vcpu_init_descriptor_tables(vcpus[i]);
+	vm_install_sync_handler(vm, VECTOR_SYNC_CURRENT, ESR_ELx_EC_SOFTSTP_CUR, guest_step);
+	/* AP[1]: for EL0 */
+	*virt_get_pte_hva(vm, (gva_t)aarch32_code) |= BIT(6);
 	vm_install_sync_handler(vm, VECTOR_SYNC_CURRENT, ESR_ELx_EC_BREAKPT_CUR, guest_breakpoint);
 	vm_install_sync_handler(vm, VECTOR_SYNC_CURRENT, ESR_ELx_EC_WATCHPT_CUR, guest_watchpoint);
 	vm_install_sync_handler(vm, VECTOR_SYNC_CURRENT, ESR_ELx_EC_UNKNOWN, guest_undefined);
-	if (brps)
-		vcpu_set_reg(*vcpu, DFR0, with_topology(host_dfr0, brps, ctx_cmps));
-
-	job = (struct job) {
-		.brps = brps ?: BRPS(host_dfr0),
-		.ctx_cmps = ctx_cmps ?: CTX_CMPS(host_dfr0),
+	*job_of(vm) = (struct job) {
+		.brps = BRPS(host_dfr0),
+		.ctx_cmps = CTX_CMPS(host_dfr0),
 		.wrps = WRPS(host_dfr0),
 	};
+	return vm;
+}
+
+/* Sets ID_AA64DFR0_EL1, and what the guest believes that it has. */
+static void narrow(struct kvm_vcpu *vcpu, u64 dfr0)
+{
+	struct job *its = job_of(vcpu->vm);
+
+	vcpu_set_reg(vcpu, DFR0, dfr0);
+	its->brps = BRPS(dfr0);
+	its->ctx_cmps = CTX_CMPS(dfr0);
+	its->wrps = WRPS(dfr0);
+}
+
+static struct kvm_vm *create(struct kvm_vcpu **vcpu, int brps, int ctx_cmps)
+{
+	struct kvm_vm *vm = create_vcpus(vcpu, 1);
+
+	if (brps)
+		narrow(*vcpu, with_topology(host_dfr0, brps, ctx_cmps));
 	return vm;
 }
 
 /* Runs one fact to its end, or to an exit that is not its end. */
 static bool run_fact(struct kvm_vcpu *vcpu, int fact)
 {
+	struct job *its = job_of(vcpu->vm);
 	struct ucall uc;
 
-	job.fact = fact;
-	sync_global_to_guest(vcpu->vm, job);
-	vcpu_run(vcpu);
-	if (vcpu->run->exit_reason == KVM_EXIT_DEBUG)
-		return false;
-	switch (get_ucall(vcpu, &uc)) {
-	case UCALL_SYNC:
-		break;
-	case UCALL_ABORT:
-		REPORT_GUEST_ASSERT(uc);
-		break;
-	default:
-		TEST_FAIL("Unknown ucall %lu", uc.cmd);
-	}
-	sync_global_from_guest(vcpu->vm, job);
-	if (job.line)
-		ksft_print_msg("line %lu, detail 0x%lx\n", job.line, job.info);
-	return !job.line;
+	its->fact = fact;
+	do {
+		vcpu_run(vcpu);
+		if (vcpu->run->exit_reason == KVM_EXIT_DEBUG)
+			return false;
+		switch (get_ucall(vcpu, &uc)) {
+		case UCALL_SYNC:
+			break;
+		case UCALL_ABORT:
+			REPORT_GUEST_ASSERT(uc);
+			break;
+		default:
+			TEST_FAIL("Unknown ucall %lu", uc.cmd);
+		}
+	} while (uc.args[1]);
+	if (its->line)
+		ksft_print_msg("line %lu, detail 0x%lx\n", its->line, its->info);
+	return !its->line;
 }
 
-static bool is_mapped(int brps, int cpu)
+static bool is_mapped(int brps, int ctx_cmps, int cpu)
 {
-	return offered && (brps ?: BRPS(host_dfr0)) != cpu_brps[cpu];
+	return offered && ((brps ?: BRPS(host_dfr0)) != cpus[cpu].brps ||
+			   (ctx_cmps ?: CTX_CMPS(host_dfr0)) != cpus[cpu].ctx_cmps);
 }
 
 static bool is_tried(int fact, int brps, int ctx_cmps, int cpu)
@@ -672,10 +911,13 @@ static bool is_tried(int fact, int brps, int ctx_cmps, int cpu)
 	switch (facts[fact].where) {
 	case ALWAYS:
 		return true;
+	case WITH_AARCH32:
+		/* Elsewhere the register is the CPU's, and not every emulated CPU has it */
+		return aarch32_el0 && offered;
 	case WHERE_MAPPED:
-		return is_mapped(brps, cpu);
+		return is_mapped(brps, ctx_cmps, cpu);
 	case WHERE_ORDINARY_MAPPED:
-		return is_mapped(brps, cpu) && (!brps || ctx_cmps < brps);
+		return is_mapped(brps, ctx_cmps, cpu) && (!brps || ctx_cmps < brps);
 	default:
 		return false;
 	}
@@ -727,9 +969,7 @@ static void test_writes(void)
 	result(!__vcpu_set_reg(vcpu, DFR0, value), "the default may be written again");
 	if (offered)
 		value = with_topology(host_dfr0, 2, 1);
-	vcpu_set_reg(vcpu, DFR0, value);
-	job.brps = BRPS(value);
-	job.ctx_cmps = CTX_CMPS(value);
+	narrow(vcpu, value);
 	result(run_fact(vcpu, 0), "the last value written is in force");
 	result(!__vcpu_set_reg(vcpu, DFR0, value), "after the first run: the same value");
 	/* Whether it would have been legal or not */
@@ -752,6 +992,9 @@ static void look(void)
 	dfr0_mask = writable_dfr0(vm);
 	offered = dfr0_mask & ID_AA64DFR0_EL1_BRPs;
 	host_dfr0 = vcpu_get_reg(vcpu, DFR0);
+	aarch32_el0 = FIELD_GET(ID_AA64PFR0_EL1_EL0,
+				vcpu_get_reg(vcpu, KVM_ARM64_SYS_REG(SYS_ID_AA64PFR0_EL1))) ==
+		      ID_AA64PFR0_EL1_EL0_AARCH32;
 	kvm_vm_free(vm);
 }
 
@@ -767,6 +1010,27 @@ static void test_mask(bool want, bool dont_want)
 static bool has_aarch32_el1(void)
 {
 	return kvm_has_cap(KVM_CAP_ARM_EL1_32BIT);
+}
+
+/*
+ * A promise that is made is kept: as long as it is not known whether the VM will have
+ * AArch32 at EL1, nothing is promised.
+ */
+static void test_mask_before_vcpu(void)
+{
+	u64 both = ID_AA64DFR0_EL1_BRPs | ID_AA64DFR0_EL1_CTX_CMPs;
+	struct kvm_vm *vm = vm_create(1);
+	struct kvm_vcpu *vcpu = __vm_vcpu_add(vm, 0);
+	u64 before = writable_dfr0(vm), after;
+	struct kvm_vcpu_init init;
+
+	kvm_get_default_vcpu_target(vm, &init);
+	vcpu_ioctl(vcpu, KVM_ARM_VCPU_INIT, &init);
+	after = writable_dfr0(vm);
+	result(after == dfr0_mask && before == (has_aarch32_el1() ? after & ~both : after),
+	       "before KVM_ARM_VCPU_INIT the mask has %s",
+	       before & both ? "both fields" : "neither field");
+	kvm_vm_free(vm);
 }
 
 /* FEAT_FGT does not trap AArch32 at EL1: such a VM has what it always had. */
@@ -875,7 +1139,7 @@ static void test_guest_debug(const char *name, int brps, int ctx_cmps)
 /* Accesses trap where breakpoints are mapped, and nowhere else. */
 static void test_traps(const char *name, int brps, int ctx_cmps, int cpu)
 {
-	bool mapped = is_mapped(brps, cpu), ok;
+	bool mapped = is_mapped(brps, ctx_cmps, cpu), ok;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm = create(&vcpu, brps, ctx_cmps);
 	u64 exits, counted = 0;
@@ -909,7 +1173,7 @@ static bool says_mapping(const char *line, int brps, int ctx_cmps, int this_cpu)
 	if (sscanf(line, "vCPU 0: on CPU %d with %d breakpoints, %d context-aware: mapped%n",
 		   &cpu, &phys_brps, &phys_ctx_cmps, &len) != 3 || !len ||
 	    (nr_cpus > 1 && cpu != this_cpu) ||
-	    phys_brps != cpu_brps[this_cpu] || phys_ctx_cmps < CTX_CMPS(host_dfr0))
+	    phys_brps != cpus[this_cpu].brps || phys_ctx_cmps != cpus[this_cpu].ctx_cmps)
 		return false;
 	for (i = 0; i < brps; i++) {
 		line += len;
@@ -970,14 +1234,14 @@ static void test_debugfs(const char *name, int brps, int ctx_cmps, int cpu)
 	kvm_vm_free(vm);
 }
 
-/* A linked pair, as the tracepoint has it. */
+/* A linked pair of the second vCPU, as the tracepoint has it. */
 static void test_trace(const char *name, int brps, int ctx_cmps, int cpu)
 {
-	int last = brps - 1, phys = cpu_brps[cpu] - 1;
+	int last = brps - 1, phys = cpus[cpu].brps - 1;
 	int phys_first = ctx_cmps < brps ? 0 : phys - last;
 	u64 control = BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS);
 	char words[2][128];
-	struct kvm_vcpu *vcpu;
+	struct kvm_vcpu *vcpus[2];
 	struct kvm_vm *vm;
 	bool ok;
 
@@ -985,15 +1249,16 @@ static void test_trace(const char *name, int brps, int ctx_cmps, int cpu)
 		ksft_test_result_skip("%s: no tracefs at " TRACE_INSTANCES "\n", name);
 		return;
 	}
-	vm = create(&vcpu, brps, ctx_cmps);
+	vm = create_vcpus(vcpus, 2);
+	narrow(vcpus[1], with_topology(host_dfr0, brps, ctx_cmps));
 	snprintf(words[0], sizeof(words[0]),
-		 "kvm_debug_topology_write: DBGBVR: %d: 0x%x -> %d: 0x%x\n",
+		 "kvm_debug_topology_write: vCPU 1: DBGBVR: %d: 0x%x -> %d: 0x%x\n",
 		 last, THIS_CONTEXT, phys, THIS_CONTEXT);
 	snprintf(words[1], sizeof(words[1]),
-		 "kvm_debug_topology_write: DBGBCR: 0: 0x%lx -> %d: 0x%lx\n",
+		 "kvm_debug_topology_write: vCPU 1: DBGBCR: 0: 0x%lx -> %d: 0x%lx\n",
 		 control | BCR_LBN(last), phys_first, control | BCR_LBN(phys));
 	trace_write(TRACE_EVENT("kvm_debug_topology_write", "enable"), "1");
-	ok = run_fact(vcpu, ARM);
+	ok = run_fact(vcpus[1], ARM);
 	trace_write(TRACE_EVENT("kvm_debug_topology_write", "enable"), "0");
 	ok &= trace_count(words[0]) == 1 && trace_count(words[1]) == 1;
 	trace_end();
@@ -1018,19 +1283,282 @@ static void test_moving(const char *name, int brps, int ctx_cmps)
 	kvm_vm_free(vm);
 }
 
-static const struct { int brps, ctx_cmps; } topologies[] = {
-	{ 4, 2 }, { 5, 1 }, { 2, 1 }, { 2, 2 }, { 6, 2 }, { 8, 4 }, { 15, 1 },
+/* Userspace writes a register of a vCPU that has run. */
+static void test_set_after_run(const char *name, int brps, int ctx_cmps)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = create(&vcpu, brps, ctx_cmps);
+	bool ok = run_fact(vcpu, ARM) && run_fact(vcpu, FIRES);
+
+	vcpu_set_reg(vcpu, BVR(job_of(vm)->brps - 1), OTHER_CONTEXT);
+	ok &= run_fact(vcpu, FIRES_OTHER);
+	result(ok, "%s: what userspace writes later is in force", name);
+	kvm_vm_free(vm);
+}
+
+/* Userspace resets a vCPU that has run. */
+static void test_reset(const char *name, int brps, int ctx_cmps)
+{
+	struct kvm_vcpu_init init;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = create(&vcpu, brps, ctx_cmps);
+	u64 sp = vcpu_get_reg(vcpu, ctxt_reg_alias(vcpu, SYS_SP_EL1));
+	bool ok = run_fact(vcpu, ARM) && run_fact(vcpu, FIRES);
+
+	kvm_get_default_vcpu_target(vm, &init);
+	aarch64_vcpu_setup(vcpu, &init);
+	vcpu_init_descriptor_tables(vcpu);
+	vcpu_set_reg(vcpu, ctxt_reg_alias(vcpu, SYS_SP_EL1), sp);
+	vcpu_arch_set_entry_point(vcpu, guest_code);
+	ok &= run_fact(vcpu, DISARMED);
+	result(ok, "%s: KVM_ARM_VCPU_INIT disarms them", name);
+	kvm_vm_free(vm);
+}
+
+static void *narrow_there(void *vcpu)
+{
+	narrow(vcpu, with_topology(host_dfr0, 4, 1));
+	return NULL;
+}
+
+/* The ID register comes last, and from the thread of another vCPU. */
+static void test_id_register_last(void)
+{
+	u64 control = BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(3);
+	struct kvm_vcpu *vcpus[2];
+	struct kvm_vm *vm = create_vcpus(vcpus, 2);
+	pthread_t thread;
+	int i;
+
+	vcpu_set_reg(vcpus[0], BVR(3), THIS_CONTEXT);
+	vcpu_set_reg(vcpus[0], BCR(3), BCR_ARMED | BCR_BT(BT_LINKED_CONTEXT));
+	for (i = 0; i < 3; i++) {
+		vcpu_set_reg(vcpus[0], BVR(i), i ? OTHER : PROBE);
+		vcpu_set_reg(vcpus[0], BCR(i), control);
+	}
+	for (i = 0; i < WRPS(host_dfr0); i++) {
+		vcpu_set_reg(vcpus[0], WVR(i), (u64)&watched[i % 2]);
+		vcpu_set_reg(vcpus[0], WCR(i), WCR_ARMED | WCR_WT | BCR_LBN(3));
+	}
+	vcpu_set_reg(vcpus[0], KVM_ARM64_SYS_REG(SYS_MDSCR_EL1), MDSCR_KDE | MDSCR_MDE);
+	TEST_ASSERT(!pthread_create(&thread, NULL, narrow_there, vcpus[1]), "Cannot make a thread");
+	pthread_join(thread, NULL);
+	result(run_fact(vcpus[0], FIRES), "the ID register last, from another vCPU's thread");
+	kvm_vm_free(vm);
+}
+
+static bool can_test_wrps(void)
+{
+	return WRPS(host_dfr0) > 2 && BRPS(host_dfr0) > 4;
+}
+
+/* Fewer watchpoints: mapped with fewer breakpoints, and on their own as ever. */
+static void test_wrps(void)
+{
+	u64 wrps = FIELD_PREP(ID_AA64DFR0_EL1_WRPs, 1);
+	u64 dfr0 = host_dfr0 & ~ID_AA64DFR0_EL1_WRPs;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = create(&vcpu, 0, 0);
+	bool ok = true;
+	int i;
+
+	narrow(vcpu, dfr0 | wrps);
+	result(run_fact(vcpu, ABSENT_WATCHPOINT),
+	       "two watchpoints: a third is undefined where it traps");
+	kvm_vm_free(vm);
+	if (!offered)
+		return;
+
+	vm = create(&vcpu, 0, 0);
+	narrow(vcpu, with_topology(dfr0 | wrps, 4, 1));
+	for (i = 0; i < ARRAY_SIZE(facts); i++)
+		if (is_tried(i, 4, 1, 0))
+			ok &= run_fact(vcpu, i);
+	result(ok, "4/1 and two watchpoints: every fact");
+	kvm_vm_free(vm);
+}
+
+/* How many objects of the size of an image the first run of such a VM allocates. */
+static int allocations(int brps, int ctx_cmps)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = create(&vcpu, brps, ctx_cmps);
+	char pid[16];
+	int nr;
+
+	snprintf(pid, sizeof(pid), "%ld", syscall(SYS_gettid));
+	trace_write(TRACE_BUFFER "trace", " ");
+	trace_write(TRACE_BUFFER "set_event_pid", pid);
+	trace_write(TRACE_BUFFER "events/kmem/kmalloc/filter",
+		    "bytes_req >= 512 && bytes_req < 1024");
+	trace_write(TRACE_BUFFER "events/kmem/kmalloc/enable", "1");
+	run_fact(vcpu, NOTHING);
+	trace_write(TRACE_BUFFER "events/kmem/kmalloc/enable", "0");
+	nr = trace_count("bytes_req=");
+	kvm_vm_free(vm);
+	return nr;
+}
+
+/* Memory only for vCPUs whose breakpoints may be mapped. */
+static void test_memory(void)
+{
+	int untouched, narrowed;
+
+	if (!trace_begin() || access(TRACE_BUFFER "events/kmem/kmalloc", R_OK)) {
+		ksft_test_result_skip("no kmem events at " TRACE_INSTANCES "\n");
+		return;
+	}
+	untouched = allocations(0, 0);
+	narrowed = allocations(2, 1);
+	trace_end();
+	result(narrowed == untouched + 1, "an image is allocated for a VM that may need one, only");
+}
+
+/* The vCPU's CPU goes away and comes back. */
+static void set_online(int cpu, bool online)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+	trace_write(path, online ? "1" : "0");
+}
+
+static void test_hotplug(int brps, int ctx_cmps)
+{
+	int cpu = nr_cpus - 1;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	cpu_set_t all;
+	bool ok;
+
+	pin_self_to_cpu(cpu);
+	vm = create(&vcpu, brps, ctx_cmps);
+	ok = run_fact(vcpu, ARM) && run_fact(vcpu, FIRES);
+	memset(&all, 0xff, sizeof(all));
+	sched_setaffinity(0, sizeof(all), &all);
+	set_online(cpu, false);
+	ok &= run_fact(vcpu, FIRES);
+	set_online(cpu, true);
+	pin_self_to_cpu(cpu);
+	ok &= run_fact(vcpu, FIRES);
+	result(ok, "armed breakpoints fire while a CPU goes offline and comes back");
+	kvm_vm_free(vm);
+}
+
+#define STORM		60
+#define STORM_VMS	3
+
+static bool storm_over;
+
+static void *run_storm(void *vcpu)
+{
+	bool ok = run_fact(vcpu, ARM);
+	int i;
+
+	for (i = 0; i < STORM; i++)
+		ok &= run_fact(vcpu, FIRES);
+	return (void *)ok;
+}
+
+static noinline void host_target(void)
+{
+	asm volatile("nop" : : : "memory");
+}
+
+/* A breakpoint of the host's own, on whatever CPU this runs, hits every time. */
+static void *run_host(void *unused)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_BREAKPOINT,
+		.size = sizeof(attr),
+		.bp_type = HW_BREAKPOINT_X,
+		.bp_addr = (unsigned long)host_target,
+		.bp_len = HW_BREAKPOINT_LEN_4,
+		.exclude_kernel = 1,
+		.exclude_hv = 1,
+	};
+	int fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
+	u64 calls = 0, hits = 0;
+
+	while (fd >= 0 && !READ_ONCE(storm_over)) {
+		host_target();
+		calls++;
+		usleep(100);
+	}
+	if (fd < 0 || read(fd, &hits, sizeof(hits)) != sizeof(hits))
+		return NULL;
+	close(fd);
+	ksft_print_msg("%lu of %lu breakpoints of the host\n", hits, calls);
+	return (void *)(unsigned long)(calls && hits == calls);
+}
+
+static void move(pthread_t thread)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(rand() % nr_cpus, &set);
+	pthread_setaffinity_np(thread, sizeof(set), &set);
+}
+
+/* Several VMs and a debugger of the host go from CPU to CPU, out of step. */
+static void test_storm(void)
+{
+	static const struct topology vms[STORM_VMS] = { { 0, 0 }, { 4, 1 }, { 2, 1 } };
+	pthread_t threads[STORM_VMS], host;
+	struct kvm_vcpu *vcpus[STORM_VMS];
+	void *ret, *ok = (void *)true;
+	int i, running = STORM_VMS;
+
+	WRITE_ONCE(storm_over, false);
+	TEST_ASSERT(!pthread_create(&host, NULL, run_host, NULL), "Cannot make a thread");
+	for (i = 0; i < STORM_VMS; i++) {
+		create(&vcpus[i], vms[i].brps, vms[i].ctx_cmps);
+		TEST_ASSERT(!pthread_create(&threads[i], NULL, run_storm, vcpus[i]),
+			    "Cannot make a thread");
+	}
+	while (running) {
+		usleep(2000);
+		move(host);
+		for (i = 0; i < STORM_VMS; i++) {
+			if (!vcpus[i])
+				continue;
+			if (pthread_tryjoin_np(threads[i], &ret)) {
+				move(threads[i]);
+				continue;
+			}
+			ok = ret ? ok : NULL;
+			kvm_vm_free(vcpus[i]->vm);
+			vcpus[i] = NULL;
+			running--;
+		}
+	}
+	WRITE_ONCE(storm_over, true);
+	pthread_join(host, &ret);
+	result(ok, "three VMs that are moved all the time: breakpoints fire");
+	result(ret, "and the host's own fire, each time");
+}
+
+static const struct topology topologies[] = {
+	{ 4, 2 }, { 5, 1 }, { 2, 1 }, { 2, 2 }, { 6, 1 }, { 6, 2 }, { 8, 4 }, { 15, 1 }, { 16, 3 },
 };
 
 static bool is_smaller(int i)
 {
-	return topologies[i].brps < BRPS(host_dfr0) &&
-	       topologies[i].ctx_cmps <= CTX_CMPS(host_dfr0);
+	int brps = BRPS(host_dfr0), ctx_cmps = CTX_CMPS(host_dfr0);
+
+	return topologies[i].brps <= brps && topologies[i].ctx_cmps <= ctx_cmps &&
+	       (topologies[i].brps != brps || topologies[i].ctx_cmps != ctx_cmps);
 }
 
 static int plan(void)
 {
-	int i, cpu, fact, nr = 3 + 5 + 2 * has_aarch32_el1();
+	int i, cpu, fact, nr = 3 + 1 + 5 + 2 * has_aarch32_el1();
+
+	if (can_test_wrps())
+		nr += 1 + offered;
+	if (offered)
+		nr += nr_cpus > 1 ? 1 + 2 : 1;
 
 	for (cpu = 0; cpu < nr_cpus; cpu++) {
 		for (i = -1; i < (offered ? (int)ARRAY_SIZE(topologies) : 0); i++) {
@@ -1039,10 +1567,10 @@ static int plan(void)
 			for (fact = 0; fact < ARRAY_SIZE(facts); fact++)
 				nr += is_tried(fact, i < 0 ? 0 : topologies[i].brps,
 					       i < 0 ? 0 : topologies[i].ctx_cmps, cpu);
-			nr += 4 + 1 + (i < 0 ? 0 : 3 + 2 + 1);
+			nr += 4 + 1 + 2 + (i < 0 ? 0 : 3 + 2 + 1);
 		}
 	}
-	return nr_cpus > 1 ? nr + 1 + offered : nr;
+	return nr_cpus > 1 ? nr + 1 + 2 * offered : nr;
 }
 
 static void test_all(int cpu, bool differ)
@@ -1058,6 +1586,8 @@ static void test_all(int cpu, bool differ)
 	test_facts(name, 0, 0, cpu);
 	test_guest_debug(name, 0, 0);
 	test_traps(name, 0, 0, cpu);
+	test_set_after_run(name, 0, 0);
+	test_reset(name, 0, 0);
 	for (i = 0; offered && i < ARRAY_SIZE(topologies); i++) {
 		int brps = topologies[i].brps, ctx_cmps = topologies[i].ctx_cmps;
 
@@ -1068,6 +1598,8 @@ static void test_all(int cpu, bool differ)
 		test_guest_debug(name, brps, ctx_cmps);
 		test_move(brps, ctx_cmps);
 		test_traps(name, brps, ctx_cmps, cpu);
+		test_set_after_run(name, brps, ctx_cmps);
+		test_reset(name, brps, ctx_cmps);
 		test_debugfs(name, brps, ctx_cmps, cpu);
 		test_trace(name, brps, ctx_cmps, cpu);
 	}
@@ -1081,7 +1613,7 @@ int main(int argc, char **argv)
 	while ((opt = getopt(argc, argv, "p:ny")) != -1) {
 		switch (opt) {
 		case 'p':
-			nr_cpus = parse_cpu_brps(optarg, cpu_brps);
+			nr_cpus = parse_cpus(optarg, cpus);
 			bad |= !nr_cpus;
 			break;
 		case 'n':
@@ -1095,7 +1627,8 @@ int main(int argc, char **argv)
 		}
 	}
 	if (bad) {
-		fprintf(stderr, "usage: %s [-p B[:B...]] [-n | -y]; B is from 2 to 16\n", argv[0]);
+		fprintf(stderr, "usage: %s [-p B/C[:B/C...]] [-n | -y]; %s\n", argv[0],
+			"B is from 2 to 16, C from 1 to B");
 		return KSFT_FAIL;
 	}
 
@@ -1103,20 +1636,29 @@ int main(int argc, char **argv)
 	ksft_print_header();
 	look();
 	if (!nr_cpus)
-		cpu_brps[nr_cpus++] = BRPS(host_dfr0);
+		cpus[nr_cpus++] = (struct topology){ BRPS(host_dfr0), CTX_CMPS(host_dfr0) };
 	differ = nr_cpus > 1;
 	ksft_set_plan(plan());
 
 	test_mask(want, dont_want);
+	test_mask_before_vcpu();
 	test_writes();
+	if (can_test_wrps())
+		test_wrps();
+	if (offered && !differ)
+		test_memory();
 	if (has_aarch32_el1())
 		test_aarch32();
 	for (cpu = 0; cpu < nr_cpus; cpu++)
 		test_all(cpu, differ);
 	if (differ) {
 		test_moving("default", 0, 0);
-		if (offered)
+		if (offered) {
 			test_moving("4/1", 4, 1);
+			test_id_register_last();
+			test_hotplug(4, 1);
+			test_storm();
+		}
 	}
 	ksft_finished();
 }

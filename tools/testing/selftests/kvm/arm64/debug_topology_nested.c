@@ -6,7 +6,7 @@
  * The traps of the guest hypervisor (L1) come first. What they leave to its guest
  * (L2) reaches the same registers as L1's own accesses, and is mapped alike.
  *
- *   -p B[:B...]  breakpoints of each CPU, where they differ from each other:
+ *   -p B/C[:B/C...]  breakpoints of each CPU, where they differ from each other:
  *                the facts run on each CPU, and on a vCPU that moves
  */
 #include <getopt.h>
@@ -153,6 +153,13 @@ static u64 write_control(u64 value)
 static u64 read_control(u64 unused)
 {
 	return read_sysreg(dbgbcr0_el1);
+}
+
+/* Breakpoint 4 of a VM with six. */
+static u64 write_ordinary(u64 control)
+{
+	write_sysreg(control, dbgbcr4_el1);
+	return read_sysreg(dbgbcr4_el1);
 }
 
 static u64 absent(u64 unused)
@@ -333,6 +340,13 @@ static void fact_armed(void)
 	CHECK(l2(read_back, 0), 2);
 }
 
+static void fact_default(void)
+{
+	u64 context = BCR_ARMED | BCR_BT(BT_CONTEXT);
+
+	CHECK(l2(write_ordinary, context) == BCR_ARMED, l2(write_ordinary, context));
+}
+
 static const struct fact {
 	const char *name;
 	void (*run)(void);
@@ -347,9 +361,10 @@ static const struct fact {
 	/* By hand */
 	{ "", fact_arm },
 	{ "", fact_armed },
+	{ "", fact_default },
 };
 
-enum { NR_FACTS = ARRAY_SIZE(facts) - 2, ARM = NR_FACTS, ARMED };
+enum { NR_FACTS = ARRAY_SIZE(facts) - 3, ARM = NR_FACTS, ARMED, DEFAULT };
 
 /* EL1 gets what EL2 has: the same code, at the same addresses. */
 static void guest_code(void)
@@ -408,7 +423,7 @@ static void at_el1_undefined(struct ex_regs *regs)
 
 #define result(ok, fmt, ...)	ksft_test_result(ok, fmt "\n", ##__VA_ARGS__)
 
-static struct kvm_vm *create(struct kvm_vcpu **vcpu)
+static struct kvm_vm *create_topology(struct kvm_vcpu **vcpu, bool narrow)
 {
 	struct kvm_vm *vm = vm_create_with_one_vcpu(vcpu, guest_code);
 	u64 dfr0 = vcpu_get_reg(*vcpu, DFR0);
@@ -416,7 +431,8 @@ static struct kvm_vm *create(struct kvm_vcpu **vcpu)
 	TEST_REQUIRE(vcpu_has_el2(*vcpu));
 	TEST_REQUIRE(writable_dfr0(vm) & ID_AA64DFR0_EL1_BRPs);
 	TEST_REQUIRE(BRPS(dfr0) > VM_BRPS);
-	vcpu_set_reg(*vcpu, DFR0, with_topology(dfr0, VM_BRPS, VM_CTX_CMPS));
+	if (narrow)
+		vcpu_set_reg(*vcpu, DFR0, with_topology(dfr0, VM_BRPS, VM_CTX_CMPS));
 
 	vm_init_descriptor_tables(vm);
 	vcpu_init_descriptor_tables(*vcpu);
@@ -428,6 +444,11 @@ static struct kvm_vm *create(struct kvm_vcpu **vcpu)
 				at_el1_breakpoint);
 	vm_install_sync_handler(vm, VECTOR_SYNC_CURRENT, ESR_ELx_EC_UNKNOWN, at_el1_undefined);
 	return vm;
+}
+
+static struct kvm_vm *create(struct kvm_vcpu **vcpu)
+{
+	return create_topology(vcpu, true);
 }
 
 static bool run_fact(struct kvm_vcpu *vcpu, int fact)
@@ -461,6 +482,11 @@ static void test_facts(const char *where)
 	for (i = 0; i < NR_FACTS; i++)
 		result(run_fact(vcpu, i), "%s%s", where, facts[i].name);
 	kvm_vm_free(vm);
+
+	/* KVM gives a VM with EL2 one context-aware breakpoint, whatever the CPU has */
+	vm = create_topology(&vcpu, false);
+	result(run_fact(vcpu, DEFAULT), "%sa default VM has one context-aware breakpoint", where);
+	kvm_vm_free(vm);
 }
 
 static void test_moving(int nr_cpus)
@@ -480,14 +506,16 @@ static void test_moving(int nr_cpus)
 
 int main(int argc, char **argv)
 {
-	int cpu, opt, nr_cpus = 1, cpu_brps[MAX_CPUS];
+	int cpu, opt, nr_cpus = 1;
+	struct topology cpus[MAX_CPUS];
 	struct kvm_vcpu *vcpu;
 	char where[32];
 
 	while ((opt = getopt(argc, argv, "p:")) != -1) {
-		nr_cpus = opt == 'p' ? parse_cpu_brps(optarg, cpu_brps) : 0;
+		nr_cpus = opt == 'p' ? parse_cpus(optarg, cpus) : 0;
 		if (!nr_cpus) {
-			fprintf(stderr, "usage: %s [-p B[:B...]]; B is from 2 to 16\n", argv[0]);
+			fprintf(stderr, "usage: %s [-p B/C[:B/C...]]; %s\n", argv[0],
+				"B is from 2 to 16, C from 1 to B");
 			return KSFT_FAIL;
 		}
 	}
@@ -497,12 +525,12 @@ int main(int argc, char **argv)
 	kvm_vm_free(create(&vcpu));
 
 	if (nr_cpus == 1) {
-		ksft_set_plan(NR_FACTS);
+		ksft_set_plan(NR_FACTS + 1);
 		test_facts("");
 		ksft_finished();
 	}
 
-	ksft_set_plan(nr_cpus * NR_FACTS + 1);
+	ksft_set_plan(nr_cpus * (NR_FACTS + 1) + 1);
 	for (cpu = 0; cpu < nr_cpus; cpu++) {
 		pin_self_to_cpu(cpu);
 		snprintf(where, sizeof(where), "CPU%d: ", cpu);

@@ -8,14 +8,20 @@
  * leaf (page or block) that becomes executable is one request. A request is
  * served line by line while it covers at most MAX_DVM_OPS lines, by one full
  * invalidation beyond; concurrent requests may share a full invalidation. With
- * CTR_EL0.DIC nothing has to be invalidated and every statistic stays 0.
+ * FEAT_S2FWB, KVM_ARM_VCPU_INIT of a vCPU that has run is a request for all
+ * memory. With CTR_EL0.DIC nothing has to be invalidated and every statistic
+ * stays 0.
  *
  * Without option: single-vCPU facts, for a page and for a PMD-sized block.
  *   -v N   N vCPUs take an exec fault on N different blocks at the same time
- *   -r N   rounds of -v
- *   -s     strict: a round of -v costs at most 2 full invalidations. For a
- *          machine where invalidations are slow enough to overlap; pKVM handles
- *          stage-2 faults one at a time, so they do not overlap there
+ *   -i N   N vCPUs that have run are initialised at the same time
+ *   -r N   rounds of -v or -i
+ *   -s     strict: a round costs at most 2 full invalidations. For a machine
+ *          where invalidations are slow enough to overlap, and waiting for one
+ *          is cheaper; pKVM handles stage-2 faults one at a time, so they do
+ *          not overlap there
+ *   -o MS  with -v: an invalidation of each round is stopped for MS milliseconds
+ *          from outside; no other vCPU may be held up for as long
  *   -b     exec faults over all of a large region (512 MiB unless -m is given)
  *   -p     with -b: back the region by pages instead of blocks
  *
@@ -94,10 +100,11 @@ struct area {
 	u8 *hva;
 };
 
+/* Of all vCPUs of a VM */
 struct counts {
 	u64 by_line;
 	u64 full;
-	u64 saved;
+	u64 shared;
 };
 
 enum plan {
@@ -246,9 +253,9 @@ static struct counts expected(size_t unit, u64 requests)
 
 /* Statistics */
 
-static bool vm_has_stat(struct kvm_vm *vm, const char *name)
+static bool vcpu_has_stat(struct kvm_vcpu *vcpu, const char *name)
 {
-	struct kvm_binary_stats *stats = &vm->stats;
+	struct kvm_binary_stats *stats = &vcpu->stats;
 	int i;
 
 	if (!stats->desc) {
@@ -263,26 +270,31 @@ static bool vm_has_stat(struct kvm_vm *vm, const char *name)
 	return false;
 }
 
-static void probe_stats(struct kvm_vm *vm)
+static void probe_stats(struct kvm_vcpu *vcpu)
 {
 	have_stats = kvm_has_cap(KVM_CAP_BINARY_STATS_FD) &&
-		     vm_has_stat(vm, "icache_by_line") &&
-		     vm_has_stat(vm, "icache_full") &&
-		     vm_has_stat(vm, "icache_full_saved");
+		     vcpu_has_stat(vcpu, "icache_by_line") &&
+		     vcpu_has_stat(vcpu, "icache_full") &&
+		     vcpu_has_stat(vcpu, "icache_shared");
 	if (!have_stats)
 		ksft_print_msg("KVM has no icache statistics (CONFIG_KVM_ARM64_ICACHE_BOUND)\n");
 }
 
 static struct counts read_counts(struct kvm_vm *vm)
 {
-	if (!have_stats)
-		return (struct counts) {};
+	struct counts sum = {};
+	struct kvm_vcpu *vcpu;
 
-	return (struct counts) {
-		.by_line = vm_get_stat(vm, icache_by_line),
-		.full = vm_get_stat(vm, icache_full),
-		.saved = vm_get_stat(vm, icache_full_saved),
-	};
+	if (!have_stats)
+		return sum;
+
+	list_for_each_entry(vcpu, &vm->vcpus, list) {
+		sum.by_line += vcpu_get_stat(vcpu, icache_by_line);
+		sum.full += vcpu_get_stat(vcpu, icache_full);
+		sum.shared += vcpu_get_stat(vcpu, icache_shared);
+	}
+
+	return sum;
 }
 
 static struct counts counts_since(struct kvm_vm *vm, struct counts from)
@@ -292,13 +304,13 @@ static struct counts counts_since(struct kvm_vm *vm, struct counts from)
 	return (struct counts) {
 		.by_line = now.by_line - from.by_line,
 		.full = now.full - from.full,
-		.saved = now.saved - from.saved,
+		.shared = now.shared - from.shared,
 	};
 }
 
 static u64 counts_sum(struct counts c)
 {
-	return c.by_line + c.full + c.saved;
+	return c.by_line + c.full + c.shared;
 }
 
 /* One TAP line about statistics, skipped where there are none. */
@@ -310,8 +322,8 @@ static void result_stats(bool ok, struct counts got, const char *what)
 	}
 
 	if (!ok)
-		ksft_print_msg("by_line +%lu full +%lu saved +%lu\n",
-			       got.by_line, got.full, got.saved);
+		ksft_print_msg("by_line +%lu full +%lu shared +%lu\n",
+			       got.by_line, got.full, got.shared);
 	ksft_test_result(ok, "%s\n", what);
 }
 
@@ -466,7 +478,7 @@ static struct kvm_vm *create_vm(u32 nr_vcpus, u64 extra_pages, struct kvm_vcpu *
 		vcpu_args_set(vcpus[i], 2, gva, (u64)i);
 	}
 
-	probe_stats(vm);
+	probe_stats(vcpus[0]);
 
 	return vm;
 }
@@ -578,9 +590,9 @@ static void test_step(struct kvm_vcpu *vcpu, struct area *area, u64 unit,
 
 	ksft_test_result(good == 1, "%s: %s: the guest sees it\n", area->name, step->name);
 
-	what = strdup_printf("%s: %s: by_line +%lu full +%lu saved +0", area->name,
+	what = strdup_printf("%s: %s: by_line +%lu full +%lu shared +0", area->name,
 			     step->name, want.by_line, want.full);
-	result_stats(got.by_line == want.by_line && got.full == want.full && !got.saved,
+	result_stats(got.by_line == want.by_line && got.full == want.full && !got.shared,
 		     got, what);
 	free(what);
 }
@@ -623,16 +635,16 @@ static void test_many(struct kvm_vcpu *vcpu, struct area *area, u64 first, u64 n
 
 	ksft_test_result(good == nr, "%s: %lu one by one: the guest sees all\n",
 			 area->name, nr);
-	what = strdup_printf("%s: %lu one by one: by_line +%lu full +%lu saved +0",
+	what = strdup_printf("%s: %lu one by one: by_line +%lu full +%lu shared +0",
 			     area->name, nr, want.by_line, want.full);
-	result_stats(got.by_line == want.by_line && got.full == want.full && !got.saved,
+	result_stats(got.by_line == want.by_line && got.full == want.full && !got.shared,
 		     got, what);
 	free(what);
 }
 
 /* Tracepoint kvm:kvm_icache_inval */
 
-/* The invalidations of a pKVM host happen at EL2, which does not have this event. */
+/* The invalidations of a pKVM host happen at EL2, and so do their events. */
 static bool host_is_protected(void)
 {
 	int kvm = open_kvm_dev_path_or_exit();
@@ -645,17 +657,41 @@ static bool host_is_protected(void)
 	return vm >= 0;
 }
 
+#define HYP_TRACE(file)		("/sys/kernel/tracing/remotes/hypervisor/" file)
+#define HYP_EVENT(file)		HYP_TRACE("events/hypervisor/kvm_icache_inval/" file)
+
 static const char *trace_unusable(void)
 {
 	if (ctr & CTR_EL0_DIC_MASK)
 		return "CTR_EL0.DIC, nothing to trace";
 	if (host_is_protected())
-		return "pKVM host, no such event at EL2";
+		return access(HYP_EVENT("enable"), W_OK) ? "no hypervisor events" : NULL;
 	if (access("/sys/kernel/tracing/events/kvm/kvm_icache_inval", F_OK))
 		return "no tracepoint kvm_icache_inval";
 	if (!trace_begin())
 		return "no tracefs at " TRACE_INSTANCES;
 	return NULL;
+}
+
+/* Hypervisor events have no filter. */
+static void test_hyp_trace(struct kvm_vcpu *vcpu, struct area *area, u64 unit)
+{
+	const char *result = plan_of(area->unit) == PLAN_ALL ? "full" : "by line";
+	char *line = strdup_printf("kvm_icache_inval size=%#zx result=%s\n", area->unit, result);
+	int nr;
+
+	host_prepare(area, unit, HOST_UNMAP_WRITE, 0x7ace);
+	trace_write(HYP_EVENT("enable"), "1");
+	trace_write(HYP_TRACE("tracing_on"), "1");
+	run_units(vcpu, area, OP_EXEC, unit, 1, 0x7ace);
+	trace_write(HYP_TRACE("tracing_on"), "0");
+	trace_write(HYP_EVENT("enable"), "0");
+	nr = trace_count_in(HYP_TRACE("trace"), line);
+	trace_write(HYP_TRACE("trace"), "0");
+
+	line[strlen(line) - 1] = '\0';
+	ksft_test_result(nr == 1, "%s: at EL2: 1 event: %s\n", area->name, line);
+	free(line);
 }
 
 static void test_trace(struct kvm_vcpu *vcpu, struct area *area, u64 unit)
@@ -667,6 +703,10 @@ static void test_trace(struct kvm_vcpu *vcpu, struct area *area, u64 unit)
 
 	if (why) {
 		ksft_test_result_skip("%s: kvm_icache_inval: %s\n", area->name, why);
+		return;
+	}
+	if (host_is_protected()) {
+		test_hyp_trace(vcpu, area, unit);
 		return;
 	}
 
@@ -725,20 +765,47 @@ static void test_single(void)
 struct round {
 	struct counts counts;
 	u64 good;
+	u64 held_up;
 };
 
 static pthread_barrier_t round_start, round_end;
-static u64 nr_rounds = 8;
+static struct kvm_vcpu_init vcpu_init;
+static u64 nr_rounds = 8, stopped_ms;
+static u64 took_ms[MAX_VCPUS];
+
+static u64 now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
 
 static void *vcpu_thread(void *arg)
 {
 	struct kvm_vcpu *vcpu = arg;
-	u64 round;
+	u64 round, start;
 
 	/* Round 0 makes the guest's own code executable and is not counted. */
 	for (round = 0; round <= nr_rounds; round++) {
 		pthread_barrier_wait(&round_start);
+		start = now_ms();
 		run_job(vcpu);
+		took_ms[vcpu->id] = now_ms() - start;
+		pthread_barrier_wait(&round_end);
+	}
+
+	return NULL;
+}
+
+static void *init_thread(void *arg)
+{
+	struct kvm_vcpu *vcpu = arg;
+	u64 round;
+
+	for (round = 0; round < nr_rounds; round++) {
+		pthread_barrier_wait(&round_start);
+		vcpu_ioctl(vcpu, KVM_ARM_VCPU_INIT, &vcpu_init);
 		pthread_barrier_wait(&round_end);
 	}
 
@@ -755,7 +822,8 @@ static int nth_cpu(cpu_set_t *set, int n)
 			return cpu;
 }
 
-static void start_threads(struct kvm_vcpu **vcpus, pthread_t *threads, u32 nr)
+static void start_threads(struct kvm_vcpu **vcpus, pthread_t *threads, u32 nr,
+			  void *(*thread)(void *))
 {
 	cpu_set_t set;
 	u32 i;
@@ -765,7 +833,7 @@ static void start_threads(struct kvm_vcpu **vcpus, pthread_t *threads, u32 nr)
 	pthread_barrier_init(&round_end, NULL, nr + 1);
 
 	for (i = 0; i < nr; i++) {
-		TEST_ASSERT(!pthread_create(&threads[i], NULL, vcpu_thread, vcpus[i]),
+		TEST_ASSERT(!pthread_create(&threads[i], NULL, thread, vcpus[i]),
 			    "pthread_create() failed");
 		pin_task_to_cpu(threads[i], nth_cpu(&set, i));
 	}
@@ -797,52 +865,81 @@ static struct round run_round(struct area *blocks, u32 nr, u64 round)
 	mark_stop();
 	res.counts = counts_since(blocks->vm, res.counts);
 
-	for (i = 0; i < nr; i++)
+	for (i = 0; i < nr; i++) {
 		res.good += shared->job[i].good;
+		res.held_up += stopped_ms && took_ms[i] >= stopped_ms;
+	}
 
 	return res;
 }
 
-/* Returns what all rounds cost; @max_full is the dearest round. */
-static struct round run_rounds(struct area *blocks, u32 nr, u64 *max_full, u64 *odd_rounds)
+/* What all rounds cost; @max_full and @max_held_up are of the dearest round. */
+struct rounds {
+	struct round total;
+	u64 max_full;
+	u64 max_held_up;
+	u64 odd;
+};
+
+static void rounds_add(struct rounds *rounds, struct round one, u64 requests)
+{
+	rounds->total.good += one.good;
+	rounds->total.counts.by_line += one.counts.by_line;
+	rounds->total.counts.full += one.counts.full;
+	rounds->total.counts.shared += one.counts.shared;
+	rounds->max_full = max(rounds->max_full, one.counts.full);
+	rounds->max_held_up = max(rounds->max_held_up, one.held_up);
+	rounds->total.held_up += one.held_up;
+	rounds->odd += counts_sum(one.counts) != requests;
+}
+
+static struct rounds run_rounds(struct area *blocks, u32 nr)
 {
 	u64 requests = plan_of(blocks->unit) == PLAN_NOTHING ? 0 : nr, round;
-	struct round total = {}, one;
+	struct rounds rounds = {};
+	struct round one;
 
 	run_round(blocks, nr, 0);
 	for (round = 1; round <= nr_rounds; round++) {
 		one = run_round(blocks, nr, round);
-		ksft_print_msg("round %lu: vcpus %u by_line +%lu full +%lu saved +%lu\n",
+		ksft_print_msg("round %lu: vcpus %u by_line +%lu full +%lu shared +%lu held %lu\n",
 			       round, nr, one.counts.by_line, one.counts.full,
-			       one.counts.saved);
-		total.good += one.good;
-		total.counts.by_line += one.counts.by_line;
-		total.counts.full += one.counts.full;
-		total.counts.saved += one.counts.saved;
-		*max_full = max(*max_full, one.counts.full);
-		*odd_rounds += counts_sum(one.counts) != requests;
+			       one.counts.shared, one.held_up);
+		rounds_add(&rounds, one, requests);
 	}
 
-	return total;
+	return rounds;
 }
 
-#define NR_VCPUS_FACTS		4
+#define NR_VCPUS_FACTS		5
 
-static void report_rounds(struct round total, u32 nr, u64 max_full, u64 odd_rounds, bool strict)
+static void report_strict(const struct rounds *rounds, bool strict, bool full)
+{
+	if (strict && full)
+		result_stats(rounds->max_full && rounds->max_full <= 2, rounds->total.counts,
+			     "strict: 1 or 2 full invalidations in every round");
+	else
+		ksft_test_result_skip("strict: %s\n", strict ? "nothing needs a full invalidation" :
+				      "not asked for (-s)");
+}
+
+static void report_rounds(const struct rounds *rounds, u32 nr, bool strict)
 {
 	bool all = plan_of(block_size()) == PLAN_ALL;
+	struct round total = rounds->total;
 
 	ksft_test_result(total.good == nr * nr_rounds,
 			 "%u vCPUs, %lu rounds: every guest sees its code\n", nr, nr_rounds);
-	result_stats(!odd_rounds, total.counts, "each request is counted once in every round");
+	result_stats(!rounds->odd, total.counts, "each request is counted once in every round");
 	result_stats(!total.counts.by_line || !all, total.counts,
 		     "no block is invalidated line by line");
-	if (strict && all)
-		result_stats(max_full && max_full <= 2, total.counts,
-			     "strict: 1 or 2 full invalidations in every round");
+	report_strict(rounds, strict, all);
+	if (stopped_ms && all)
+		ksft_test_result(rounds->max_held_up == 1 && total.held_up == nr_rounds,
+				 "one vCPU is stopped in every round, and holds up no other\n");
 	else
-		ksft_test_result_skip("strict: %s\n", strict ? "blocks need no full invalidation" :
-				      "not asked for (-s)");
+		ksft_test_result_skip("stopped: %s\n", stopped_ms ?
+				      "blocks need no full invalidation" : "not asked for (-o)");
 }
 
 static void test_vcpus(u32 nr, bool strict)
@@ -850,8 +947,7 @@ static void test_vcpus(u32 nr, bool strict)
 	struct area blocks = blocks_area(nr);
 	struct kvm_vcpu *vcpus[MAX_VCPUS];
 	pthread_t threads[MAX_VCPUS];
-	u64 max_full = 0, odd = 0;
-	struct round total;
+	struct rounds rounds;
 	struct kvm_vm *vm;
 	u32 i;
 
@@ -861,12 +957,76 @@ static void test_vcpus(u32 nr, bool strict)
 
 	vm = create_vm(nr, nr * block_size() / SZ_4K, vcpus);
 	area_add(&blocks, vm, block_backing());
-	start_threads(vcpus, threads, nr);
-	total = run_rounds(&blocks, nr, &max_full, &odd);
+	start_threads(vcpus, threads, nr, vcpu_thread);
+	rounds = run_rounds(&blocks, nr);
 	for (i = 0; i < nr; i++)
 		pthread_join(threads[i], NULL);
 
-	report_rounds(total, nr, max_full, odd, strict);
+	report_rounds(&rounds, nr, strict);
+	kvm_vm_free(vm);
+}
+
+/* N vCPUs initialised at the same time */
+
+#define NR_INIT_FACTS		3
+
+static struct round init_round(struct kvm_vm *vm)
+{
+	struct round res = { .counts = read_counts(vm) };
+
+	mark_start();
+	pthread_barrier_wait(&round_start);
+	pthread_barrier_wait(&round_end);
+	mark_stop();
+	res.counts = counts_since(vm, res.counts);
+
+	return res;
+}
+
+/* Returns the requests that KVM_ARM_VCPU_INIT of one vCPU makes: with FEAT_S2FWB, one. */
+static u64 init_one(struct kvm_vcpu *vcpu)
+{
+	struct counts got = read_counts(vcpu->vm);
+
+	vcpu_ioctl(vcpu, KVM_ARM_VCPU_INIT, &vcpu_init);
+	got = counts_since(vcpu->vm, got);
+	result_stats(!got.by_line && !got.shared && got.full <= !(ctr & CTR_EL0_DIC_MASK), got,
+		     "one vCPU: at most one request, which is full");
+
+	return counts_sum(got);
+}
+
+static void test_init(u32 nr, bool strict)
+{
+	struct kvm_vcpu *vcpus[MAX_VCPUS];
+	pthread_t threads[MAX_VCPUS];
+	struct rounds rounds = {};
+	struct round one;
+	struct kvm_vm *vm;
+	u64 round, each;
+	u32 i;
+
+	ksft_set_plan(NR_INIT_FACTS);
+	vm = create_vm(nr, 0, vcpus);
+	kvm_get_default_vcpu_target(vm, &vcpu_init);
+	for (i = 0; i < nr; i++)
+		run_job(vcpus[i]);
+
+	each = init_one(vcpus[0]);
+	start_threads(vcpus, threads, nr, init_thread);
+	for (round = 1; round <= nr_rounds; round++) {
+		one = init_round(vm);
+		ksft_print_msg("round %lu: inits %u by_line +%lu full +%lu shared +%lu\n",
+			       round, nr, one.counts.by_line, one.counts.full,
+			       one.counts.shared);
+		rounds_add(&rounds, one, each * nr);
+	}
+	for (i = 0; i < nr; i++)
+		pthread_join(threads[i], NULL);
+
+	result_stats(!rounds.odd, rounds.total.counts,
+		     "each request is counted once in every round");
+	report_strict(&rounds, strict, each);
 	kvm_vm_free(vm);
 }
 
@@ -888,8 +1048,8 @@ static void bulk_measure(struct kvm_vcpu *vcpu, struct area *area)
 	mark_stop();
 	got = counts_since(area->vm, got);
 
-	ksft_print_msg("requests %lu of %zu bytes: by_line +%lu full +%lu saved +%lu\n",
-		       area->nr, area->unit, got.by_line, got.full, got.saved);
+	ksft_print_msg("requests %lu of %zu bytes: by_line +%lu full +%lu shared +%lu\n",
+		       area->nr, area->unit, got.by_line, got.full, got.shared);
 	ksft_test_result(good == area->nr, "the guest sees all code\n");
 	result_stats(counts_sum(got) == counts_sum(want), got, "each request is counted once");
 	result_stats(got.by_line == want.by_line, got, "the bound decides by the request's size");
@@ -921,7 +1081,9 @@ static void test_bulk(size_t bytes, bool by_page)
 
 static void help(const char *name)
 {
-	printf("usage: %s [-v vcpus [-r rounds] [-s]] | [-b [-m MiB] [-p]]\n", name);
+	printf("usage: %s [-v vcpus [-r rounds] [-s] [-o ms]]\n", name);
+	printf("       %s -i vcpus [-r rounds] [-s]\n", name);
+	printf("       %s -b [-m MiB] [-p]\n", name);
 	exit(KSFT_FAIL);
 }
 
@@ -938,14 +1100,20 @@ static void finish(void)
 int main(int argc, char *argv[])
 {
 	bool bulk = false, by_page = false, strict = false;
+	u32 vcpus = 0, inits = 0;
 	size_t mib = 512;
-	u32 vcpus = 0;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "v:r:sbpm:h")) != -1) {
+	while ((opt = getopt(argc, argv, "v:i:r:so:bpm:h")) != -1) {
 		switch (opt) {
 		case 'v':
 			vcpus = atoi_positive("Number of vCPUs", optarg);
+			break;
+		case 'i':
+			inits = atoi_positive("Number of vCPUs", optarg);
+			break;
+		case 'o':
+			stopped_ms = atoi_positive("Milliseconds", optarg);
 			break;
 		case 'r':
 			nr_rounds = atoi_positive("Number of rounds", optarg);
@@ -967,7 +1135,7 @@ int main(int argc, char *argv[])
 		}
 	}
 
-	TEST_ASSERT(vcpus <= MAX_VCPUS, "At most %d vCPUs", MAX_VCPUS);
+	TEST_ASSERT(max(vcpus, inits) <= MAX_VCPUS, "At most %d vCPUs", MAX_VCPUS);
 
 	test_disable_default_vgic();
 	ctr = read_sysreg(ctr_el0);
@@ -980,6 +1148,8 @@ int main(int argc, char *argv[])
 
 	if (vcpus)
 		test_vcpus(vcpus, strict);
+	else if (inits)
+		test_init(inits, strict);
 	else if (bulk)
 		test_bulk(mib * SZ_1M, by_page);
 	else

@@ -6,7 +6,7 @@
  * The ID register fields that announce atomic instructions to memory read 0 and
  * cannot be raised. A guest that uses exclusives works. The CPU has no trap for
  * LSE instructions, so a guest that executes them regardless works as well: KVM
- * only runs there when such an access cannot leave the coherent caches.
+ * runs there only if the owner of the machine has stated that this does no harm.
  *
  * Memory that stage 2 would map Normal Non-cacheable is for nolse_uncached.
  */

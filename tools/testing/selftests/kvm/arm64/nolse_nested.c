@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * nolse_nested - Whether a guest hypervisor can make its guest's memory
- * Non-cacheable with HCR_EL2.CD, which FEAT_S2FWB does not override. With
- * arm64.nolse_atomics the bit has to be RES0 for it.
+ * Non-cacheable with HCR_EL2.CD, which FEAT_S2FWB does not override. For one that is
+ * contained (kvm-arm.nolse_policy=contain) the bit has to be RES0.
+ *
+ * NVHCR_EL2.CD is for a KUnit test of arch/arm64/kvm/nolse.rs: no user space reaches
+ * the register on a CPU without FEAT_NV3.
  *
  *   nolse_nested [res0|kept]	what becomes of the bit; by default what the
  *				command line asks for
@@ -18,13 +21,15 @@
 #include "test_util.h"
 #include "ucall.h"
 
-/* The bit beside it, ID, is about instructions and nobody's business. */
+/* The bit beside CD, ID, is about instruction fetches, which are no atomics. */
 #define BITS	(HCR_EL2_CD | HCR_EL2_ID)
 
 static void guest_code(void)
 {
 	write_sysreg(read_sysreg(hcr_el2) | BITS, hcr_el2);
 	GUEST_SYNC(0);
+	/* Until KVM has had it, the register is memory that keeps everything (FEAT_NV2). */
+	GUEST_SYNC1(read_sysreg(hcr_el2) & BITS);
 	GUEST_DONE();
 }
 
@@ -53,7 +58,7 @@ int main(int argc, char **argv)
 	ksft_print_header();
 	if (!kvm_check_cap(KVM_CAP_ARM_EL2))
 		ksft_exit_skip("no guest can have an EL2\n");
-	ksft_set_plan(2);
+	ksft_set_plan(3);
 	expected = res0 ? HCR_EL2_ID : BITS;
 
 	vm = vm_create(1);
@@ -66,6 +71,10 @@ int main(int argc, char **argv)
 	TEST_ASSERT(get_ucall(vcpu, &uc) == UCALL_SYNC, "No sync");
 	ksft_print_msg("HCR_EL2.{CD,ID} is 0x%lx\n", hcr_el2_of(vcpu));
 	ksft_test_result(hcr_el2_of(vcpu) == expected, "HCR_EL2.CD that the guest has set\n");
+
+	vcpu_run(vcpu);
+	TEST_ASSERT(get_ucall(vcpu, &uc) == UCALL_SYNC, "No sync");
+	ksft_test_result(uc.args[0] == expected, "HCR_EL2.CD that the guest reads\n");
 
 	vcpu_set_reg(vcpu, KVM_ARM64_SYS_REG(SYS_HCR_EL2),
 		     vcpu_get_reg(vcpu, KVM_ARM64_SYS_REG(SYS_HCR_EL2)) | BITS);

@@ -40,19 +40,25 @@ static inline bool trace_begin(void)
 	return true;
 }
 
-/* The number of lines of the buffer that contain @words. */
-static inline int trace_count(const char *words)
+/* The number of lines of a trace that contain @words. */
+static inline int trace_count_in(const char *path, const char *words)
 {
-	FILE *f = fopen(TRACE_BUFFER "trace", "r");
+	FILE *f = fopen(path, "r");
 	char line[512];
 	int nr = 0;
 
-	TEST_ASSERT(f, "Cannot open the trace, errno %d", errno);
+	TEST_ASSERT(f, "Cannot open %s, errno %d", path, errno);
 	while (fgets(line, sizeof(line), f))
 		nr += !!strstr(line, words);
 	fclose(f);
 
 	return nr;
+}
+
+/* The same, of the buffer. */
+static inline int trace_count(const char *words)
+{
+	return trace_count_in(TRACE_BUFFER "trace", words);
 }
 
 static inline void trace_end(void)

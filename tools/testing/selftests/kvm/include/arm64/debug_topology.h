@@ -6,6 +6,7 @@
 #define SELFTEST_KVM_DEBUG_TOPOLOGY_H
 
 #include <linux/bitfield.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,8 @@
 
 #define BCR_E		BIT(0)
 #define BCR_EL1		BIT(1)
+#define BCR_PMC(n)	((u64)(n) << 1)
+#define BCR_HMC		BIT(13)
 #define BCR_BAS		GENMASK(8, 5)
 #define BCR_LBN(n)	((u64)(n) << 16)
 #define BCR_BT(n)	((u64)(n) << 20)
@@ -28,8 +31,11 @@
 #define WCR_BAS		GENMASK(12, 5)
 #define WCR_LSC		GENMASK(4, 3)
 #define WCR_WT		BIT(20)
+#define WCR_MASK(n)	((u64)(n) << 24)
 #define WCR_ARMED	(WCR_BAS | WCR_LSC | BCR_EL1 | BCR_E)
 
+#define SPSR_SS		BIT(21)
+#define MDSCR_SS	BIT(0)
 #define MDSCR_KDE	BIT(13)
 #define MDSCR_MDE	BIT(15)
 
@@ -73,16 +79,24 @@ static inline u64 writable_dfr0(struct kvm_vm *vm)
 	return masks[KVM_ARM_FEATURE_ID_RANGE_IDX(3, 0, 0, 5, 0)];
 }
 
-/* Reads "B[:B...]", the breakpoints of each CPU; returns how many CPUs, 0 if that is bad. */
-static inline int parse_cpu_brps(char *list, int *cpu_brps)
+/* The breakpoints of a CPU, and how many of them are context-aware. */
+struct topology {
+	int brps, ctx_cmps;
+};
+
+/* Reads "B/C[:B/C...]", a topology for each CPU; returns how many CPUs, 0 if that is bad. */
+static inline int parse_cpus(char *list, struct topology *cpus)
 {
-	int nr = 0;
+	int nr = 0, end;
 	char *word;
 
 	for (word = strtok(list, ":"); word; word = strtok(NULL, ":")) {
-		if (nr == MAX_CPUS || atoi(word) < 2 || atoi(word) > 16)
+		if (nr == MAX_CPUS ||
+		    sscanf(word, "%d/%d%n", &cpus[nr].brps, &cpus[nr].ctx_cmps, &end) != 2 ||
+		    word[end] || cpus[nr].brps < 2 || cpus[nr].brps > 16 ||
+		    cpus[nr].ctx_cmps < 1 || cpus[nr].ctx_cmps > cpus[nr].brps)
 			return 0;
-		cpu_brps[nr++] = atoi(word);
+		nr++;
 	}
 
 	return nr;
