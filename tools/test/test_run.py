@@ -11,7 +11,7 @@ import xml.etree.ElementTree as xml
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import run  # noqa: E402
 
-ROW = {"name": "boot", "tests": ["one: true", "two: true"]}
+ROW = {"limit": 360, "name": "boot", "tests": ["one: true", "two: true"]}
 
 
 def statuses(text, **row):
@@ -25,8 +25,17 @@ class Deadline(unittest.TestCase):
             self.assertEqual([(r.name, r.status) for r in results], [("machine/ran", "skip")])
         for deadline, begun in (("", 0), ("10", run.time.time())):
             with unittest.mock.patch.dict(run.os.environ, {"DEADLINE": deadline}), \
-                    unittest.mock.patch.object(run, "boot", return_value="booted"):
-                self.assertEqual(run.boot_in_time(ROW, begun), "booted")
+                    unittest.mock.patch.object(run, "boot", return_value=("booted", 0) if deadline else "booted"):
+                self.assertEqual(run.boot_in_time(ROW, begun), "booted" if not deadline else ("booted", 0))
+
+    def test_what_does_not_end_in_time_is_skipped_too(self):
+        row = {**ROW, "limit": run.GRACE + 100}
+        for took, statuses in ((run.GRACE + 5, ["skip"]), (20, ["fail"])):
+            with unittest.mock.patch.dict(run.os.environ, {"DEADLINE": "10"}), \
+                    unittest.mock.patch.object(run, "boot", return_value=([run.Result("b", "t", "fail")], took)) as boot:
+                results, _ = run.boot_in_time(row, run.time.time() - 6)
+            self.assertEqual([r.status for r in results], statuses)
+            self.assertLess(boot.call_args.args[0]["limit"], run.GRACE + 5)
 
 
 class Splats(unittest.TestCase):
@@ -95,7 +104,7 @@ class Ends(unittest.TestCase):
         self.assertEqual(said, "no end after 7 s, in two")
 
     def test_hung_in_kunit(self):
-        said = run.how_it_ended({"name": "boot", "kunit": True}, None, "# Subtest: icache\n    ok 1 bound\n", "")
+        said = run.how_it_ended({"name": "boot", "kunit": True, "limit": 360}, None, "# Subtest: icache\n    ok 1 bound\n", "")
         self.assertIn("in bound", said)
 
     def test_stopped_by_itself(self):
