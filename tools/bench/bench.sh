@@ -33,7 +33,7 @@ measure() {
 	in_root env QEMU="$emulator" OPCODES="$BUILD/plugins/libopcodes.so" "$TOP/tools/bench/run.sh" "$ours" "$base.ours" "$cpu" "$extra"
 	echo
 	echo "$cpu, $mode"
-	in_root python3 -B "$TOP/tools/bench/compare.py" "$base.vanilla" "$base.ours" --json "$base.json" --cost boot --cost debug_write_mapped --cost debug_write_idle_mapped --bound debug_write_mapped=122:hypercall_debug_mapped --bound debug_write_idle_mapped=122:hypercall "$@" || failed=1
+	in_root python3 -B "$TOP/tools/bench/compare.py" "$base.vanilla" "$base.ours" --json "$base.json" --cost boot --cost debug_write_mapped --cost debug_write_idle_mapped --bound debug_write_mapped=110:hypercall_debug_mapped --bound debug_write_idle_mapped=110:hypercall "$@" || failed=1
 }
 
 failed=0

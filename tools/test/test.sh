@@ -100,11 +100,11 @@ if [ -n "$kernels" ]; then
 	in_root "$TOP/tools/machine/perf/build" "$BUILD/perf" > "$LOGS/workload.log" 2>&1 || die "the workload does not build: build/log/workload.log"
 	in_root "$TOP/tools/machine/plugins/build" "$BUILD/plugins" > "$LOGS/plugins.log" 2>&1 || die "the plugins do not build: build/log/plugins.log"
 fi
-# What reads the source gives way to what boots it: after half of the time it is skipped, and
+# What reads the source gives way to what boots it: after two thirds of the time it is skipped, and
 # says so.
 reads() {
-	[ -n "${DEADLINE:-}" ] && [ $(($(date +%s) - STARTED)) -gt $((DEADLINE / 2)) ] || { step "$@"; return; }
-	say "$1" "skipped: half of the time is over"
+	[ -n "${DEADLINE:-}" ] && [ $(($(date +%s) - STARTED)) -gt $((DEADLINE * 2 / 3)) ] || { step "$@"; return; }
+	say "$1" "skipped: two thirds of the time are over"
 	printf '1..1\nok 1 - %s # SKIP no time left\n' "$1" > "$BUILD/report/steps/$1.tap"
 }
 if [ -n "${LINT:-}" ]; then
