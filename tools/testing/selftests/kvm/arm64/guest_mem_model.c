@@ -71,7 +71,7 @@ static struct seen see(int fd, int cpu)
 	struct seen seen;
 
 	TEST_ASSERT(pread(fd, &seen, sizeof(seen), 8 * (cpu + 1)) == sizeof(seen),
-		    "cannot see ACTLR_EL1 of CPU%d", cpu);
+		    "no ACTLR_EL1 of CPU%d", cpu);
 	seen.actlr &= ACTLR_EnTSO;
 	return seen;
 }
