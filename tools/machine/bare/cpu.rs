@@ -88,14 +88,15 @@ handle_el\el:
     b.eq 1f
     cmp x1, #0x16
     b.eq 1f
-    // A breakpoint or watchpoint: off with it, then execute what it is on.
+    // A breakpoint or watchpoint: off with it. What a breakpoint is on is executed then; what a
+    // watchpoint is on is not, or its access would be one more that the emulator compares.
     and x2, x1, #~4
     cmp x2, #0x31
-    b.eq 2f
-    add x3, x3, #4
+    b.ne 2f
+    msr mdscr_el1, xzr
+    tbz x1, #2, 1f
+2:  add x3, x3, #4
     msr elr_el\el, x3
-    b 1f
-2:  msr mdscr_el1, xzr
 1:  ldp x2, x3, [sp], #16
     ldp x0, x1, [sp], #16
     eret

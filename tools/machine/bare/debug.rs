@@ -101,17 +101,33 @@ extern "C" {
     fn probe_target();
 }
 
-static mut WATCHED: u64 = 0;
+/// In a page of its own, so that no access but those below is compared with its address.
+#[repr(align(4096))]
+struct Watched(u64);
+
+static mut WATCHED: Watched = Watched(0);
 
 /// Stores to the watched word, and loads from it, in the context `context`.
 extern "C" fn store(context: u64) {
     write!("contextidr_el1", context);
     // SAFETY: Nobody else has the word.
     unsafe {
-        let word = core::ptr::addr_of_mut!(WATCHED);
+        let word = core::ptr::addr_of_mut!(WATCHED.0);
         word.write_volatile(word.read_volatile() + 1);
     }
     write!("contextidr_el1", 0);
+}
+
+/// Loads the watched word, or stores to it.
+extern "C" fn access(is_store: u64) {
+    // SAFETY: Nobody else has the word.
+    unsafe {
+        let word = core::ptr::addr_of_mut!(WATCHED.0);
+        match is_store {
+            0 => _ = word.read_volatile(),
+            _ => word.write_volatile(0),
+        }
+    }
 }
 
 /// No breakpoint or watchpoint is enabled.
@@ -423,6 +439,19 @@ fn watchpoints(report: &mut Report, expected: &Expected) {
             0,
             "watchpoint linked to one that is not context-aware: never",
             "DBGWCR<n>_EL1.LBN, CONSTRAINED UNPREDICTABLE",
+        );
+    }
+    DBGWCR[last](Some(WATCH_STORES | 1 << 3));
+    for (is_store, name) in [
+        (1, "a store is reported as one"),
+        (0, "a load after a store is reported as a load"),
+        (1, "and a store after that as a store"),
+    ] {
+        let hit = hits(access, is_store, WATCHPOINT_SAME_EL);
+        report.check(
+            hit == 1 && cpu::taken().esr >> 6 & 1 == is_store,
+            format_args!("{name}"),
+            "ESR_ELx, ISS encoding for a Watchpoint exception: WnR",
         );
     }
     disarm(expected);
