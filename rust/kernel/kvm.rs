@@ -163,23 +163,17 @@ impl Vcpu {
 mod tests {
     use super::*;
 
-    use core::mem::MaybeUninit;
     use kernel::{
         arm64::sysreg::ID_AA64DFR0_EL1,
         prelude::*, //
     };
 
-    /// Zeroed memory, as C has for a VM or a vCPU before it fills it in.
-    fn blank<T>() -> Result<KVBox<MaybeUninit<T>>> {
-        Ok(KVBox::new_uninit(GFP_KERNEL | __GFP_ZERO)?)
-    }
-
     /// What a view says is what C has in the structures.
     #[test]
     fn views() -> Result {
-        let mut kvm = blank::<bindings::kvm>()?;
+        let mut kvm = KVBox::<bindings::kvm>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
         let kvm = kvm.as_mut_ptr();
-        let mut vcpu = blank::<bindings::kvm_vcpu>()?;
+        let mut vcpu = KVBox::<bindings::kvm_vcpu>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
         let vcpu = vcpu.as_mut_ptr();
         let dfr0 = ID_AA64DFR0_EL1::zeroed().with_const_BRPs::<5>();
 

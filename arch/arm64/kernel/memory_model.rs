@@ -42,7 +42,7 @@ use policy::{
     advertises, all_always_tso, model_in, parse_option, register_of_guests, request, visible_actlr,
     visible_aidr, with_model, Midr, Model, Outcome, Register, Support,
 };
-use switch::{Completed, Cpu, Found, Guests};
+use switch::{Completed, Cpu, Found};
 
 /// For `pr_err!()` and the like.
 const __LOG_PREFIX: &[u8] = b"memory_model\0";
@@ -51,8 +51,8 @@ const __LOG_PREFIX: &[u8] = b"memory_model\0";
 #[link_section = ".data..ro_after_init"]
 static GUESTS_WANT_TSO: Atomic<bool> = Atomic::new(false);
 
-/// What firmware has left on each CPU that is up, as [`Found::pack`]; 0 on the others. Written by
-/// each CPU for itself.
+/// What was found on each CPU that is up, as [`Found::pack`]; 0 on the others. Written by each CPU
+/// for itself.
 static FOUND: [Atomic<i8>; bindings::NR_CPUS as usize] =
     [const { Atomic::new(0) }; bindings::NR_CPUS as usize];
 
@@ -107,15 +107,7 @@ impl<'a> ThisCpu<'a> {
         register_of_guests(read_sysreg!("CurrentEL") >> 2 & 3 == 2, self.midr())
     }
 
-    /// Returns how guests are served. If their register is not known, ACTLR_EL1 may be theirs.
-    fn guests(&self) -> Guests {
-        Guests {
-            register: self.register_of_guests().unwrap_or(Register::Own),
-            tso: system_has(cpucap!(HAS_TSO_GUESTS)),
-        }
-    }
-
-    /// Returns where the model that was found is kept.
+    /// Returns where what was found is kept.
     fn slot(&self) -> Option<&'static Atomic<i8>> {
         FOUND.get(CpuId::current().as_u32() as usize)
     }
@@ -175,6 +167,11 @@ impl Cpu for ThisCpu<'_> {
         // SAFETY: An ISB is always allowed.
         unsafe { asm!("isb", options(nostack, preserves_flags)) };
     }
+}
+
+/// Returns whether all guests have total store order.
+fn guests_have_tso() -> bool {
+    system_has(cpucap!(HAS_TSO_GUESTS))
 }
 
 fn support() -> Support {
@@ -247,7 +244,9 @@ pub unsafe extern "C" fn memory_model_is_fixed(
 pub unsafe extern "C" fn memory_model_cpu_enable() {
     // SAFETY: By the caller's contract.
     let cpu = unsafe { ThisCpu::assume() };
-    let found = switch::enter(&cpu, cpu.guests());
+    // If their register is not known, ACTLR_EL1 may be that of guests.
+    let register = cpu.register_of_guests().unwrap_or(Register::Own);
+    let found = switch::enter(&cpu, register, guests_have_tso());
 
     if found.has_tso() {
         pr_info!(
@@ -272,7 +271,7 @@ pub unsafe extern "C" fn memory_model_leave() {
     let cpu = unsafe { ThisCpu::assume() };
 
     if let Some(found) = cpu.found() {
-        switch::leave(&cpu, cpu.guests(), found);
+        switch::leave(&cpu, guests_have_tso(), found);
     }
     if let Some(slot) = cpu.slot() {
         slot.store(0, Relaxed);
@@ -291,7 +290,7 @@ pub unsafe extern "C" fn memory_model_resume(thread: u32) {
     let cpu = unsafe { ThisCpu::assume() };
 
     if let Some(found) = cpu.found() {
-        switch::resume(&cpu, cpu.guests(), found, model_of_thread(thread));
+        switch::resume(&cpu, guests_have_tso(), found, model_of_thread(thread));
     }
 }
 
@@ -320,7 +319,7 @@ pub unsafe extern "C" fn memory_model_load_guest() {
     let cpu = unsafe { ThisCpu::assume() };
 
     if let Some(found) = cpu.found() {
-        switch::load_guest(&cpu, cpu.guests(), found);
+        switch::load_guest(&cpu, guests_have_tso(), found);
     }
 }
 
@@ -334,7 +333,9 @@ pub unsafe extern "C" fn memory_model_put_guest(thread: u32) {
     // SAFETY: By the caller's contract.
     let cpu = unsafe { ThisCpu::assume() };
 
-    switch::put_guest(&cpu, cpu.guests(), model_of_thread(thread));
+    if let Some(found) = cpu.found() {
+        switch::put_guest(&cpu, found, model_of_thread(thread));
+    }
 }
 
 /// `PR_GET_MEM_MODEL` of the current thread: the model it has asked for.
@@ -425,7 +426,7 @@ pub unsafe extern "C" fn memory_model_guests_setup(arg: *mut c_char) -> c_int {
 /// Always safe to call; `#[export]` requires it to be unsafe.
 #[export]
 pub unsafe extern "C" fn memory_model_guests_init() {
-    if !GUESTS_WANT_TSO.load(Relaxed) || system_has(cpucap!(HAS_TSO_GUESTS)) {
+    if !GUESTS_WANT_TSO.load(Relaxed) || guests_have_tso() {
         return;
     }
     match support() {

@@ -162,20 +162,17 @@ unsafe fn with_loaded<R>(
 }
 
 impl Loaded<'_> {
-    /// Makes the image right for this CPU. Returns whether the CPU gets it. `stale` says
-    /// that the registers have changed since.
-    fn load(self, stale: bool) -> bool {
+    /// Makes the image right for this CPU. Returns whether the CPU gets it.
+    fn load(self) -> bool {
         let cpu = self.vcpu.cpu().and_then(topology_of);
         let guest = cpu.and_then(|cpu| Guest::new(self.features, cpu));
         let Some(image) = self.image else {
             return false;
         };
 
-        if stale || image.of != guest {
-            image.of = guest;
-            if let Some(guest) = guest {
-                guest.derive(self.view, &mut image.registers);
-            }
+        image.of = guest;
+        if let Some(guest) = guest {
+            guest.derive(self.view, &mut image.registers);
         }
         guest.is_some()
     }
@@ -350,8 +347,7 @@ pub unsafe extern "C" fn kvm_debug_topology_destroy(vcpu: *mut bindings::kvm_vcp
 pub unsafe extern "C" fn __kvm_debug_topology_load(vcpu: *mut bindings::kvm_vcpu) {
     // SAFETY: By the caller's contract.
     unsafe {
-        let stale = (*vcpu).arch.debug_cpu < 0;
-        let mapped = with_loaded(vcpu, |loaded| loaded.load(stale)) == Some(true);
+        let mapped = with_loaded(vcpu, |loaded| loaded.load()) == Some(true);
 
         (*vcpu).arch.debug_image = if mapped {
             (*vcpu).arch.debug_mapping.cast()

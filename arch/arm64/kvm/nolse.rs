@@ -180,7 +180,6 @@ pub unsafe extern "C" fn kvm_nolse_refused(kvm: *mut bindings::kvm) {
 mod tests {
     use super::*;
 
-    use core::mem::MaybeUninit;
     use kernel::{
         cpu::nr_cpu_ids,
         page::PAGE_SIZE,
@@ -260,15 +259,10 @@ mod tests {
         }
     }
 
-    /// Zeroed memory, as C has for a VM or a vCPU before it fills it in.
-    fn blank<T>() -> Result<KVBox<MaybeUninit<T>>> {
-        Ok(KVBox::new_uninit(GFP_KERNEL | __GFP_ZERO)?)
-    }
-
     /// What would be mapped for a VM by `kvm_phys_addr_ioremap()` is refused and counted.
     #[test]
     fn device_memory_is_refused() -> Result {
-        let mut kvm = blank::<bindings::kvm>()?;
+        let mut kvm = KVBox::<bindings::kvm>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
         let kvm = kvm.as_mut_ptr();
 
         // SAFETY: The VM is in memory of this function, and zeroed.
@@ -292,9 +286,9 @@ mod tests {
     /// HCR_EL2.CD and NVHCR_EL2.CD are RES0 for a guest hypervisor that is contained.
     #[test]
     fn cd_of_guest_hypervisors() -> Result {
-        let mut kvm = blank::<bindings::kvm>()?;
+        let mut kvm = KVBox::<bindings::kvm>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
         let kvm = kvm.as_mut_ptr();
-        let mut vcpu = blank::<bindings::kvm_vcpu>()?;
+        let mut vcpu = KVBox::<bindings::kvm_vcpu>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
         let vcpu = vcpu.as_mut_ptr();
         // Without an exception level every bit of its registers is RES0.
         let levels = ID_AA64PFR0_EL1::zeroed()

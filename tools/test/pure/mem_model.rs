@@ -254,8 +254,17 @@ fn detection_restores() {
     }
 }
 
+const REGISTERS: [Register; 3] = [Register::Own, Register::El12, Register::ImpdefEl12];
+
+/// How a CPU serves guests.
+#[derive(Clone, Copy)]
+struct Guests {
+    register: Register,
+    tso: bool,
+}
+
 fn every_guests() -> impl Iterator<Item = Guests> {
-    [Register::Own, Register::El12, Register::ImpdefEl12]
+    REGISTERS
         .into_iter()
         .flat_map(|register| [false, true].map(|tso| Guests { register, tso }))
 }
@@ -274,7 +283,7 @@ fn every_machine() -> impl Iterator<Item = (Fake, Guests)> {
 fn a_cpu_is_taken_over_and_left_as_found() {
     for (cpu, guests) in every_machine() {
         let before = cpu.has();
-        let found = enter(&cpu, guests);
+        let found = enter(&cpu, guests.register, guests.tso);
         let apart = guests.register != Register::Own;
 
         assert_eq!(cpu.own.get(), Model::Default);
@@ -287,8 +296,8 @@ fn a_cpu_is_taken_over_and_left_as_found() {
         // Whatever has happened since.
         for thread in MODELS {
             put(&cpu, Register::Own, thread);
-            load_guest(&cpu, guests, found);
-            leave(&cpu, guests, found);
+            load_guest(&cpu, guests.tso, found);
+            leave(&cpu, guests.tso, found);
             assert_eq!(cpu.has(), before);
         }
         cpu.check_order();
@@ -300,17 +309,17 @@ fn a_cpu_is_taken_over_and_left_as_found() {
 fn guests_have_one_model() {
     for (cpu, guests) in every_machine() {
         let before = cpu.model(guests.register);
-        let found = enter(&cpu, guests);
+        let found = enter(&cpu, guests.register, guests.tso);
         let static_model = if guests.tso { Model::Tso } else { before };
 
         for thread in MODELS {
             put(&cpu, Register::Own, thread);
-            load_guest(&cpu, guests, found);
+            load_guest(&cpu, guests.tso, found);
             assert_eq!(cpu.model(guests.register), static_model);
             if guests.register != Register::Own {
                 assert_eq!(cpu.own.get(), thread, "the host's own is left alone");
             }
-            put_guest(&cpu, guests, thread);
+            put_guest(&cpu, found, thread);
             assert_eq!(cpu.own.get(), thread);
         }
         cpu.check_order();
@@ -322,7 +331,7 @@ fn guests_have_one_model() {
 #[test]
 fn registers_that_are_lost_come_back() {
     for (cpu, guests) in every_machine() {
-        let found = enter(&cpu, guests);
+        let found = enter(&cpu, guests.register, guests.tso);
         let theirs = cpu.guests.get();
 
         for thread in MODELS {
@@ -331,7 +340,7 @@ fn registers_that_are_lost_come_back() {
                 if guests.register != Register::Own {
                     cpu.guests.set(lost);
                 }
-                resume(&cpu, guests, found, thread);
+                resume(&cpu, guests.tso, found, thread);
                 let apart = guests.register != Register::Own;
                 let expected = if apart && !guests.tso { lost } else { theirs };
                 assert_eq!(cpu.has(), (thread, expected));
@@ -344,11 +353,17 @@ fn registers_that_are_lost_come_back() {
 #[test]
 fn what_was_found_is_packed() {
     assert_eq!(Found::unpack(0), None);
-    for own in MODELS {
-        for guests in MODELS {
-            let found = Found { own, guests };
-            assert_ne!(found.pack(), 0);
-            assert_eq!(Found::unpack(found.pack()), Some(found));
+    for register in REGISTERS {
+        for own in MODELS {
+            for theirs in MODELS {
+                let found = Found {
+                    register,
+                    own,
+                    guests: theirs,
+                };
+                assert_ne!(found.pack(), 0);
+                assert_eq!(Found::unpack(found.pack()), Some(found));
+            }
         }
     }
 }

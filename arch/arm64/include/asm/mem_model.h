@@ -27,8 +27,6 @@ void memory_model_resume(u32 thread);
 void memory_model_switch(u32 thread);
 void memory_model_load_guest(void);
 void memory_model_put_guest(u32 thread);
-long memory_model_get(struct task_struct *me);
-long memory_model_set(struct task_struct *me, unsigned long model);
 u64 memory_model_visible_aidr(u64 aidr);
 u64 memory_model_visible_actlr(u64 actlr);
 int memory_model_guests_setup(char *arg);

@@ -72,23 +72,26 @@ pub(crate) fn keeps_models(cpu: &impl Cpu) -> bool {
     both
 }
 
-/// What firmware has left in the registers of a CPU.
+/// What there was to find out when a CPU came up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
+    /// The register that has the model of guests.
+    pub(crate) register: Register,
+    /// What firmware has left.
     pub(crate) own: Model,
     /// The same as `own` where no register of their own is set.
     pub(crate) guests: Model,
 }
 
 impl Found {
-    /// Returns whether total store order is in force for anybody.
+    /// Returns whether firmware has left total store order in force for anybody.
     pub(crate) fn has_tso(self) -> bool {
         self.own == Model::Tso || self.guests == Model::Tso
     }
 
     /// Returns a number other than 0 for it.
     pub(crate) const fn pack(self) -> i8 {
-        1 | (self.own as i8) << 1 | (self.guests as i8) << 2
+        1 | (self.own as i8) << 1 | (self.guests as i8) << 2 | (self.register as i8) << 3
     }
 
     /// Returns what a number stands for, or [`None`] if it is 0.
@@ -105,87 +108,81 @@ impl Found {
             return None;
         }
         Some(Self {
+            register: match number >> 3 {
+                0 => Register::Own,
+                1 => Register::El12,
+                _ => Register::ImpdefEl12,
+            },
             own: model(number & 2),
             guests: model(number & 4),
         })
     }
-}
 
-/// How a CPU serves guests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Guests {
-    /// The register that has their model.
-    pub(crate) register: Register,
-    /// Whether all of them have total store order; otherwise they have what firmware has left.
-    pub(crate) tso: bool,
-}
-
-impl Guests {
-    /// Returns the model of all guests on a CPU on which firmware has left `found`.
-    const fn model(self, found: Found) -> Model {
-        if self.tso {
+    /// Returns the model of all guests: total store order if they are to have it (`tso`), otherwise
+    /// what firmware has left.
+    const fn model(self, tso: bool) -> Model {
+        if tso {
             Model::Tso
         } else {
-            found.guests
+            self.guests
         }
     }
 
-    /// Returns whether their register is not the one that threads use.
+    /// Returns whether the register of guests is not the one that threads use.
     fn are_apart(self) -> bool {
         self.register != Register::Own
     }
 
     /// Returns whether a register that is only theirs is to be set. Nothing touches it otherwise.
-    fn is_set_apart(self) -> bool {
-        self.are_apart() && self.tso
+    fn is_set_apart(self, tso: bool) -> bool {
+        self.are_apart() && tso
     }
 }
 
-/// Takes over a CPU: threads start with the default, and guests get theirs. Returns what was found.
-pub(crate) fn enter(cpu: &impl Cpu, guests: Guests) -> Found {
+/// Takes over a CPU that has the model of guests in `register`: threads start with the default, and
+/// guests get theirs. Returns what was found.
+pub(crate) fn enter(cpu: &impl Cpu, register: Register, tso: bool) -> Found {
     let own = cpu.model(Register::Own);
-    let found = Found {
+    let mut found = Found {
+        register,
         own,
-        guests: if guests.is_set_apart() {
-            cpu.model(guests.register)
-        } else {
-            own
-        },
+        guests: own,
     };
 
     put(cpu, Register::Own, Model::Default);
-    if guests.is_set_apart() {
-        put(cpu, guests.register, guests.model(found));
+    if found.is_set_apart(tso) {
+        found.guests = cpu.model(register);
+        put(cpu, register, Model::Tso);
     }
     found
 }
 
 /// Leaves a CPU as it was found, to firmware or to another kernel.
-pub(crate) fn leave(cpu: &impl Cpu, guests: Guests, found: Found) {
-    if guests.is_set_apart() {
-        put(cpu, guests.register, found.guests);
+pub(crate) fn leave(cpu: &impl Cpu, tso: bool, found: Found) {
+    if found.is_set_apart(tso) {
+        put(cpu, found.register, found.guests);
     }
     put(cpu, Register::Own, found.own);
 }
 
 /// Goes on where the CPU may have lost its registers, in a thread that has `thread`.
-pub(crate) fn resume(cpu: &impl Cpu, guests: Guests, found: Found, thread: Model) {
-    if guests.is_set_apart() {
-        put(cpu, guests.register, guests.model(found));
+pub(crate) fn resume(cpu: &impl Cpu, tso: bool, found: Found, thread: Model) {
+    if found.is_set_apart(tso) {
+        put(cpu, found.register, Model::Tso);
     }
     put(cpu, Register::Own, thread);
 }
 
 /// Makes way for a guest.
-pub(crate) fn load_guest(cpu: &impl Cpu, guests: Guests, found: Found) {
-    if !guests.are_apart() {
-        put(cpu, Register::Own, guests.model(found));
+pub(crate) fn load_guest(cpu: &impl Cpu, tso: bool, found: Found) {
+    if !found.are_apart() {
+        put(cpu, Register::Own, found.model(tso));
     }
 }
 
 /// Goes back to a thread, which has `thread`.
-pub(crate) fn put_guest(cpu: &impl Cpu, guests: Guests, thread: Model) {
-    if !guests.are_apart() {
+pub(crate) fn put_guest(cpu: &impl Cpu, found: Found, thread: Model) {
+    if !found.are_apart() {
         put(cpu, Register::Own, thread);
     }
 }

@@ -885,15 +885,7 @@ static bool run_fact(struct kvm_vcpu *vcpu, int fact)
 		vcpu_run(vcpu);
 		if (vcpu->run->exit_reason == KVM_EXIT_DEBUG)
 			return false;
-		switch (get_ucall(vcpu, &uc)) {
-		case UCALL_SYNC:
-			break;
-		case UCALL_ABORT:
-			REPORT_GUEST_ASSERT(uc);
-			break;
-		default:
-			TEST_FAIL("Unknown ucall %lu", uc.cmd);
-		}
+		get_sync(vcpu, &uc);
 	} while (uc.args[1]);
 	if (its->line)
 		ksft_print_msg("line %lu, detail 0x%lx\n", its->line, its->info);

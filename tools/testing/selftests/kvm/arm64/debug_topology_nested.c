@@ -458,15 +458,7 @@ static bool run_fact(struct kvm_vcpu *vcpu, int fact)
 	job.fact = fact;
 	sync_global_to_guest(vcpu->vm, job);
 	vcpu_run(vcpu);
-	switch (get_ucall(vcpu, &uc)) {
-	case UCALL_SYNC:
-		break;
-	case UCALL_ABORT:
-		REPORT_GUEST_ASSERT(uc);
-		break;
-	default:
-		TEST_FAIL("Unknown ucall %lu", uc.cmd);
-	}
+	get_sync(vcpu, &uc);
 	sync_global_from_guest(vcpu->vm, job);
 	if (job.line)
 		ksft_print_msg("line %lu, detail 0x%lx\n", job.line, job.info);

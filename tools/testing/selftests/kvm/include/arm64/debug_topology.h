@@ -13,6 +13,7 @@
 #include <asm/sysreg.h>
 
 #include "kvm_util.h"
+#include "ucall_common.h"
 
 #define BCR_E		BIT(0)
 #define BCR_EL1		BIT(1)
@@ -77,6 +78,20 @@ static inline u64 writable_dfr0(struct kvm_vm *vm)
 
 	vm_ioctl(vm, KVM_ARM_GET_REG_WRITABLE_MASKS, &range);
 	return masks[KVM_ARM_FEATURE_ID_RANGE_IDX(3, 0, 0, 5, 0)];
+}
+
+/* Gets the GUEST_SYNC() that @vcpu has stopped at; anything else fails the test. */
+static inline void get_sync(struct kvm_vcpu *vcpu, struct ucall *uc)
+{
+	switch (get_ucall(vcpu, uc)) {
+	case UCALL_SYNC:
+		break;
+	case UCALL_ABORT:
+		REPORT_GUEST_ASSERT(*uc);
+		break;
+	default:
+		TEST_FAIL("Unknown ucall %lu", uc->cmd);
+	}
 }
 
 /* The breakpoints of a CPU, and how many of them are context-aware. */
