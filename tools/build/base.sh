@@ -3,7 +3,8 @@
 # The base kernel as a git repository with one commit, in the cache: from the
 # Debian source package that `base` pins, or from the tree in $BASE.
 # Prints the repository's path. "base.sh check TARBALL VERSION" only compares a
-# file with the pin, "base.sh unpack DEB DIR" only unpacks one.
+# file with the pin, "base.sh unpack DEB DIR" only unpacks one. "base.sh config"
+# prints the path of Debian's configuration of that kernel for arm64.
 set -eu -o pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -15,13 +16,15 @@ version_of() {
 	awk -F' *= *' '$1 == "VERSION" { v = $2 } $1 == "PATCHLEVEL" { p = $2 } $1 == "SUBLEVEL" { print v "." p "." $2; exit }' "$1/Makefile"
 }
 
-# fetch DIR PACKAGE SUITE: the package's .deb into DIR; apt checks it against
-# the archive's signed index.
+# fetch DIR PACKAGE SUITE [ARCHITECTURE]: the package's .deb into DIR; apt checks it
+# against the archive's signed index.
 fetch() {
 	in_root sh -eu -c '
 		sources=/tmp/sources.list
 		sed -n "s/^\(deb .*\) trixie main.*/\1 $3 main/p" /etc/apt/sources.list | head -n 1 > $sources
-		set -- "$1" "$2" -o Dir::Etc::sourcelist=$sources -o Dir::Etc::sourceparts=/dev/null -o APT::Sandbox::User=root
+		architecture=${4:-$(dpkg --print-architecture)}
+		set -- "$1" "$2" -o Dir::Etc::sourcelist=$sources -o Dir::Etc::sourceparts=/dev/null -o APT::Sandbox::User=root \
+			-o APT::Architecture="$architecture" -o APT::Architectures="$architecture"
 		dir=$1 package=$2
 		shift 2
 		apt-get "$@" -qq update
@@ -139,9 +142,34 @@ from_tree() {
 	finish "$part" "$dest"
 }
 
+# config: Debian's configuration for arm64, in the cache. Prints its path.
+config() {
+	local file=$CACHE/config-$(key "$FORMAT" "$BASE_DEB") part choice package=linux-config-$BASE_SERIES
+
+	part=$file.part
+	[ ! -f "$file" ] || { printf '%s\n' "$file"; return; }
+	locked config
+	[ ! -f "$file" ] || { printf '%s\n' "$file"; return; }
+	for choice in $BASE_PACKAGES; do
+		rm -rf "$part"
+		mkdir -p "$part"
+		say base "fetching $package from ${choice##*/}"
+		(logged "config-${choice##*/}" fetch "$part" "$package" "${choice##*/}" arm64) 2> "$LOGS/base.err" || continue
+		in_root dpkg-deb -x "$part"/*.deb "$part/x"
+		in_root xz -dc "$part/x/usr/src/$package/config.arm64_none_arm64.xz" > "$part/config"
+		mv "$part/config" "$file"
+		rm -rf "$part"
+		printf '%s\n' "$file"
+		return
+	done
+	rm -rf "$part"
+	die "no suite has $package (the logs are build/log/config-*.log): check the network"
+}
+
 case ${1:-} in
 check) check "$2" "$3"; exit ;;
 unpack) mkdir -p "$3" && unpack "$2" "$3"; exit ;;
+config) "$TOP/tools/build/root.sh"; config; exit ;;
 esac
 "$TOP/tools/build/root.sh"
 if [ -n "${BASE:-}" ]; then

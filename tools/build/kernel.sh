@@ -6,6 +6,7 @@
 #   off          base + series, without Rust         64k        ours with 64 KiB pages
 #                and so without our options          clippy     ours, for lint
 #   rt, cfi, pauth, kcsan: ours as distributions and debuggers configure it, see their fragments
+#   debian       Debian's configuration for arm64 with our options, without modules, by gcc
 #   bench        ours, without tests of any kind
 #   vanilla      the base alone, same configuration  vanilla64k
 #   reference    the base with the series' numbers of CPU capabilities: what the code of
@@ -27,13 +28,14 @@ fragments() {
 	bench) echo base options suspend ;;
 	debug) echo base options tests suspend debug ;;
 	rt | cfi | pauth | kcsan) echo base options tests suspend "$1" ;;
+	debian) echo debian options ;;
 	64k) echo base options small 64k ;;
 	vanilla) echo base suspend ;;
 	# Their C code is compared, and none of our options can be chosen without Rust.
 	off | reference) echo base suspend norust ;;
 	# Only its C code is counted.
 	vanilla64k) echo base small 64k norust ;;
-	*) die "there is no kernel '$1': armature, debug, rt, cfi, pauth, kcsan, 64k, off, bench, vanilla or vanilla64k" ;;
+	*) die "there is no kernel '$1': armature, debug, rt, cfi, pauth, kcsan, debian, 64k, off, bench, vanilla or vanilla64k" ;;
 	esac
 }
 
@@ -58,12 +60,22 @@ source_of() {
 }
 
 kmake() {
-	local over=()
+	local over=() tools=LLVM=1
 
+	[ "$variant" != debian ] || tools=CROSS_COMPILE=aarch64-linux-gnu-
 	[ "$variant" != reference ] ||
 		over=(-b "$BUILD/tree/arch/arm64/tools/cpucaps:/armature/src/arch/arm64/tools/cpucaps")
 	in_root -b "$src:/armature/src" -b "$obj:/armature/obj" "${over[@]}" \
-		make -C /armature/src O=/armature/obj LLVM=1 ARCH=arm64 -j"$JOBS" "$@"
+		make -C /armature/src O=/armature/obj "$tools" ARCH=arm64 -j"$JOBS" "$@"
+}
+
+# beneath: the configuration that the fragments are laid on.
+beneath() {
+	local config
+
+	[ "$variant" = debian ] || return 0
+	config=$("$TOP/tools/build/base.sh" config)
+	sed 's/^\(CONFIG_.*\)=m$/# \1 is not set/' "$config"
 }
 
 # configure: allnoconfig with the fragments on top; every line of them must
@@ -72,11 +84,13 @@ configure() {
 	local want missing
 
 	want=$(sed "s|[^ ]*|$CONFIGS/&.config|g" <<< "$(fragments "$variant")")
+	beneath > "$obj/want.config.new"
 	# shellcheck disable=SC2086
-	cat $want > "$obj/want.config.new"
+	cat $want >> "$obj/want.config.new"
 	rm -f "$obj/want.config"
 	kmake KCONFIG_ALLCONFIG=/armature/obj/want.config.new allnoconfig
-	missing=$(grep -E '^CONFIG_.*=|is not set' "$obj/want.config.new" | tac | awk -F'[= ]' '{ n = $1 == "#" ? $2 : $1 } !seen[n]++' |
+	# shellcheck disable=SC2086
+	missing=$(cat $want | grep -E '^CONFIG_.*=|is not set' | tac | awk -F'[= ]' '{ n = $1 == "#" ? $2 : $1 } !seen[n]++' |
 		while read -r line; do
 			case $line in
 			'# '*) ! grep -q "^${line:2:-11}=" "$obj/.config" || echo "$line" ;;
@@ -102,7 +116,7 @@ case ${1:-} in
 --make) shift; kmake "$@"; exit ;;
 esac
 all=
-[ $# -gt 0 ] || { all=1; set -- Image modules; }
+[ $# -gt 0 ] || { all=1; set -- Image modules; [ "$variant" != debian ] || set -- Image; }
 case $variant in
 vanilla*)
 	[ ! -e "$obj/done" ] || exit 0
