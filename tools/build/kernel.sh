@@ -39,6 +39,19 @@ fragments() {
 	esac
 }
 
+# text VARIANT: its fragments, one after the other.
+text() {
+	local fragment
+
+	for fragment in $(fragments "$1"); do
+		case $fragment in
+		options) options ;;
+		tests) options test && cat "$CONFIGS/tests.config" ;;
+		*) cat "$CONFIGS/$fragment.config" ;;
+		esac
+	done
+}
+
 # objects VARIANT: where its objects are.
 objects() {
 	case $1 in
@@ -83,14 +96,11 @@ beneath() {
 configure() {
 	local want missing
 
-	want=$(sed "s|[^ ]*|$CONFIGS/&.config|g" <<< "$(fragments "$variant")")
-	beneath > "$obj/want.config.new"
-	# shellcheck disable=SC2086
-	cat $want >> "$obj/want.config.new"
+	want=$(text "$variant")
+	{ beneath && echo "$want"; } > "$obj/want.config.new"
 	rm -f "$obj/want.config"
 	kmake KCONFIG_ALLCONFIG=/armature/obj/want.config.new allnoconfig
-	# shellcheck disable=SC2086
-	missing=$(cat $want | grep -E '^CONFIG_.*=|is not set' | tac | awk -F'[= ]' '{ n = $1 == "#" ? $2 : $1 } !seen[n]++' |
+	missing=$(echo "$want" | grep -E '^CONFIG_.*=|is not set' | tac | awk -F'[= ]' '{ n = $1 == "#" ? $2 : $1 } !seen[n]++' |
 		while read -r line; do
 			case $line in
 			'# '*) ! grep -q "^${line:2:-11}=" "$obj/.config" || echo "$line" ;;

@@ -56,6 +56,19 @@ key() {
 	done | sha256sum | cut -c1-16
 }
 
+# options [test]: the project's options as lines of a configuration, or those of its tests; from
+# the menu in Kconfig.
+options() {
+	local file
+
+	sed -n 's/^source "\(.*\)"$/\1/p' "$TOP/Kconfig" | while read -r file; do cat "$TOP/$file"; done |
+		awk -v test="${1:-}" '
+			/^config / { name = $2 }
+			/^\t(bool|tristate) / && (name ~ /_TEST$/) == (test != "") {
+				print "CONFIG_" name "=" ($1 == "bool" ? "y" : test ? "m" : "y")
+			}'
+}
+
 # kept DIR: that directory of the cache, or the one with what was taken in place of what
 # is pinned: DIR-VERSION.
 kept() {

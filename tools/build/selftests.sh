@@ -13,6 +13,6 @@ logged selftests in_root -b "$BUILD/tree:/armature/src" -b "$out:/armature/out" 
 	$make O=/armature/out/headers INSTALL_HDR_PATH=/armature/out/usr headers_install
 	$make -C tools/testing/selftests/kvm O=/armature/out/headers OUTPUT=/armature/out/kvm \
 		KHDR_INCLUDES="-isystem /armature/out/usr/include" EXTRA_CFLAGS=-static
-	$make -C tools/testing/selftests/arm64 ARM64_SUBTARGETS="lse mem_model" OUTPUT=/armature/out/arm64 \
+	$make -C tools/testing/selftests/arm64 ARM64_SUBTARGETS="nolse memory_model" OUTPUT=/armature/out/arm64 \
 		KHDR_INCLUDES="-isystem /armature/out/usr/include" LDFLAGS=-static
 '

@@ -11,22 +11,22 @@ n=0
 failed=0
 trap '"$TOP/tools/build/series.sh" tree' EXIT
 
-options=$(sed -n 's/^\(CONFIG_.*\)=y$/\1/p' "$TOP/tools/machine/config/options.config")
+options=$(options | sed 's/=y$//')
 
 # fragments CONFIG: the configuration of that name.
 fragments() {
 	local config=$TOP/tools/machine/config
 
 	case $1 in
-	on) cat "$config/base.config" "$config/options.config" "$config/tests.config" ;;
+	on) cat "$config/base.config" "$config/tests.config" && options && options test ;;
 	off) cat "$config/base.config" ;;
 	norust) cat "$config/base.config" "$config/norust.config" ;;
-	without-*) cat "$config/base.config" "$config/options.config" && echo "# CONFIG_${1#without-} is not set" ;;
+	without-*) cat "$config/base.config" && options && echo "# CONFIG_${1#without-} is not set" ;;
 	inline-helpers)
-		cat "$config/base.config" "$config/options.config"
+		cat "$config/base.config" && options
 		echo CONFIG_RUST_INLINE_HELPERS=y
 		;;
-	nokvm) cat "$config/base.config" "$config/options.config" && echo "# CONFIG_KVM is not set" ;;
+	nokvm) cat "$config/base.config" && options && echo "# CONFIG_KVM is not set" ;;
 	nokvm-norust)
 		cat "$config/base.config" "$config/norust.config"
 		printf '# CONFIG_KVM is not set\nCONFIG_ARM64_NOLSE_ATOMICS=y\n'

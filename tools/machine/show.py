@@ -14,9 +14,9 @@ import machine as machines
 BUILD = machines.TOP / "build"
 IMAGE = BUILD / "obj/armature/arch/arm64/boot/Image"
 ICACHE = BUILD / "selftests/kvm/arm64/icache_bound"
-HWCAP = BUILD / "selftests/arm64/lse/nolse_hwcap"
+HWCAP = BUILD / "selftests/arm64/nolse/nolse_hwcap"
 TOPOLOGY = BUILD / "selftests/kvm/arm64/debug_topology"
-MODEL = BUILD / "selftests/arm64/mem_model/mem_model"
+MODEL = BUILD / "selftests/arm64/memory_model/memory_model"
 
 STORM = """
 /tests.d/icache_bound -v 4 -r 2 > /tmp/out 2>&1 || echo "not ok: exit $?"
@@ -38,7 +38,7 @@ sed -n '/4.2: context match/d; s/^ok [0-9]* \\(4.2: .*match.*\\|4.2: .*watchpoin
 """
 
 TSO = """
-/tests.d/mem_model fixed > /tmp/out 2>&1 || echo "not ok: exit $?"
+/tests.d/memory_model fixed > /tmp/out 2>&1 || echo "not ok: exit $?"
 sed -n 's/^ok [0-9]* //p; /^not ok/p' /tmp/out | grep -v SKIP
 """
 
@@ -111,7 +111,7 @@ def main():
          {"/tests.d/debug_topology": TOPOLOGY})
     show("Memory model of a thread", "prctl(PR_SET_MEM_MODEL) on a CPU that has total store order always",
          {"cpu": "a64fx"}, TSO, ["SET(TSO) succeeds"],
-         {"/tests.d/mem_model": MODEL})
+         {"/tests.d/memory_model": MODEL})
     if sys.argv[1:] == ["1"]:
         shell({"cpu": "max"})
 

@@ -50,21 +50,21 @@ boots() {
 topology=arch/arm64/kvm/debug_topology
 "$TOP/tools/build/series.sh" tree
 trap restore EXIT
-edit arch/arm64/kvm/hyp/icache/plan.rs 's/> max_lines/>= max_lines/'
+edit arch/arm64/kvm/icache/plan.rs 's/> max_lines/>= max_lines/'
 edit arch/arm64/kernel/entry.S '/^alternative_if_not ARM64_HAS_LSE_ATOMICS/,/^alternative_else_nop_endif/d'
 edit arch/arm64/kvm/nolse/policy.rs 's/(true, Policy::Contain, false) => Decision::RefuseNoFwb/(true, Policy::Contain, false) => Decision::RunContained/'
-edit $topology/control.rs 's/((physical as u64) << shift)/(((physical - (physical - n)) as u64) << shift)/'
+edit $topology/translate.rs 's/((physical as u64) << shift)/(((physical - (physical - n)) as u64) << shift)/'
 edit arch/arm64/kvm/mmu.c 's/if (s2vi->map_non_cacheable \&\& kvm_nolse/if (s2vi->map_non_cacheable \&\& !(s2vi->vm_flags \& VM_ALLOW_ANY_UNCACHED) \&\& kvm_nolse/'
 # The naive SET: the register first, then the thread, and nothing to keep others away.
-edit arch/arm64/kernel/memory_model.rs '/^            let guard = local_interrupt_disable();$/d; s/^            let cpu = ThisCpu::new(&guard);$/            let cpu = unsafe { ThisCpu::assume() };/'
-edit arch/arm64/kernel/memory_model.rs 's/unsafe { (&raw mut (\*me).thread.mem_model).write(model as u32) };/switch::put(\&cpu, Register::Own, model); &/; /^            switch::put(&cpu, Register::Own, model);$/d'
-boots kunit-n1 nolse-mte nolse-policy-n1-contain nolse-uncached-vhe debug_topology-vhe debug_topology-nested mem_model-stress
+edit arch/arm64/kernel/memory_model/memory_model.rs '/^            let guard = local_interrupt_disable();$/d; s/^            let cpu = ThisCpu::new(&guard);$/            let cpu = unsafe { ThisCpu::assume() };/'
+edit arch/arm64/kernel/memory_model/memory_model.rs 's/unsafe { (&raw mut (\*me).thread.memory_model).write(model as u32) };/switch::put(\&cpu, Register::Own, model); &/; /^            switch::put(&cpu, Register::Own, model);$/d'
+boots kunit-n1 nolse-mte nolse-policy-n1-contain nolse-uncached-vhe debug_topology-vhe debug_topology-nested memory_model-stress
 noticed kunit-n1 "kunit/kvm_arm64_icache/bound_of_this_machine" "bound off by one"
 noticed nolse-mte "executed/el 2 atomics == 0" "STSET left in entry.S"
 noticed nolse-policy-n1-contain "no-kvm" "FEAT_S2FWB not checked"
 noticed nolse-policy-n1-contain "console/has: kvm-arm.nolse_policy=contain needs" "FEAT_S2FWB not checked"
 noticed nolse-uncached-vhe "nolse_uncached/Normal Non-cacheable: LDADD gives EFAULT, and where" "Non-cacheable memory left to contained guests"
-noticed mem_model-stress "stress/while being moved" "SET without a guard"
+noticed memory_model-stress "stress/while being moved" "SET without a guard"
 noticed debug_topology-vhe "debug_topology/4/2: linked address match, every pair" "LBN left untranslated"
 noticed debug_topology-vhe "debug_topology/4/2: the tracepoint has the translated link" "LBN left untranslated"
 noticed debug_topology-vhe "oracle-4-2" "LBN left untranslated"
@@ -74,8 +74,8 @@ noticed debug_topology-nested "nested/CPU1: L2's linked breakpoint fires at EL1"
 git -C "$tree" checkout -q -f
 edit $topology/topology.rs 's/Some(n + (self.cpu.breakpoints - self.vm.breakpoints))/Some(n + (self.cpu.breakpoints - self.vm.breakpoints) - 1)/'
 # And with it what has nothing to do with breakpoints: one CPU asked in place of all, and nothing counted at EL2.
-edit arch/arm64/kvm/nolse.rs 's/^        system_has(cpucap!(HAS_STAGE2_FWB)),$/        CpuId::from_u32(0).and_then(recorded::<ID_AA64MMFR2_EL1>).is_some_and(|r| r.FWB() == ID_AA64MMFR2_EL1_FWB_IMP),/'
-edit arch/arm64/kvm/hyp/nvhe/icache.rs 's/if !vcpu.is_null() {/if false {/'
+edit arch/arm64/kvm/nolse/nolse.rs 's/^        system_has(cpucap!(HAS_STAGE2_FWB)),$/        CpuId::from_u32(0).and_then(recorded::<ID_AA64MMFR2_EL1>).is_some_and(|r| r.FWB() == ID_AA64MMFR2_EL1_FWB_IMP),/'
+edit arch/arm64/kvm/icache/el2.rs 's/if !vcpu.is_null() {/if false {/'
 boots debug_topology-vhe nolse-policy-fwb-on-off icache-512M-4k
 noticed nolse-policy-fwb-on-off "no-kvm" "FEAT_S2FWB of one CPU taken for that of all"
 noticed icache-512M-4k "icache_bound/each request is counted once" "nothing counted at EL2"
@@ -108,7 +108,7 @@ noticed debug_topology-vhe "oracle-6-2" "RES0 bits kept where KVM answers"
 
 # I-cache: a request that waits for as long as it takes.
 git -C "$tree" checkout -q -f
-edit arch/arm64/kvm/hyp/icache/epoch.rs 's/for _ in 0\.\.turns {/for _ in 0..u64::from(turns) << 40 {/'
+edit arch/arm64/kvm/icache/epoch.rs 's/for _ in 0\.\.turns {/for _ in 0..u64::from(turns) << 40 {/'
 boots icache-owner
 noticed icache-owner "icache_bound/one vCPU is stopped in every round, and holds up no other" "a wait without a bound"
 
@@ -116,7 +116,7 @@ noticed icache-owner "icache_bound/one vCPU is stopped in every round, and holds
 git -C "$tree" checkout -q -f
 edit arch/arm64/kvm/mmu.c 's/if (s2vi->map_non_cacheable \&\& kvm_nolse/if (s2vi->map_non_cacheable \&\& (s2vi->vm_flags \& VM_ALLOW_ANY_UNCACHED) \&\& kvm_nolse/'
 edit arch/arm64/kvm/mmu.c '/^\tif (kvm_nolse_contained()) {$/,/^\t}$/d'
-edit arch/arm64/kvm/nolse.rs '/^#.link_section = ".data..ro_after_init".$/d'
+edit arch/arm64/kvm/nolse/nolse.rs '/^#.link_section = ".data..ro_after_init".$/d'
 edit arch/arm64/kvm/vgic/vgic-init.c '/^\t\tvgic_v2_contain();$/s/vgic_v2_contain()/(void)vgic_v2_contain/'
 edit arch/arm64/kvm/nested.c 's/resx.res0 |= kvm_nolse_hcr_res0();/resx.res0 |= 0;/'
 edit arch/arm64/kvm/nolse/policy.rs 's/(true, Policy::Deny, _) => Decision::RefuseDenied/(true, Policy::Deny, _) => Decision::RunUncontained/'
@@ -136,14 +136,14 @@ git -C "$tree" checkout -q -f
 edit arch/arm64/kvm/sys_regs.c 's/boot_cpu_aidr_val = memory_model_visible_aidr(read_sysreg(aidr_el1));/boot_cpu_aidr_val = read_sysreg(aidr_el1);/'
 edit arch/arm64/kernel/process.c '/^\tmemory_model_thread_switch(prev, next);$/d; s/^\tgcs_thread_switch(next);$/&\n\tmemory_model_thread_switch(prev, next);/'
 edit arch/arm64/kernel/machine_kexec.c '/memory_model_cpu_leave();/d'
-boots mem_model-vhe mem_model-order mem_model-kexec-vhe
-noticed mem_model-vhe "regs/the guest and userspace read the same" "AIDR_EL1 hidden where it is read only"
-noticed mem_model-order "executed/actlr_early == 0" "model changed above the DSB"
-noticed mem_model-kexec-vhe "console/has not: firmware has left total store order" "kexec with the model of a thread"
+boots memory_model-vhe memory_model-order memory_model-kexec-vhe
+noticed memory_model-vhe "regs/the guest and userspace read the same" "AIDR_EL1 hidden where it is read only"
+noticed memory_model-order "executed/actlr_early == 0" "model changed above the DSB"
+noticed memory_model-kexec-vhe "console/has not: firmware has left total store order" "kexec with the model of a thread"
 
 git -C "$tree" checkout -q -f
 edit arch/arm64/kernel/memory_model/switch.rs 's/^        cpu.complete();$//'
-boots mem_model-order
-noticed mem_model-order "executed/actlr_early == 0" "no DSB before the model changes"
+boots memory_model-order
+noticed memory_model-order "executed/actlr_early == 0" "no DSB before the model changes"
 echo "1..$n"
 exit $failed

@@ -14,7 +14,7 @@ report() {
 	if [ "$1" = ok ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
 }
 
-rustc --edition 2021 -O "$top/arch/arm64/tools/gen-sysreg.rs" -o "$work/gen-sysreg"
+rustc --edition 2021 -O "$top/arch/arm64/tools/gen_sysreg/gen_sysreg.rs" -o "$work/gen-sysreg"
 "$work/gen-sysreg" --consts "$top/build/tree/arch/arm64/tools/sysreg" > "$work/consts.rs"
 for test in "$top"/tools/test/pure/*.rs; do
 	name=$(basename "$test" .rs)
@@ -31,7 +31,7 @@ done
 # Each barrier of the sharing is there for a reason, which the exploration of all interleavings knows
 # (that of icache_inval_all_pou() has a test of its own), and so are the bound of the wait and whose
 # numbers are whose.
-epoch=arch/arm64/kvm/hyp/icache/epoch.rs
+epoch=arch/arm64/kvm/icache/epoch.rs
 # misses SED WHAT: the exploration fails once epoch.rs is changed so.
 misses() {
 	local noticed=failed
@@ -39,7 +39,7 @@ misses() {
 	rm -rf "$work/broken"
 	mkdir -p "$work/broken/tools/test"
 	cp -r "$top/tools/test/pure" "$work/broken/tools/test"
-	(cd "$top" && cp -r --parents arch/arm64/kvm/hyp/icache "$work/broken")
+	(cd "$top" && cp -r --parents arch/arm64/kvm/icache "$work/broken")
 	sed -i "$1" "$work/broken/$epoch"
 	if cmp -s "$top/$epoch" "$work/broken/$epoch"; then
 		echo "pure.sh: $1 does not match in $epoch" >&2

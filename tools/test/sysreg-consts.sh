@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Compares every constant that gen-sysreg.rs makes of arch/arm64/tools/sysreg with the C macro of
+# Compares every constant that gen_sysreg.rs makes of arch/arm64/tools/sysreg with the C macro of
 # the same name that gen-sysreg.awk makes of it, in both directions: each macro has a constant of
 # the same value, and each constant has a macro.
 #
@@ -22,10 +22,10 @@ trap 'exit 1' HUP INT TERM
 rustc=${HOSTRUSTC:-rustc}
 
 echo "# unit tests of gen-sysreg"
-"$rustc" --edition 2021 --test -o "$work/unit" "$tools/gen-sysreg.rs"
+"$rustc" --edition 2021 --test -o "$work/unit" "$tools/gen_sysreg/gen_sysreg.rs"
 "$work/unit" --quiet
 
-"$rustc" --edition 2021 -o "$work/gen-sysreg" "$tools/gen-sysreg.rs"
+"$rustc" --edition 2021 -o "$work/gen-sysreg" "$tools/gen_sysreg/gen_sysreg.rs"
 "$work/gen-sysreg" --consts "$tools/sysreg" > "$work/consts.rs"
 # Nothing else would notice a type that can't be written.
 "$work/gen-sysreg" --types "$tools/sysreg" > "$work/types.rs"

@@ -35,7 +35,7 @@ esac
 # What is counted in instructions takes the base kernel, and ours without what finds bugs.
 counted() {
 	[ -z "${CONFIG:-}" ] || return
-	case $pattern in '' | debug_topology | mem_model) ;; *) false ;; esac
+	case $pattern in '' | debug_topology | memory_model) ;; *) false ;; esac
 }
 ! counted || needs=$(printf '%s\n' $needs vanilla | sort -u)
 

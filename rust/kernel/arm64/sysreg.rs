@@ -3,7 +3,7 @@
 //! System registers.
 //!
 //! Every register and field here is generated from `arch/arm64/tools/sysreg`, as the C macros in
-//! `asm/sysreg-defs.h` are, by `arch/arm64/tools/gen-sysreg.rs`:
+//! `asm/sysreg-defs.h` are, by `arch/arm64/tools/gen_sysreg/gen_sysreg.rs`:
 //!
 //! - a [`bitfield!`](kernel::bitfield!) type for each register that has a user, such as
 //!   [`CTR_EL0`]. A type is a value that was read, or is going to be written; it never touches the

@@ -4,7 +4,7 @@
 
 #![allow(dead_code, non_camel_case_types)]
 
-#[path = "../../../arch/arm64/kvm/debug_topology/control.rs"]
+#[path = "../../../arch/arm64/kvm/debug_topology/translate.rs"]
 mod control;
 #[path = "../../../arch/arm64/kvm/debug_topology/topology.rs"]
 mod topology;

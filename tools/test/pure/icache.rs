@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of `arch/arm64/kvm/hyp/icache/{plan,epoch}.rs` on the build host.
+//! Tests of `arch/arm64/kvm/icache/{plan,epoch}.rs` on the build host.
 
 #![allow(dead_code)]
 
-#[path = "../../../arch/arm64/kvm/hyp/icache/epoch.rs"]
+#[path = "../../../arch/arm64/kvm/icache/epoch.rs"]
 mod epoch;
-#[path = "../../../arch/arm64/kvm/hyp/icache/plan.rs"]
+#[path = "../../../arch/arm64/kvm/icache/plan.rs"]
 mod plan;
 #[allow(non_upper_case_globals)]
 mod sysreg {

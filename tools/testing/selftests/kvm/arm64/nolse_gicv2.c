@@ -9,7 +9,7 @@
  */
 #include <string.h>
 
-#include "../../arm64/lse/lse_state.h"
+#include "../../arm64/nolse/nolse_state.h"
 #include "kselftest.h"
 #include "kvm_util.h"
 #include "processor.h"
@@ -82,7 +82,7 @@ static void test(bool contained)
 
 int main(int argc, char **argv)
 {
-	bool contained = argc == 2 ? !strcmp(argv[1], "refused") : lse_contained_by_cmdline();
+	bool contained = argc == 2 ? !strcmp(argv[1], "refused") : nolse_contained_by_cmdline();
 
 	ksft_print_header();
 	if (argc == 1 && !contained)

@@ -4,7 +4,7 @@
  * Non-cacheable with HCR_EL2.CD, which FEAT_S2FWB does not override. For one that is
  * contained (kvm-arm.nolse_policy=contain) the bit has to be RES0.
  *
- * NVHCR_EL2.CD is for a KUnit test of arch/arm64/kvm/nolse.rs: no user space reaches
+ * NVHCR_EL2.CD is for a KUnit test of arch/arm64/kvm/nolse/nolse.rs: no user space reaches
  * the register on a CPU without FEAT_NV3.
  *
  *   nolse_nested [res0|kept]	what becomes of the bit; by default what the
@@ -14,7 +14,7 @@
 
 #include <asm/sysreg.h>
 
-#include "../../arm64/lse/lse_state.h"
+#include "../../arm64/nolse/nolse_state.h"
 #include "kselftest.h"
 #include "kvm_util.h"
 #include "processor.h"
@@ -40,7 +40,7 @@ static u64 hcr_el2_of(struct kvm_vcpu *vcpu)
 
 int main(int argc, char **argv)
 {
-	bool res0 = argc == 2 ? !strcmp(argv[1], "res0") : lse_contained_by_cmdline();
+	bool res0 = argc == 2 ? !strcmp(argv[1], "res0") : nolse_contained_by_cmdline();
 	struct kvm_vcpu_init init;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;

@@ -18,7 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "../../arm64/lse/lse_state.h"
+#include "../../arm64/nolse/nolse_state.h"
 #include "kselftest.h"
 #include "kvm_util.h"
 #include "processor.h"
@@ -263,7 +263,7 @@ static void test_nested(const struct kind *kind, int fd, bool contained)
 
 int main(int argc, char **argv)
 {
-	bool contained = argc == 2 ? !strcmp(argv[1], "refused") : lse_contained_by_cmdline();
+	bool contained = argc == 2 ? !strcmp(argv[1], "refused") : nolse_contained_by_cmdline();
 	int fd, i, facts = contained ? NR_REFUSED : NR_MAPPED;
 	bool nested;
 

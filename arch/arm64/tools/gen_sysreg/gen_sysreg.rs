@@ -27,16 +27,11 @@ use std::{
     process::ExitCode, //
 };
 
-#[path = "gen_sysreg/consts.rs"]
 mod consts;
-#[path = "gen_sysreg/output.rs"]
 mod output;
-#[path = "gen_sysreg/parser.rs"]
 mod parser;
 #[cfg(test)]
-#[path = "gen_sysreg/tests.rs"]
 mod tests;
-#[path = "gen_sysreg/types.rs"]
 mod types;
 
 /// An error at a line of the input; line 0 means the input as a whole.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * mem_model - Check the memory model of a thread: PR_{GET,SET}_MEM_MODEL.
+ * memory_model - Check the memory model of a thread: PR_{GET,SET}_MEM_MODEL.
  *
- *   mem_model none|fixed|switched	what the CPUs of this machine can do
- *   mem_model stress N			N times: what was set is in force, against a
+ *   memory_model none|fixed|switched	what the CPUs of this machine can do
+ *   memory_model stress N			N times: what was set is in force, against a
  *					competitor on the same CPU, and while moving
  *
  * With memory_model_test.ko loaded, ACTLR_EL1 is looked at as well.
@@ -262,7 +262,7 @@ int main(int argc, char **argv)
 	} else if (argc == 1) {
 		ksft_exit_skip("none, fixed, or switched: what do the CPUs have?\n");
 	} else {
-		ksft_exit_fail_msg("usage: mem_model none|fixed|switched, or stress N\n");
+		ksft_exit_fail_msg("usage: memory_model none|fixed|switched, or stress N\n");
 	}
 	ksft_finished();
 }

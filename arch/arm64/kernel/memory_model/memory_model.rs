@@ -8,7 +8,7 @@
 //! registers and in which order; this module finds out what the CPUs can do, keeps each thread's
 //! model and touches the registers.
 //!
-//! A thread's model is in `thread.mem_model`, and while it runs in ACTLR_EL1 of its CPU.
+//! A thread's model is in `thread.memory_model`, and while it runs in ACTLR_EL1 of its CPU.
 //! The two are changed together, by the thread itself, and nothing preempts it meanwhile, so a
 //! thread that is preempted or moved finds its own model again: `__switch_to()` compares those of
 //! the two threads. Guests have a model that is the same for all of them whatever any thread has
@@ -17,7 +17,7 @@
 //! What firmware has left in the registers of a CPU is remembered when the CPU comes up, and put
 //! back when it leaves.
 //!
-//! C header: [`arch/arm64/include/asm/mem_model.h`](srctree/arch/arm64/include/asm/mem_model.h)
+//! C header: [`arch/arm64/include/asm/memory_model.h`](srctree/arch/arm64/include/asm/memory_model.h)
 
 use core::{arch::asm, marker::PhantomData, slice};
 
@@ -32,10 +32,8 @@ use kernel::{
     types::NotThreadSafe, //
 };
 
-#[path = "memory_model/policy.rs"]
 mod policy;
 
-#[path = "memory_model/switch.rs"]
 mod switch;
 
 use policy::{
@@ -184,7 +182,7 @@ fn support() -> Support {
     }
 }
 
-/// Returns the model that `thread.mem_model` of a thread stands for.
+/// Returns the model that `thread.memory_model` of a thread stands for.
 fn model_of_thread(number: u32) -> Model {
     Model::new(number.into()).unwrap_or(Model::Default)
 }
@@ -346,7 +344,7 @@ pub unsafe extern "C" fn memory_model_put_guest(thread: u32) {
 #[export]
 pub unsafe extern "C" fn memory_model_get(me: *mut bindings::task_struct) -> c_long {
     // SAFETY: By the caller's contract; only the task itself writes it.
-    unsafe { (&raw const (*me).thread.mem_model).read() as c_long }
+    unsafe { (&raw const (*me).thread.memory_model).read() as c_long }
 }
 
 /// `PR_SET_MEM_MODEL` of the current thread: 0, or `-EINVAL` for a model that is
@@ -370,7 +368,7 @@ pub unsafe extern "C" fn memory_model_set(
 
             // SAFETY: By the caller's contract. The task itself writes it, and others read it on
             // this CPU, in a switch to or from the task, which `cpu` excludes.
-            unsafe { (&raw mut (*me).thread.mem_model).write(model as u32) };
+            unsafe { (&raw mut (*me).thread.memory_model).write(model as u32) };
             switch::put(&cpu, Register::Own, model);
             0
         }

@@ -10,8 +10,19 @@
 
 use kernel::{bindings, prelude::*};
 
-#[path = "../icache/mod.rs"]
-mod icache;
+mod cpu;
+mod epoch;
+mod plan;
+mod request;
+
+/// Register fields, as generated from `arch/arm64/tools/sysreg`.
+#[allow(dead_code, missing_docs, non_upper_case_globals, unreachable_pub)]
+mod sysreg {
+    include!(concat!(
+        env!("OBJTREE"),
+        "/arch/arm64/include/generated/rust/sysreg-consts.rs"
+    ));
+}
 
 /// Serves a request for `size` bytes; see `kvm_icache_request()`.
 ///
@@ -27,11 +38,11 @@ pub unsafe extern "C" fn __kvm_icache_request(
     size: u64,
     max_lines: u64,
 ) -> bindings::kvm_icache_result {
-    let outcome = icache::request(ctr, aliasing, size, max_lines);
+    let outcome = request::request(ctr, aliasing, size, max_lines);
     if !vcpu.is_null() {
         // SAFETY: By the caller's contract it is alive. The host may write to the
         // counters: nothing here relies on their values.
-        unsafe { icache::count(&raw mut (*vcpu).stat, outcome) };
+        unsafe { request::count(&raw mut (*vcpu).stat, outcome) };
     }
     // SAFETY: The arguments are plain integers.
     unsafe { bindings::__kvm_icache_trace(size, outcome as u32) };

@@ -36,9 +36,9 @@ TRACE_EVENT(kvm_icache_inval,
 #endif /* _TRACE_ICACHE_ARM64_KVM_H */
 
 #undef TRACE_INCLUDE_PATH
-#define TRACE_INCLUDE_PATH .
+#define TRACE_INCLUDE_PATH ../../arch/arm64/kvm/icache
 #undef TRACE_INCLUDE_FILE
-#define TRACE_INCLUDE_FILE trace_icache
+#define TRACE_INCLUDE_FILE trace
 
 /* This part must be outside protection */
 #include <trace/define_trace.h>

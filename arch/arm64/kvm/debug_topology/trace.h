@@ -40,9 +40,9 @@ TRACE_EVENT(kvm_debug_topology_write,
 #endif /* _TRACE_DEBUG_TOPOLOGY_ARM64_KVM_H */
 
 #undef TRACE_INCLUDE_PATH
-#define TRACE_INCLUDE_PATH .
+#define TRACE_INCLUDE_PATH ../../arch/arm64/kvm/debug_topology
 #undef TRACE_INCLUDE_FILE
-#define TRACE_INCLUDE_FILE trace_debug_topology
+#define TRACE_INCLUDE_FILE trace
 
 /* This part must be outside protection */
 #include <trace/define_trace.h>

@@ -16,23 +16,12 @@
 //! asks before it cuts the range, so the number of broadcast operations has a bound
 //! that does not depend on the size of the mapping.
 
-pub(crate) mod cpu;
-pub(crate) mod epoch;
-pub(crate) mod plan;
-
-/// Register fields, as generated from `arch/arm64/tools/sysreg`.
-#[allow(dead_code, missing_docs, non_upper_case_globals, unreachable_pub)]
-pub(crate) mod sysreg {
-    include!(concat!(
-        env!("OBJTREE"),
-        "/arch/arm64/include/generated/rust/sysreg-consts.rs"
-    ));
-}
-
-use cpu::{ThisCpu, Word};
-use epoch::{Epochs, Served, TURNS};
+use super::{
+    cpu::{ThisCpu, Word},
+    epoch::{Epochs, Served, TURNS},
+    plan::{plan, Plan}, //
+};
 use kernel::bindings;
-use plan::{plan, Plan};
 
 /// What became of a request: `enum kvm_icache_result` of the C header.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -22,7 +22,6 @@ use kernel::{
     sync::atomic::{Atomic, Relaxed},
 };
 
-#[path = "nolse/policy.rs"]
 mod policy;
 
 use policy::{decide, Decision, Policy};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * guest_mem_model - Check that the memory model of a thread stays out of guests.
+ * guest_memory_model - Check that the memory model of a thread stays out of guests.
  *
  * For a machine whose CPUs can switch, with memory_model_test.ko loaded:
  * ACTLR_EL1 is looked at from another CPU while the guest runs. Where guests have

@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "lse_state.h"
+#include "nolse_state.h"
 
 #define NR_THREADS	2
 #define NR_ITERATIONS	20000
@@ -272,13 +272,13 @@ static void test_robust(uint32_t waiters, const char *what)
 
 int main(int argc, char *argv[])
 {
-	enum lse_state expected = lse_expected(argc, argv);
+	enum nolse_state expected = nolse_expected(argc, argv);
 	int i;
 
 	ksft_print_header();
 	ksft_set_plan(1 + 2 * ARRAY_SIZE(wake_ops) + 4 + 2 + 5);
 
-	lse_result_state(expected);
+	nolse_result_state(expected);
 	for (i = 0; i < ARRAY_SIZE(wake_ops); i++)
 		test_wake_op(&wake_ops[i]);
 	test_pi();

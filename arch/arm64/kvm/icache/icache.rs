@@ -3,7 +3,7 @@
 //! Instruction-cache invalidation for guest memory, in the kernel proper.
 //!
 //! Serves VHE and nVHE, where the host maintains the guests' stage-2 tables. In
-//! protected mode the hypervisor does: see `hyp/nvhe/icache.rs`.
+//! protected mode the hypervisor does: see `el2.rs`.
 //!
 //! C header: [`arch/arm64/include/asm/kvm_icache.h`](srctree/arch/arm64/include/asm/kvm_icache.h)
 
@@ -14,8 +14,19 @@ use kernel::{
     tracepoint::declare_trace, //
 };
 
-#[path = "hyp/icache/mod.rs"]
-mod icache;
+mod cpu;
+mod epoch;
+mod plan;
+mod request;
+
+/// Register fields, as generated from `arch/arm64/tools/sysreg`.
+#[allow(dead_code, missing_docs, non_upper_case_globals, unreachable_pub)]
+mod sysreg {
+    include!(concat!(
+        env!("OBJTREE"),
+        "/arch/arm64/include/generated/rust/sysreg-consts.rs"
+    ));
+}
 
 declare_trace! {
     /// # Safety
@@ -39,10 +50,10 @@ pub unsafe extern "C" fn __kvm_icache_request(
     size: u64,
     max_lines: u64,
 ) -> bindings::kvm_icache_result {
-    let outcome = icache::request(ctr, aliasing, size, max_lines);
+    let outcome = request::request(ctr, aliasing, size, max_lines);
     if !vcpu.is_null() {
         // SAFETY: By the caller's contract it is alive.
-        unsafe { icache::count(Vcpu::from_raw(vcpu).stat(), outcome) };
+        unsafe { request::count(Vcpu::from_raw(vcpu).stat(), outcome) };
     }
     // SAFETY: The arguments are plain integers.
     unsafe { kvm_icache_inval(size, outcome as u32) };
@@ -58,11 +69,11 @@ mod tests {
         cell::Cell,
         mem::{align_of, size_of},
     };
-    use icache::{
+    use super::{
         cpu::{ThisCpu, Word},
         epoch::{self, Cpu, Epochs, Served, Word as _, TURNS},
         plan::{line_bytes, plan, Plan},
-        request, Outcome,
+        request::{request, Outcome}, //
     };
     use kernel::{
         arm64::{cpufeature::sanitised, sysreg::CTR_EL0},

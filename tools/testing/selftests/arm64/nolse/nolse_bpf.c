@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "lse_state.h"
+#include "nolse_state.h"
 
 #define NR_THREADS	2
 #define NR_RUNS		500
@@ -311,7 +311,7 @@ static void test_arena_op(struct arena *arena, const struct atomic_op *op, int s
 	};
 	int bits = size == BPF_W ? 32 : 64;
 
-	if (lse_hwcap())
+	if (nolse_hwcap())
 		arena_accepted(arena, op, bits, insns, ARRAY_SIZE(insns));
 	else
 		arena_refused(op, bits, insns, ARRAY_SIZE(insns));
@@ -366,7 +366,7 @@ static void test_arena(void)
 
 int main(int argc, char *argv[])
 {
-	enum lse_state expected = lse_expected(argc, argv);
+	enum nolse_state expected = nolse_expected(argc, argv);
 	int map = value_map(), i;
 
 	ksft_print_header();
@@ -374,7 +374,7 @@ int main(int argc, char *argv[])
 		ksft_exit_skip("bpf(BPF_MAP_CREATE): errno %d\n", errno);
 	ksft_set_plan(1 + 2 * ARRAY_SIZE(atomic_ops) + 1 + NR_ARENA_FACTS);
 
-	lse_result_state(expected);
+	nolse_result_state(expected);
 	for (i = 0; i < ARRAY_SIZE(atomic_ops); i++) {
 		test_value_op(map, &atomic_ops[i], BPF_W);
 		test_value_op(map, &atomic_ops[i], BPF_DW);

@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "lse_state.h"
+#include "nolse_state.h"
 
 #ifndef AT_HWCAP3
 #define AT_HWCAP3		29
@@ -97,7 +97,7 @@ static void test_cpuinfo(const struct hwcap *cap)
 }
 
 /* FEAT_LSE128 and FEAT_LSFE are optional where there is FEAT_LSE. */
-static void test_hidden(const struct hwcap *cap, enum lse_state expected)
+static void test_hidden(const struct hwcap *cap, enum nolse_state expected)
 {
 	if (expected == LSE_OFF)
 		ksft_test_result(!has_hwcap(cap), "%s is absent\n", cap->name);
@@ -161,7 +161,7 @@ static void test_el0(bool hardware)
 
 int main(int argc, char *argv[])
 {
-	enum lse_state expected = lse_expected(argc, argv);
+	enum nolse_state expected = nolse_expected(argc, argv);
 	bool hardware = argc < 3 || strcmp(argv[2], "nohw");
 	int i;
 
@@ -171,7 +171,7 @@ int main(int argc, char *argv[])
 
 	ksft_set_plan(2 * ARRAY_SIZE(hwcaps) + 5);
 
-	lse_result_state(expected);
+	nolse_result_state(expected);
 	for (i = 1; i < ARRAY_SIZE(hwcaps); i++)
 		test_hidden(&hwcaps[i], expected);
 	for (i = 0; i < ARRAY_SIZE(hwcaps); i++)

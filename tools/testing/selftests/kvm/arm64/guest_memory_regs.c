@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * guest_mem_regs - Check that guests see no trace of a memory model control.
+ * guest_memory_regs - Check that guests see no trace of a memory model control.
  *
  * Apple's CPUs advertise the control in AIDR_EL1 and have it in ACTLR_EL1. What
  * KVM stores and hands out has neither bit, whether or not the host offers the

@@ -53,13 +53,11 @@ mod sysreg {
         "/arch/arm64/include/generated/rust/sysreg-consts.rs"
     ));
 }
-#[path = "debug_topology/control.rs"]
-mod control;
-#[path = "debug_topology/topology.rs"]
 mod topology;
+mod translate;
 
-use control::{Features, Guest, Register};
 use topology::{is_valid, last_breakpoint, last_watchpoint, Mapping, Topology, MAX};
+use translate::{Features, Guest, Register};
 
 declare_trace! {
     /// # Safety

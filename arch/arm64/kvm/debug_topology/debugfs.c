@@ -11,7 +11,7 @@
 
 #define CREATE_TRACE_POINTS
 #define CREATE_RUST_TRACE_POINTS
-#include "trace_debug_topology.h"
+#include "trace.h"
 
 static int debug_topology_show(struct seq_file *m, void *unused)
 {

@@ -5,4 +5,4 @@
 
 #define CREATE_TRACE_POINTS
 #define CREATE_RUST_TRACE_POINTS
-#include "trace_icache.h"
+#include "trace.h"

@@ -3,8 +3,8 @@
  * The memory model of a thread.
  */
 
-#ifndef __ASM_MEM_MODEL_H
-#define __ASM_MEM_MODEL_H
+#ifndef __ASM_ARM64_MEMORY_MODEL_H
+#define __ASM_ARM64_MEMORY_MODEL_H
 
 #include <linux/types.h>
 
@@ -50,8 +50,8 @@ static __always_inline void memory_model_thread_switch(struct task_struct *prev,
 	if (!system_switches_memory_models())
 		return;
 
-	if (prev->thread.mem_model != next->thread.mem_model)
-		memory_model_switch(next->thread.mem_model);
+	if (prev->thread.memory_model != next->thread.memory_model)
+		memory_model_switch(next->thread.memory_model);
 }
 
 /* A new program starts with the default. */
@@ -63,14 +63,14 @@ static inline void memory_model_flush_thread(void)
 /* So does a new thread of the kernel, which inherits nothing. */
 static inline void memory_model_reset_thread(struct task_struct *new)
 {
-	new->thread.mem_model = PR_SET_MEM_MODEL_DEFAULT;
+	new->thread.memory_model = PR_SET_MEM_MODEL_DEFAULT;
 }
 
 /* This CPU may have lost its registers. */
 static inline void memory_model_suspend_exit(void)
 {
 	if (system_switches_memory_models())
-		memory_model_resume(current->thread.mem_model);
+		memory_model_resume(current->thread.memory_model);
 }
 
 /* This CPU goes to firmware, or to another kernel. Preemption is off. */
@@ -90,7 +90,7 @@ static __always_inline void memory_model_vcpu_load(void)
 static __always_inline void memory_model_vcpu_put(void)
 {
 	if (system_switches_memory_models())
-		memory_model_put_guest(current->thread.mem_model);
+		memory_model_put_guest(current->thread.memory_model);
 }
 
 /*
@@ -128,4 +128,4 @@ static inline bool memory_model_same_id_reg(u32 reg, u64 value, u64 expected)
 
 #endif /* CONFIG_ARM64_MEMORY_MODEL_CONTROL */
 
-#endif /* __ASM_MEM_MODEL_H */
+#endif /* __ASM_ARM64_MEMORY_MODEL_H */

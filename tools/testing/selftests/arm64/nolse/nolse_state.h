@@ -19,14 +19,14 @@
 
 #include "kselftest.h"
 
-enum lse_state {
+enum nolse_state {
 	LSE_UNKNOWN,
 	LSE_ON,
 	LSE_OFF,
 };
 
 /* The kernel takes '-' for '_' in the name of an option. */
-static inline bool lse_is_option(const char *word)
+static inline bool nolse_is_option(const char *word)
 {
 	const char *option = "arm64.nolse_atomics";
 
@@ -38,12 +38,12 @@ static inline bool lse_is_option(const char *word)
 	return !*option && !*word;
 }
 
-static inline bool lse_is_contain(const char *word)
+static inline bool nolse_is_contain(const char *word)
 {
 	return !strcmp(word, "kvm-arm.nolse_policy=contain");
 }
 
-static inline bool lse_cmdline_has(bool (*is)(const char *word))
+static inline bool nolse_cmdline_has(bool (*is)(const char *word))
 {
 	char line[4096] = "", *word, *save;
 	FILE *f = fopen("/proc/cmdline", "r");
@@ -64,21 +64,21 @@ static inline bool lse_cmdline_has(bool (*is)(const char *word))
 	return false;
 }
 
-static inline enum lse_state lse_state_of_cmdline(void)
+static inline enum nolse_state nolse_state_of_cmdline(void)
 {
-	return lse_cmdline_has(lse_is_option) ? LSE_OFF : LSE_UNKNOWN;
+	return nolse_cmdline_has(nolse_is_option) ? LSE_OFF : LSE_UNKNOWN;
 }
 
 /* Guests that run have no memory but Write-Back. */
-static inline bool lse_contained_by_cmdline(void)
+static inline bool nolse_contained_by_cmdline(void)
 {
-	return lse_cmdline_has(lse_is_option) && lse_cmdline_has(lse_is_contain);
+	return nolse_cmdline_has(nolse_is_option) && nolse_cmdline_has(nolse_is_contain);
 }
 
-static inline enum lse_state lse_expected(int argc, char *argv[])
+static inline enum nolse_state nolse_expected(int argc, char *argv[])
 {
 	if (argc < 2)
-		return lse_state_of_cmdline();
+		return nolse_state_of_cmdline();
 	if (!strcmp(argv[1], "on"))
 		return LSE_ON;
 	if (!strcmp(argv[1], "off"))
@@ -87,19 +87,19 @@ static inline enum lse_state lse_expected(int argc, char *argv[])
 	ksft_exit_fail_msg("usage: %s [on|off]\n", argv[0]);
 }
 
-static inline bool lse_hwcap(void)
+static inline bool nolse_hwcap(void)
 {
 	return getauxval(AT_HWCAP) & HWCAP_ATOMICS;
 }
 
 /* One TAP line: the test runs in the state it is meant to run in. */
-static inline void lse_result_state(enum lse_state expected)
+static inline void nolse_result_state(enum nolse_state expected)
 {
 	if (expected == LSE_UNKNOWN)
 		ksft_test_result_skip("HWCAP_ATOMICS is %s: neither on nor off is expected\n",
-				      lse_hwcap() ? "present" : "absent");
+				      nolse_hwcap() ? "present" : "absent");
 	else
-		ksft_test_result(lse_hwcap() == (expected == LSE_ON), "HWCAP_ATOMICS is %s\n",
+		ksft_test_result(nolse_hwcap() == (expected == LSE_ON), "HWCAP_ATOMICS is %s\n",
 				 expected == LSE_ON ? "present" : "absent");
 }
 
