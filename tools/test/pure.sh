@@ -16,9 +16,19 @@ report() {
 
 rustc --edition 2021 -O "$top/arch/arm64/tools/gen_sysreg/gen_sysreg.rs" -o "$work/gen-sysreg"
 "$work/gen-sysreg" --consts "$top/build/tree/arch/arm64/tools/sysreg" > "$work/consts.rs"
+
+# The kernel crate as far as these modules need it: the kernel's own files beside host/kernel.rs.
+generated=$work/arch/arm64/include/generated/rust
+mkdir -p "$generated" "$work/kernel/arm64"
+"$work/gen-sysreg" --types "$top/build/tree/arch/arm64/tools/sysreg" > "$generated/sysreg-types.rs"
+cp -r "$top"/build/tree/rust/kernel/{bitfield.rs,num.rs,num} "$top/tools/test/host/kernel.rs" "$work/kernel"
+cp "$top/rust/kernel/arm64/sysreg.rs" "$work/kernel/arm64"
+paste=$(echo /usr/share/cargo/registry/paste-*/src/lib.rs)
+rustc --edition 2021 -O --cap-lints allow --crate-type proc-macro --crate-name paste --extern proc_macro "$paste" --out-dir "$work"
+OBJTREE=$work rustc --edition 2021 -O --crate-type rlib --extern "paste=$work/libpaste.so" "$work/kernel/kernel.rs" --out-dir "$work"
 for test in "$top"/tools/test/pure/*.rs; do
 	name=$(basename "$test" .rs)
-	SYSREG_CONSTS=$work/consts.rs rustc --edition 2021 -O -D warnings --test "$test" -o "$work/$name"
+	SYSREG_CONSTS=$work/consts.rs rustc --edition 2021 -O -D warnings -L "$work" --extern kernel --test "$test" -o "$work/$name"
 	rc=0
 	"$work/$name" --test-threads 2 > "$work/$name.out" 2>&1 || rc=$?
 	[ $rc = 0 ] || cat "$work/$name.out" >&2
@@ -43,7 +53,7 @@ misses() {
 	sed -i "$1" "$work/broken/$epoch"
 	if cmp -s "$top/$epoch" "$work/broken/$epoch"; then
 		echo "pure.sh: $1 does not match in $epoch" >&2
-	elif ! SYSREG_CONSTS=$work/consts.rs rustc --edition 2021 -O --test "$work/broken/tools/test/pure/icache.rs" -o "$work/broken/icache" 2> "$work/broken/out"; then
+	elif ! SYSREG_CONSTS=$work/consts.rs rustc --edition 2021 -O -L "$work" --extern kernel --test "$work/broken/tools/test/pure/icache.rs" -o "$work/broken/icache" 2> "$work/broken/out"; then
 		cat "$work/broken/out" >&2
 	elif ! "$work/broken/icache" every_interleaving > "$work/broken/out" 2>&1; then
 		! grep -q '^test .*every_interleaving_of_three_requests .* FAILED' "$work/broken/out" || noticed=ok

@@ -11,8 +11,8 @@
 //! - each enumerator of a field, under its C name and with the type of the field, such as
 //!   [`CTR_EL0_L1Ip_VIPT`].
 //!
-//! Code that has to compile without the `kernel` crate includes the C macros as plain numbers,
-//! `sysreg-consts.rs`, which the same program generates.
+//! The same program generates the C macros as plain numbers, `sysreg-consts.rs`: tests compare
+//! these types with them.
 //!
 //! What a register *means* is written by hand, in `impl` blocks on its type below.
 //!
@@ -44,6 +44,7 @@ mod types {
     // its layout come with the layout.
     sysreg_types! {
         CTR_EL0 DCZID_EL0 GMID_EL1 SMIDR_EL1
+        DBGBCRn_EL1 DBGWCRn_EL1
         ID_AA64DFR0_EL1 ID_AA64DFR1_EL1
         ID_AA64ISAR0_EL1 ID_AA64ISAR1_EL1 ID_AA64ISAR2_EL1 ID_AA64ISAR3_EL1
         ID_AA64MMFR0_EL1 ID_AA64MMFR1_EL1 ID_AA64MMFR2_EL1 ID_AA64MMFR3_EL1 ID_AA64MMFR4_EL1
@@ -209,22 +210,25 @@ impl CTR_EL0 {
     /// Returns the size in bytes of the smallest line of all instruction caches.
     ///
     /// IminLine is the binary logarithm of the number of words (Arm ARM D24.2, CTR_EL0).
+    ///
+    /// Always inline: the hypervisor's object, which has nothing of this crate to call, uses it.
+    #[inline(always)]
     pub fn icache_line_bytes(self) -> usize {
         WORD_BYTES << self.IminLine().get()
     }
 }
 
 impl ID_AA64DFR0_EL1 {
-    /// Returns the number of breakpoints, if it can be told from this register alone.
+    /// Returns the number of breakpoints up to the last one that is context-aware.
     ///
-    /// BRPs is that number less one. Where it is 15 and FEAT_Debugv8p9 is implemented, the number
-    /// is in `ID_AA64DFR1_EL1` (Arm ARM D24.2, ID_AA64DFR0_EL1), and this returns 16, the number
-    /// that can be reached without `MDSELR_EL1`.
+    /// BRPs is the number of that breakpoint (Arm ARM D24.2, ID_AA64DFR0_EL1). Without
+    /// FEAT_Debugv8p9 it is the last breakpoint; with it, `ID_AA64DFR1_EL1` says how many there
+    /// are.
     pub fn breakpoints(self) -> usize {
         1 + self.BRPs().get() as usize
     }
 
-    /// Returns the number of watchpoints, as for [`ID_AA64DFR0_EL1::breakpoints`].
+    /// Returns the number of watchpoints, or, with FEAT_Debugv8p9, 16 where there may be more.
     pub fn watchpoints(self) -> usize {
         1 + self.WRPs().get() as usize
     }

@@ -41,7 +41,7 @@ fn dfr0(brps: usize, ctx_cmps: usize) -> u64 {
 
 /// `breakpoints` of which `context_aware` are.
 fn topology(breakpoints: usize, context_aware: usize) -> Topology {
-    Topology::of(dfr0(breakpoints - 1, context_aware - 1))
+    Topology::of(dfr0(breakpoints - 1, context_aware - 1).into())
 }
 
 /// Every topology that an implementation may have.
@@ -76,7 +76,7 @@ mod counts {
             for ctx_cmps in 0..16 {
                 // The other fields make no difference.
                 for rest in [0, !dfr0(15, 15)] {
-                    let it = Topology::of(dfr0(brps, ctx_cmps) | rest);
+                    let it = Topology::of((dfr0(brps, ctx_cmps) | rest).into());
                     assert_eq!(it.breakpoints(), brps + 1);
                     assert_eq!(it.context_aware(), ctx_cmps.min(brps) + 1);
                 }
@@ -102,7 +102,10 @@ mod counts {
                 let expected = value == limit || (brps >= 1 && ctx_cmps <= brps);
                 for rest in [0, !dfr0(15, 15)] {
                     assert_eq!(
-                        is_valid(dfr0(brps, ctx_cmps) | rest, dfr0(limit % 16, limit / 16)),
+                        is_valid(
+                            (dfr0(brps, ctx_cmps) | rest).into(),
+                            dfr0(limit % 16, limit / 16).into()
+                        ),
                         expected
                     );
                 }

@@ -8,13 +8,18 @@
 mod epoch;
 #[path = "../../../arch/arm64/kvm/icache/plan.rs"]
 mod plan;
-#[allow(non_upper_case_globals)]
-mod sysreg {
-    include!(env!("SYSREG_CONSTS"));
-}
 
 mod plans {
-    use super::plan::{line_bytes, plan, Plan};
+    use super::plan::{self, Plan};
+    use kernel::arm64::sysreg::CTR_EL0;
+
+    fn line_bytes(ctr: u64) -> u64 {
+        CTR_EL0::from(ctr).icache_line_bytes() as u64
+    }
+
+    fn plan(ctr: u64, aliasing: bool, size: u64, max_lines: u64) -> Plan {
+        plan::plan(ctr.into(), aliasing, size, max_lines)
+    }
 
     /// CTR_EL0.DIC is bit 29.
     const DIC: u64 = 1 << 29;

@@ -45,14 +45,6 @@ use kernel::{
     tracepoint::declare_trace,
 };
 
-/// Register fields, as generated from `arch/arm64/tools/sysreg`.
-#[allow(dead_code, missing_docs, non_upper_case_globals, unreachable_pub)]
-mod sysreg {
-    include!(concat!(
-        env!("OBJTREE"),
-        "/arch/arm64/include/generated/rust/sysreg-consts.rs"
-    ));
-}
 mod topology;
 mod translate;
 
@@ -83,7 +75,7 @@ fn offered(vm: Config<'_>) -> bool {
 
 /// Returns the topology that `cpu` had when it came up; [`None`] if it never did.
 fn topology_of(cpu: CpuId) -> Option<Topology> {
-    Some(Topology::of(recorded::<ID_AA64DFR0_EL1>(cpu)?.into()))
+    Some(Topology::of(recorded(cpu)?))
 }
 
 /// Returns whether `f` holds for any CPU that may ever run, given what is known of it.
@@ -96,7 +88,7 @@ fn features_of(vm: Config<'_>) -> Features {
     let dfr0 = vm.id_register::<ID_AA64DFR0_EL1>();
 
     Features {
-        topology: Topology::of(dfr0.into()),
+        topology: Topology::of(dfr0),
         watchpoints: dfr0.watchpoints(),
         contextidr_types: dfr0.DebugVer() >= ID_AA64DFR0_EL1_DebugVer_VHE,
         aarch32: vm.id_register::<ID_AA64PFR0_EL1>().EL0() == ID_AA64PFR0_EL1_EL0_AARCH32,
@@ -227,7 +219,7 @@ impl Loaded<'_> {
 pub unsafe extern "C" fn __kvm_debug_topology_writable(kvm: *mut bindings::kvm) -> u64 {
     // SAFETY: By the caller's contract.
     if offered(unsafe { Vm::from_raw(kvm).config() }) {
-        sysreg::ID_AA64DFR0_EL1_BRPs_MASK | sysreg::ID_AA64DFR0_EL1_CTX_CMPs_MASK
+        ID_AA64DFR0_EL1::BRPS_MASK | ID_AA64DFR0_EL1::CTX_CMPS_MASK
     } else {
         0
     }
@@ -240,7 +232,7 @@ pub unsafe extern "C" fn __kvm_debug_topology_writable(kvm: *mut bindings::kvm) 
 /// Always safe to call; `#[export]` requires it to be unsafe.
 #[export]
 pub unsafe extern "C" fn kvm_debug_topology_valid(dfr0: u64, now: u64) -> bool {
-    is_valid(dfr0, now)
+    is_valid(dfr0.into(), now.into())
 }
 
 /// Returns the index of the last breakpoint of the first bank, for a CPU with these values of
@@ -251,7 +243,7 @@ pub unsafe extern "C" fn kvm_debug_topology_valid(dfr0: u64, now: u64) -> bool {
 /// Always safe to call; `#[export]` requires it to be unsafe.
 #[export]
 pub unsafe extern "C" fn kvm_debug_topology_last_breakpoint(dfr0: u64, dfr1: u64) -> u32 {
-    last_breakpoint(dfr0, dfr1) as u32
+    last_breakpoint(dfr0.into(), dfr1.into()) as u32
 }
 
 /// Returns the index of the last watchpoint of the first bank, likewise.
@@ -261,7 +253,7 @@ pub unsafe extern "C" fn kvm_debug_topology_last_breakpoint(dfr0: u64, dfr1: u64
 /// Always safe to call; `#[export]` requires it to be unsafe.
 #[export]
 pub unsafe extern "C" fn kvm_debug_topology_last_watchpoint(dfr0: u64, dfr1: u64) -> u32 {
-    last_watchpoint(dfr0, dfr1) as u32
+    last_watchpoint(dfr0.into(), dfr1.into()) as u32
 }
 
 /// Stores what the ID registers of `kvm` say, which do not change any more.
@@ -496,12 +488,12 @@ mod tests {
     #[test]
     fn default_vm_fits_every_cpu() {
         let dfr0 = sanitised::<ID_AA64DFR0_EL1>();
-        let vm = Topology::of(dfr0.into());
+        let vm = Topology::of(dfr0);
 
         assert!(!any_cpu(|cpu| cpu.is_some_and(|cpu| {
             cpu.breakpoints() < vm.breakpoints() || cpu.context_aware() < vm.context_aware()
         })));
-        assert!(is_valid(dfr0.into(), dfr0.into()));
+        assert!(is_valid(dfr0, dfr0));
         assert_eq!(vm.breakpoints(), dfr0.breakpoints());
         assert_eq!(vm.context_aware(), dfr0.context_aware_breakpoints());
     }
@@ -517,55 +509,36 @@ mod tests {
         assert_eq!(Register::new(4, 16), None);
     }
 
-    /// The traps that are asked for are those of these registers.
-    #[test]
-    fn fine_grained_traps() {
-        let traps = sysreg::HDFGRTR_EL2_DBGBCRn_EL1_MASK
-            | sysreg::HDFGRTR_EL2_DBGBVRn_EL1_MASK
-            | sysreg::HDFGRTR_EL2_DBGWCRn_EL1_MASK
-            | sysreg::HDFGRTR_EL2_DBGWVRn_EL1_MASK;
-
-        assert_eq!(
-            traps,
-            sysreg::HDFGWTR_EL2_DBGBCRn_EL1_MASK
-                | sysreg::HDFGWTR_EL2_DBGBVRn_EL1_MASK
-                | sysreg::HDFGWTR_EL2_DBGWCRn_EL1_MASK
-                | sysreg::HDFGWTR_EL2_DBGWVRn_EL1_MASK
-        );
-    }
-
     /// A linked pair on a CPU with 16 breakpoints, as the CPU gets it.
     #[test]
     fn linked_pair() {
-        use sysreg::*;
-
-        const CONTEXT: u64 = (DBGBCRn_EL1_BT_LINKED_CONTEXT << DBGBCRn_EL1_BT_SHIFT) | 0x1e7;
-        const LINKED: u64 = (DBGBCRn_EL1_BT_LINKED_ADDRESS << DBGBCRn_EL1_BT_SHIFT) | 0x1e5;
-        let dfr0 = |brps: u64, ctx_cmps: u64| {
-            (brps << ID_AA64DFR0_EL1_BRPs_SHIFT) | (ctx_cmps << ID_AA64DFR0_EL1_CTX_CMPs_SHIFT)
-        };
+        let control = DBGBCRn_EL1::from_raw(0x1e5);
+        let context = control
+            .with_BT(DBGBCRn_EL1_BT_LINKED_CONTEXT)
+            .with_const_PMC::<3>();
+        let linked = control.with_BT(DBGBCRn_EL1_BT_LINKED_ADDRESS);
         let features = Features {
-            topology: Topology::of(dfr0(5, 1)),
+            topology: Topology::new(6, 2),
             watchpoints: 4,
             contextidr_types: true,
             aarch32: true,
         };
-        let Some(guest) = Guest::new(features, Topology::of(dfr0(15, 1))) else {
+        let Some(guest) = Guest::new(features, Topology::new(16, 2)) else {
             panic!("a VM with 6 breakpoints fits a CPU with 16");
         };
         let mut view = Registers::default();
         let mut image = Registers::default();
 
-        view.dbg_bcr[0] = LINKED | (4 << DBGBCRn_EL1_LBN_SHIFT);
+        view.dbg_bcr[0] = linked.with_const_LBN::<4>().into();
         view.dbg_bvr[0] = 0x1000;
-        view.dbg_bcr[4] = CONTEXT;
+        view.dbg_bcr[4] = context.into();
         view.dbg_bvr[4] = 42;
         guest.derive(&mut view, &mut image);
-        assert_eq!(image.dbg_bcr[0], LINKED | (14 << DBGBCRn_EL1_LBN_SHIFT));
+        assert_eq!(image.dbg_bcr[0], linked.with_const_LBN::<14>().into_raw());
         assert_eq!(image.dbg_bvr[0], 0x1000);
-        assert_eq!(image.dbg_bcr[14], CONTEXT);
+        assert_eq!(image.dbg_bcr[14], context.into_raw());
         assert_eq!(image.dbg_bvr[14], 42);
         assert_eq!(image.dbg_bcr[4], 0);
-        assert_eq!(view.dbg_bcr[4], CONTEXT);
+        assert_eq!(view.dbg_bcr[4], context.into_raw());
     }
 }

@@ -20,7 +20,7 @@
 //!
 //! Pure logic: no kernel types, no state, every function total.
 
-use super::sysreg::*;
+use kernel::arm64::sysreg::{ID_AA64DFR0_EL1, ID_AA64DFR1_EL1};
 
 /// Breakpoints, or watchpoints, of one bank of registers.
 pub(crate) const MAX: usize = 16;
@@ -36,24 +36,12 @@ pub(crate) struct Topology {
     context_aware: usize,
 }
 
-/// Returns the number that a field of `register` has, less one.
-const fn field(register: u64, mask: u64, shift: u32) -> usize {
-    ((register & mask) >> shift) as usize
-}
-
 impl Topology {
-    /// Returns what `dfr0`, a value of ID_AA64DFR0_EL1, describes. A CPU with
+    /// Returns what `dfr0` describes. A CPU with
     /// FEAT_Debugv8p9 that has more context-aware breakpoints than this bank has all of
     /// the bank's context-aware.
-    pub(crate) const fn of(dfr0: u64) -> Self {
-        Self::new(
-            field(dfr0, ID_AA64DFR0_EL1_BRPs_MASK, ID_AA64DFR0_EL1_BRPs_SHIFT) + 1,
-            field(
-                dfr0,
-                ID_AA64DFR0_EL1_CTX_CMPs_MASK,
-                ID_AA64DFR0_EL1_CTX_CMPs_SHIFT,
-            ) + 1,
-        )
+    pub(crate) fn of(dfr0: ID_AA64DFR0_EL1) -> Self {
+        Self::new(dfr0.breakpoints(), dfr0.context_aware_breakpoints())
     }
 
     /// Makes the topology with these counts, or with the closest ones that can be.
@@ -98,20 +86,14 @@ impl Topology {
 ///
 /// ID_AA64DFR1_EL1.BRPs is the number of breakpoints less one if it is not 0, and 0 means
 /// that ID_AA64DFR0_EL1.BRPs says so.
-pub(crate) const fn last_breakpoint(dfr0: u64, dfr1: u64) -> usize {
-    last(
-        field(dfr0, ID_AA64DFR0_EL1_BRPs_MASK, ID_AA64DFR0_EL1_BRPs_SHIFT),
-        field(dfr1, ID_AA64DFR1_EL1_BRPs_MASK, ID_AA64DFR1_EL1_BRPs_SHIFT),
-    )
+pub(crate) fn last_breakpoint(dfr0: ID_AA64DFR0_EL1, dfr1: ID_AA64DFR1_EL1) -> usize {
+    last(dfr0.BRPs().get() as usize, dfr1.BRPs().get() as usize)
 }
 
 /// Returns the index of the last watchpoint of the first bank; the fields are as those of
 /// [`last_breakpoint`].
-pub(crate) const fn last_watchpoint(dfr0: u64, dfr1: u64) -> usize {
-    last(
-        field(dfr0, ID_AA64DFR0_EL1_WRPs_MASK, ID_AA64DFR0_EL1_WRPs_SHIFT),
-        field(dfr1, ID_AA64DFR1_EL1_WRPs_MASK, ID_AA64DFR1_EL1_WRPs_SHIFT),
-    )
+pub(crate) fn last_watchpoint(dfr0: ID_AA64DFR0_EL1, dfr1: ID_AA64DFR1_EL1) -> usize {
+    last(dfr0.WRPs().get() as usize, dfr1.WRPs().get() as usize)
 }
 
 const fn last(in_dfr0: usize, in_dfr1: usize) -> usize {
@@ -127,12 +109,10 @@ const fn last(in_dfr0: usize, in_dfr1: usize) -> usize {
 ///
 /// An implementation has at least two breakpoints, and CTX_CMPs is not greater than BRPs
 /// (Arm ARM, ID_AA64DFR0_EL1). The caller compares with what the host has.
-pub(crate) const fn is_valid(dfr0: u64, now: u64) -> bool {
-    const BOTH: u64 = ID_AA64DFR0_EL1_BRPs_MASK | ID_AA64DFR0_EL1_CTX_CMPs_MASK;
-    let brps = (dfr0 & ID_AA64DFR0_EL1_BRPs_MASK) >> ID_AA64DFR0_EL1_BRPs_SHIFT;
-    let ctx_cmps = (dfr0 & ID_AA64DFR0_EL1_CTX_CMPs_MASK) >> ID_AA64DFR0_EL1_CTX_CMPs_SHIFT;
+pub(crate) fn is_valid(dfr0: ID_AA64DFR0_EL1, now: ID_AA64DFR0_EL1) -> bool {
+    let (brps, ctx_cmps) = (dfr0.BRPs(), dfr0.CTX_CMPs());
 
-    (dfr0 ^ now) & BOTH == 0 || (brps >= 1 && ctx_cmps <= brps)
+    (brps, ctx_cmps) == (now.BRPs(), now.CTX_CMPs()) || (brps >= 1 && ctx_cmps <= brps)
 }
 
 /// The mapping of a VM's breakpoints to those of a CPU with other counts.

@@ -10,40 +10,41 @@
 //!
 //! Pure logic: no kernel types, no state, every function total.
 
-// Field names are the architecture's.
-#![allow(non_upper_case_globals)]
-
-use super::{sysreg::*, topology::*, Registers};
+use super::{topology::*, Registers};
+use kernel::{
+    arm64::sysreg::*,
+    num::Bounded, //
+};
 
 /// Bits of DBGBCR<n>_EL1 that a VM has. The others are RES0: they belong to
 /// FEAT_Debugv8p9, FEAT_BWE, FEAT_ABLE and FEAT_RME, which KVM hides.
-const BCR_BITS: u64 = DBGBCRn_EL1_BT_MASK
-    | DBGBCRn_EL1_LBN_MASK
-    | DBGBCRn_EL1_SSC_MASK
-    | DBGBCRn_EL1_HMC_MASK
-    | DBGBCRn_EL1_BAS_MASK
-    | DBGBCRn_EL1_PMC_MASK
-    | DBGBCRn_EL1_E_MASK;
+const BCR_BITS: u64 = DBGBCRn_EL1::BT_MASK
+    | DBGBCRn_EL1::LBN_MASK
+    | DBGBCRn_EL1::SSC_MASK
+    | DBGBCRn_EL1::HMC_MASK
+    | DBGBCRn_EL1::BAS_MASK
+    | DBGBCRn_EL1::PMC_MASK
+    | DBGBCRn_EL1::E_MASK;
 
 /// Bits of DBGWCR<n>_EL1 that a VM has, likewise.
-const WCR_BITS: u64 = DBGWCRn_EL1_MASK_MASK
-    | DBGWCRn_EL1_WT_MASK
-    | DBGWCRn_EL1_LBN_MASK
-    | DBGWCRn_EL1_SSC_MASK
-    | DBGWCRn_EL1_HMC_MASK
-    | DBGWCRn_EL1_BAS_MASK
-    | DBGWCRn_EL1_LSC_MASK
-    | DBGWCRn_EL1_PAC_MASK
-    | DBGWCRn_EL1_E_MASK;
+const WCR_BITS: u64 = DBGWCRn_EL1::MASK_MASK
+    | DBGWCRn_EL1::WT_MASK
+    | DBGWCRn_EL1::LBN_MASK
+    | DBGWCRn_EL1::SSC_MASK
+    | DBGWCRn_EL1::HMC_MASK
+    | DBGWCRn_EL1::BAS_MASK
+    | DBGWCRn_EL1::LSC_MASK
+    | DBGWCRn_EL1::PAC_MASK
+    | DBGWCRn_EL1::E_MASK;
 
 /// Bits of DBGWVR<n>_EL1: an address, whose bits [1:0] are RES0.
 const WVR_BITS: u64 = !0b11;
 
 /// BT[3] and BT[1], which are RES0 in a breakpoint that is not context-aware.
-const BT_CONTEXT: u64 = 0b1010 << DBGBCRn_EL1_BT_SHIFT;
+const BT_CONTEXT: u64 = 0b1010 << DBGBCRn_EL1::BT_SHIFT;
 
 /// BAS[3] and BAS[1], which are copies of the bits below them.
-const BAS_COPIES: u64 = 0b1010 << DBGBCRn_EL1_BAS_SHIFT;
+const BAS_COPIES: u64 = 0b1010 << DBGBCRn_EL1::BAS_SHIFT;
 
 /// A register of a VM, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,12 +139,12 @@ impl Features {
         match register {
             Register::BreakpointControl(n) => {
                 if let Some(control) = view.dbg_bcr.get_mut(n) {
-                    *control = self.kept_breakpoint(n, *control);
+                    *control = self.kept_breakpoint(n, (*control).into()).into();
                 }
             }
             Register::WatchpointControl(n) => {
                 if let Some(control) = view.dbg_wcr.get_mut(n) {
-                    *control = self.kept_watchpoint(*control);
+                    *control = self.kept_watchpoint((*control).into()).into();
                 }
             }
             Register::WatchpointValue(n) => {
@@ -157,22 +158,23 @@ impl Features {
     }
 
     /// Returns what DBGBCR`n`_EL1 reads as after a write of `value`.
-    pub(crate) const fn kept_breakpoint(&self, n: usize, value: u64) -> u64 {
-        let mut value = value & BCR_BITS;
+    pub(crate) const fn kept_breakpoint(&self, n: usize, value: DBGBCRn_EL1) -> DBGBCRn_EL1 {
+        let mut value = value.into_raw() & BCR_BITS;
         if !self.topology.is_context_aware(n) {
             value &= !BT_CONTEXT;
         }
         if self.aarch32 {
             value &= !BAS_COPIES;
-            value | ((value & DBGBCRn_EL1_BAS_MASK) << 1)
+            value |= (value & DBGBCRn_EL1::BAS_MASK) << 1;
         } else {
-            value | DBGBCRn_EL1_BAS_MASK
+            value |= DBGBCRn_EL1::BAS_MASK;
         }
+        DBGBCRn_EL1::from_raw(value)
     }
 
     /// Returns what a DBGWCR<n>_EL1 reads as after a write of `value`.
-    pub(crate) const fn kept_watchpoint(&self, value: u64) -> u64 {
-        value & WCR_BITS
+    pub(crate) const fn kept_watchpoint(&self, value: DBGWCRn_EL1) -> DBGWCRn_EL1 {
+        DBGWCRn_EL1::from_raw(value.into_raw() & WCR_BITS)
     }
 }
 
@@ -198,51 +200,63 @@ impl Guest {
     }
 
     /// Returns what the CPU's register gets for DBGBCR`n`_EL1.
-    pub(crate) const fn breakpoint(&self, n: usize, value: u64) -> u64 {
+    pub(crate) fn breakpoint(&self, n: usize, value: DBGBCRn_EL1) -> DBGBCRn_EL1 {
         let value = self.features.kept_breakpoint(n, value);
-        if value & DBGBCRn_EL1_E_MASK == 0 {
-            return 0;
+        let disabled = DBGBCRn_EL1::from_raw(0);
+
+        if !value.E().into_bool() {
+            disabled
+        } else if value.BT() == DBGBCRn_EL1_BT_LINKED_ADDRESS {
+            self.linked(value.LBN())
+                .map_or(disabled, |lbn| value.with_LBN(lbn))
+        } else if self.has_unlinked(value.BT()) {
+            value.with_const_LBN::<0>()
+        } else {
+            disabled
         }
-        match (value & DBGBCRn_EL1_BT_MASK) >> DBGBCRn_EL1_BT_SHIFT {
-            DBGBCRn_EL1_BT_LINKED_ADDRESS => self.linked(value, DBGBCRn_EL1_LBN_MASK),
-            DBGBCRn_EL1_BT_ADDRESS | DBGBCRn_EL1_BT_CONTEXT | DBGBCRn_EL1_BT_LINKED_CONTEXT => {
-                value & !DBGBCRn_EL1_LBN_MASK
-            }
-            DBGBCRn_EL1_BT_CONTEXTIDR_EL1 | DBGBCRn_EL1_BT_LINKED_CONTEXTIDR_EL1
-                if self.features.contextidr_types =>
-            {
-                value & !DBGBCRn_EL1_LBN_MASK
-            }
-            // Mismatches are for AArch32 at EL1, the others for a VM that has EL2 in
-            // hardware, which none has: what KVM runs a guest hypervisor in is EL1.
-            _ => 0,
-        }
+    }
+
+    /// Returns whether the VM has breakpoints of type `bt` that are linked to no other one.
+    ///
+    /// Mismatches are for AArch32 at EL1, and types that name VMID or CONTEXTIDR_EL2 for a VM
+    /// that has EL2 in hardware, which none has: what KVM runs a guest hypervisor in is EL1.
+    fn has_unlinked(&self, bt: Bounded<u64, 4>) -> bool {
+        let always = [
+            DBGBCRn_EL1_BT_ADDRESS,
+            DBGBCRn_EL1_BT_CONTEXT,
+            DBGBCRn_EL1_BT_LINKED_CONTEXT,
+        ];
+        let contextidr = [
+            DBGBCRn_EL1_BT_CONTEXTIDR_EL1,
+            DBGBCRn_EL1_BT_LINKED_CONTEXTIDR_EL1,
+        ];
+
+        always.contains(&bt) || (self.features.contextidr_types && contextidr.contains(&bt))
     }
 
     /// Returns what the CPU's register gets for DBGWCR`n`_EL1.
-    pub(crate) const fn watchpoint(&self, n: usize, value: u64) -> u64 {
+    pub(crate) fn watchpoint(&self, n: usize, value: DBGWCRn_EL1) -> DBGWCRn_EL1 {
         let value = self.features.kept_watchpoint(value);
-        if value & DBGWCRn_EL1_E_MASK == 0 || n >= self.features.watchpoints {
-            0
-        } else if value & DBGWCRn_EL1_WT_MASK != 0 {
-            self.linked(value, DBGWCRn_EL1_LBN_MASK)
+        let disabled = DBGWCRn_EL1::from_raw(0);
+        if !value.E().into_bool() || n >= self.features.watchpoints {
+            disabled
+        } else if value.WT().into_bool() {
+            self.linked(value.LBN())
+                .map_or(disabled, |lbn| value.with_LBN(lbn))
         } else {
-            value & !DBGWCRn_EL1_LBN_MASK
+            value.with_const_LBN::<0>()
         }
     }
 
-    /// Returns `value` with its link to where the CPU has that breakpoint, or 0 if the VM has
+    /// Returns the number that the CPU's breakpoint `lbn` of the VM has; [`None`] if the VM has
     /// no context-aware breakpoint of that number.
-    const fn linked(&self, value: u64, lbn: u64) -> u64 {
-        let shift = lbn.trailing_zeros();
-        let n = ((value & lbn) >> shift) as usize;
+    fn linked(&self, lbn: Bounded<u64, 4>) -> Option<Bounded<u64, 4>> {
+        let n = lbn.get() as usize;
+
         if !self.mapping.vm().is_context_aware(n) {
-            return 0;
+            return None;
         }
-        match self.mapping.physical(n) {
-            Some(physical) => (value & !lbn) | ((physical as u64) << shift),
-            None => 0,
-        }
+        Bounded::try_new(self.mapping.physical(n)? as u64)
     }
 
     /// Takes over `register` from `view`, which is the VM's, to `image`, which is for the
@@ -267,12 +281,12 @@ impl Guest {
             }
             Register::BreakpointControl(n) => {
                 let physical = self.mapping.physical(n)?;
-                let value = self.breakpoint(n, *view.dbg_bcr.get(n)?);
+                let value = self.breakpoint(n, (*view.dbg_bcr.get(n)?).into()).into();
                 (physical, value, image.dbg_bcr.get_mut(physical)?)
             }
             Register::WatchpointValue(n) => (n, *view.dbg_wvr.get(n)?, image.dbg_wvr.get_mut(n)?),
             Register::WatchpointControl(n) => {
-                let value = self.watchpoint(n, *view.dbg_wcr.get(n)?);
+                let value = self.watchpoint(n, (*view.dbg_wcr.get(n)?).into()).into();
                 (n, value, image.dbg_wcr.get_mut(n)?)
             }
         };

@@ -15,15 +15,6 @@ mod epoch;
 mod plan;
 mod request;
 
-/// Register fields, as generated from `arch/arm64/tools/sysreg`.
-#[allow(dead_code, missing_docs, non_upper_case_globals, unreachable_pub)]
-mod sysreg {
-    include!(concat!(
-        env!("OBJTREE"),
-        "/arch/arm64/include/generated/rust/sysreg-consts.rs"
-    ));
-}
-
 /// Serves a request for `size` bytes; see `kvm_icache_request()`.
 ///
 /// # Safety
@@ -38,7 +29,7 @@ pub unsafe extern "C" fn __kvm_icache_request(
     size: u64,
     max_lines: u64,
 ) -> bindings::kvm_icache_result {
-    let outcome = request::request(ctr, aliasing, size, max_lines);
+    let outcome = request::request(ctr.into(), aliasing, size, max_lines);
     if !vcpu.is_null() {
         // SAFETY: By the caller's contract it is alive. The host may write to the
         // counters: nothing here relies on their values.

@@ -19,15 +19,6 @@ mod epoch;
 mod plan;
 mod request;
 
-/// Register fields, as generated from `arch/arm64/tools/sysreg`.
-#[allow(dead_code, missing_docs, non_upper_case_globals, unreachable_pub)]
-mod sysreg {
-    include!(concat!(
-        env!("OBJTREE"),
-        "/arch/arm64/include/generated/rust/sysreg-consts.rs"
-    ));
-}
-
 declare_trace! {
     /// # Safety
     ///
@@ -50,7 +41,7 @@ pub unsafe extern "C" fn __kvm_icache_request(
     size: u64,
     max_lines: u64,
 ) -> bindings::kvm_icache_result {
-    let outcome = request::request(ctr, aliasing, size, max_lines);
+    let outcome = request::request(ctr.into(), aliasing, size, max_lines);
     if !vcpu.is_null() {
         // SAFETY: By the caller's contract it is alive.
         unsafe { request::count(Vcpu::from_raw(vcpu).stat(), outcome) };
@@ -65,15 +56,15 @@ pub unsafe extern "C" fn __kvm_icache_request(
 mod tests {
     use super::*;
 
-    use core::{
-        cell::Cell,
-        mem::{align_of, size_of},
-    };
     use super::{
         cpu::{ThisCpu, Word},
         epoch::{self, Cpu, Epochs, Served, Word as _, TURNS},
-        plan::{line_bytes, plan, Plan},
+        plan::{plan, Plan},
         request::{request, Outcome}, //
+    };
+    use core::{
+        cell::Cell,
+        mem::{align_of, size_of},
     };
     use kernel::{
         arm64::{cpufeature::sanitised, sysreg::CTR_EL0},
@@ -88,10 +79,9 @@ mod tests {
     fn bound_of_this_machine() {
         let ctr = sanitised::<CTR_EL0>();
         let bound = MAX_LINES << (2 + ctr.IminLine().get());
-        let without = ctr.with_const_DIC::<0>().into();
-        let with = ctr.with_const_DIC::<1>().into();
+        let without = ctr.with_const_DIC::<0>();
+        let with = ctr.with_const_DIC::<1>();
 
-        assert_eq!(line_bytes(without), ctr.icache_line_bytes() as u64);
         assert_eq!(plan(without, false, bound, MAX_LINES), Plan::ByLine);
         assert_eq!(plan(without, false, bound + 1, MAX_LINES), Plan::All);
         assert_eq!(plan(with, false, bound + 1, MAX_LINES), Plan::Nothing);
@@ -102,7 +92,7 @@ mod tests {
     /// What the caller is told to do.
     #[test]
     fn outcomes() {
-        let ctr = CTR_EL0::zeroed().with_const_IminLine::<4>().into();
+        let ctr = CTR_EL0::zeroed().with_const_IminLine::<4>();
 
         assert!(request(ctr, false, 0, MAX_LINES) == Outcome::Nothing);
         assert!(request(ctr, false, 64 * MAX_LINES, MAX_LINES) == Outcome::ByLine);

@@ -6,7 +6,7 @@
 //! is compiled into the kernel proper, into the nVHE object and into a test
 //! program for the build host.
 
-use super::sysreg::{CTR_EL0_IminLine_MASK, CTR_EL0_IminLine_SHIFT, CTR_EL0_DIC_MASK};
+use kernel::arm64::sysreg::CTR_EL0;
 
 /// The maintenance that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,21 +19,11 @@ pub(crate) enum Plan {
     All,
 }
 
-/// Returns the bytes in the smallest instruction-cache line that `ctr`, a `CTR_EL0`
-/// value, describes.
-///
-/// `CTR_EL0.IminLine` is the logarithm of that size in words of four bytes. The
-/// value to pass is the sanitised one: the smallest of the system, since a range
-/// may be invalidated from any CPU.
-#[inline(always)]
-pub(crate) const fn line_bytes(ctr: u64) -> u64 {
-    4 << ((ctr & CTR_EL0_IminLine_MASK) >> CTR_EL0_IminLine_SHIFT)
-}
-
 /// Decides how to invalidate `size` bytes of freshly mapped guest memory.
 ///
 /// * `ctr`: the sanitised `CTR_EL0`. With its DIC bit the system as a whole needs no
-///   invalidation to the Point of Unification for instruction to data coherence.
+///   invalidation to the Point of Unification for instruction to data coherence. Its
+///   line size is the smallest of the system, since a range may be invalidated from any CPU.
 /// * `aliasing`: whether the instruction cache is a VIPT one, in which a line
 ///   may sit at an index that the hypervisor's address does not lead to.
 /// * `size`: in bytes, of the whole request, before it is cut into pieces.
@@ -42,10 +32,10 @@ pub(crate) const fn line_bytes(ctr: u64) -> u64 {
 ///
 /// A request of exactly `max_lines` lines goes line by line.
 #[inline(always)]
-pub(crate) const fn plan(ctr: u64, aliasing: bool, size: u64, max_lines: u64) -> Plan {
-    if ctr & CTR_EL0_DIC_MASK != 0 || size == 0 {
+pub(crate) fn plan(ctr: CTR_EL0, aliasing: bool, size: u64, max_lines: u64) -> Plan {
+    if ctr.DIC().into_bool() || size == 0 {
         Plan::Nothing
-    } else if aliasing || size.div_ceil(line_bytes(ctr)) > max_lines {
+    } else if aliasing || size.div_ceil(ctr.icache_line_bytes() as u64) > max_lines {
         Plan::All
     } else {
         Plan::ByLine

@@ -21,7 +21,7 @@ use super::{
     epoch::{Epochs, Served, TURNS},
     plan::{plan, Plan}, //
 };
-use kernel::bindings;
+use kernel::{arm64::sysreg::CTR_EL0, bindings};
 
 /// What became of a request: `enum kvm_icache_result` of the C header.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ static EPOCHS: Epochs<Word> = Epochs::new(Word::new(0), Word::new(0));
 /// Serves a request for `size` bytes as far as that is possible without touching
 /// the range; the arguments are those of [`plan`].
 #[inline]
-pub(crate) fn request(ctr: u64, aliasing: bool, size: u64, max_lines: u64) -> Outcome {
+pub(crate) fn request(ctr: CTR_EL0, aliasing: bool, size: u64, max_lines: u64) -> Outcome {
     match plan(ctr, aliasing, size, max_lines) {
         Plan::Nothing => Outcome::Nothing,
         Plan::ByLine => Outcome::ByLine,

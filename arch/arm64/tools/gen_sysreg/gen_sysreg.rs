@@ -10,8 +10,8 @@
 //!
 //! Usage: `gen-sysreg --consts|--types FILE`
 //!
-//! - `--consts` writes plain constants that need nothing but a language, so that code which can't
-//!   use the `kernel` crate (the nVHE object, tests on the build host) shares them.
+//! - `--consts` writes plain constants that need nothing but a language: tests compare the types,
+//!   and the constants themselves, with C.
 //! - `--types` writes one `bitfield!` type per register, for the `kernel` crate. Unlike a constant,
 //!   a type costs compile time when nobody uses it (ten times that of the rest of the crate, for
 //!   all of them), so they come as the arms of a macro, one per block of the file.

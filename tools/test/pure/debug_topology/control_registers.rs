@@ -40,7 +40,7 @@ fn every_type_and_link_in_every_mapping() {
                     _ => 0,
                 };
                 assert_eq!(
-                    guest.breakpoint(n, control),
+                    guest.breakpoint(n, control.into()).into_raw(),
                     expected,
                     "{mapping:?} {n} {control:#x}"
                 );
@@ -53,8 +53,8 @@ fn every_type_and_link_in_every_mapping() {
                 true => linked_to.map_or(0, |p| rest | ((p as u64) << 16)),
                 false => rest,
             };
-            assert_eq!(guest.watchpoint(3, control), expected);
-            assert_eq!(guest.watchpoint(4, control), 0);
+            assert_eq!(guest.watchpoint(3, control.into()).into_raw(), expected);
+            assert_eq!(guest.watchpoint(4, control.into()).into_raw(), 0);
         }
     }
 }
@@ -70,11 +70,22 @@ fn every_bit() {
         let kept = matches!(bit, 0..=2 | 13..=20 | 22);
         let bas = matches!(bit, 5 | 7);
         let expected = value * u64::from(kept) + 3 * value * u64::from(bas);
-        assert_eq!(guest.kept_breakpoint(0, value), expected, "{bit}");
+        assert_eq!(
+            guest.kept_breakpoint(0, (value).into()).into_raw(),
+            expected,
+            "{bit}"
+        );
         let context = value * u64::from(matches!(bit, 21 | 23));
-        assert_eq!(guest.kept_breakpoint(2, value), expected + context, "{bit}");
+        assert_eq!(
+            guest.kept_breakpoint(2, (value).into()).into_raw(),
+            expected + context,
+            "{bit}"
+        );
         let watchpoint = matches!(bit, 0..=20 | 24..=28);
-        assert_eq!(guest.kept_watchpoint(value), value * u64::from(watchpoint));
+        assert_eq!(
+            guest.kept_watchpoint((value).into()).into_raw(),
+            value * u64::from(watchpoint)
+        );
         let mut view = Registers::default();
         (view.dbg_wvr[1], view.dbg_bvr[1]) = (value, value);
         guest.keep(Register::WatchpointValue(1), &mut view);
@@ -82,9 +93,18 @@ fn every_bit() {
         assert_eq!(view.dbg_wvr[1], value * u64::from(bit > 1));
         assert_eq!(view.dbg_bvr[1], value);
     }
-    assert_eq!(guest.kept_breakpoint(3, u64::MAX), 0x00ff_e1e7);
-    assert_eq!(guest.kept_breakpoint(0, u64::MAX), 0x005f_e1e7);
-    assert_eq!(guest.kept_watchpoint(u64::MAX), 0x1f1f_ffff);
+    assert_eq!(
+        guest.kept_breakpoint(3, (u64::MAX).into()).into_raw(),
+        0x00ff_e1e7
+    );
+    assert_eq!(
+        guest.kept_breakpoint(0, (u64::MAX).into()).into_raw(),
+        0x005f_e1e7
+    );
+    assert_eq!(
+        guest.kept_watchpoint((u64::MAX).into()).into_raw(),
+        0x1f1f_ffff
+    );
 }
 
 /// What a bare machine with 6/2 breakpoints and AArch32 at EL0 reads back.
@@ -93,7 +113,7 @@ fn as_a_machine_reads_back() {
     let host = features(topology(6, 2));
 
     for (n, written, read) in [(3, 0xe4_0067, 0x44_0067), (0, 0x74_01e5, 0x54_01e5)] {
-        assert_eq!(host.kept_breakpoint(n, written), read);
+        assert_eq!(host.kept_breakpoint(n, (written).into()).into_raw(), read);
     }
 }
 
@@ -101,10 +121,16 @@ fn as_a_machine_reads_back() {
 fn bas_is_for_aarch32() {
     let mut guest = features(topology(4, 2));
 
-    assert_eq!(guest.kept_breakpoint(0, 0b0100 << 5), 0b1100 << 5);
-    assert_eq!(guest.kept_breakpoint(0, 0b1010 << 5), 0);
+    assert_eq!(
+        guest.kept_breakpoint(0, (0b0100 << 5).into()).into_raw(),
+        0b1100 << 5
+    );
+    assert_eq!(guest.kept_breakpoint(0, (0b1010 << 5).into()).into_raw(), 0);
     guest.aarch32 = false;
-    assert_eq!(guest.kept_breakpoint(0, 0b0100 << 5), 0b1111 << 5);
+    assert_eq!(
+        guest.kept_breakpoint(0, (0b0100 << 5).into()).into_raw(),
+        0b1111 << 5
+    );
 }
 
 #[test]
@@ -120,11 +146,15 @@ fn contextidr_types_need_the_feature() {
         let breakpoint = |features| {
             Guest::new(features, topology(6, 2))
                 .unwrap()
-                .breakpoint(2, control(bt))
+                .breakpoint(2, control(bt).into())
+                .into_raw()
         };
         assert_eq!(breakpoint(with), control(bt));
         assert_eq!(breakpoint(without), 0);
-        assert_eq!(without.kept_breakpoint(2, control(bt)), control(bt));
+        assert_eq!(
+            without.kept_breakpoint(2, (control(bt)).into()).into_raw(),
+            control(bt)
+        );
     }
 }
 

@@ -138,10 +138,10 @@ fn every_row_of_the_manual() {
             continue;
         };
         let (dfr0, dfr1) = registers(*fields);
-        let it = Topology::of(dfr0);
+        let it = Topology::of(dfr0.into());
         assert_eq!(it.ordinary()..it.breakpoints(), first..end, "{fields:?}");
         assert_eq!(
-            last_breakpoint(dfr0, dfr1) + 1,
+            last_breakpoint(dfr0.into(), dfr1.into()) + 1,
             registers_of_bank,
             "{fields:?}"
         );
@@ -155,8 +155,8 @@ fn every_value_is_within_the_bank() {
         for ctx_cmps in 0..16 {
             for brps1 in 0..256 {
                 let (dfr0, dfr1) = registers((brps, ctx_cmps, brps1, brps1));
-                assert!(Topology::of(dfr0).breakpoints() <= MAX);
-                assert!(last_breakpoint(dfr0, dfr1) < MAX);
+                assert!(Topology::of(dfr0.into()).breakpoints() <= MAX);
+                assert!(last_breakpoint(dfr0.into(), dfr1.into()) < MAX);
             }
         }
     }
@@ -175,6 +175,6 @@ fn watchpoints() {
     ] {
         let dfr0 = wrps << ID_AA64DFR0_EL1_WRPs_SHIFT;
         let dfr1 = wrps1 << ID_AA64DFR1_EL1_WRPs_SHIFT;
-        assert_eq!(last_watchpoint(dfr0, dfr1), last);
+        assert_eq!(last_watchpoint(dfr0.into(), dfr1.into()), last);
     }
 }
