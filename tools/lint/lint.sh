@@ -121,6 +121,11 @@ shell_scripts() {
 	in_root python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' $(ours '*.py')
 }
 
+python_sources() {
+	# shellcheck disable=SC2046
+	in_root pyflakes3 $(ours '*.py') && in_root mypy --strict --cache-dir=/dev/null tools/test/matrix.py
+}
+
 # Nothing of the machine it was written on.
 no_traces() {
 	! (cd "$TOP" && git grep -nIE 'deb\.debian\.org|/root/|/home/' -- . ':!LICENSES' ':!tools/lint/lint.sh')
@@ -136,6 +141,7 @@ check "W=1 on what is touched" strict_objects W=1
 check "sparse on what is touched" strict_objects C=2
 check "kernel-doc" kernel_doc
 check "scripts parse" shell_scripts
+check "pyflakes, and types where there are any" python_sources
 check "no host names or paths" no_traces
 echo "1..$n"
 exit $failed

@@ -2,7 +2,7 @@
 """A machine: QEMU's arm64 `virt` board with our kernel at EL2, and what it said.
 
 Runs inside the build root. A machine is described by a dict with the keys of
-a row of tools/test/matrix.toml; see there.
+a row of tools/test/matrix; see there.
 """
 
 import os

@@ -4,7 +4,6 @@
 machine has, what happened. With an argument of 1, ends in a shell on the last machine."""
 
 import os
-import pathlib
 import re
 import subprocess
 import sys

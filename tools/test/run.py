@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Boots the machines of matrix.toml and reports what was found there.
+"""Boots the machines of matrix/ and reports what was found there.
 
 Runs inside the build root (tools/test/test.sh enters it). KTAP is read with the
 kernel tree's own parser, tools/testing/kunit/kunit_parser.py.
 
+    run.py names                     every boot, and every word that a boot is for
     run.py needs [PATTERN]           kernels and tools that a selection needs, a line each
     run.py run [PATTERN]             boot, judge, write build/report/
 
@@ -25,7 +26,6 @@ import sys
 import tempfile
 import threading
 import time
-import tomllib
 import xml.etree.ElementTree as xml
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -43,6 +43,7 @@ GRACE = 600
 sys.path[:0] = [str(TOP / "tools/machine"), str(BUILD / "tree/tools/testing/kunit")]
 import lie  # noqa: E402
 import machine as machines  # noqa: E402
+import matrix  # noqa: E402
 
 
 @dataclasses.dataclass
@@ -55,10 +56,7 @@ class Result:
 
 
 def load():
-    rows = tomllib.loads((HERE / "matrix.toml").read_text())["boot"]
-    names = [row["name"] for row in rows]
-    assert len(set(names)) == len(names), "two boots of one name in matrix.toml"
-    assert all(row.get("tests") or row.get("kunit") for row in rows), "a boot in matrix.toml tests nothing"
+    rows = matrix.load()
     for row in rows:
         row["limit"] = row.get("limit", 120) * PATIENCE * (8 if os.environ.get("CONFIG") == "debug" else 1)
         if row.get("kernel", "armature") == "armature" and os.environ.get("CONFIG") == "debug":
@@ -72,7 +70,7 @@ def select(rows, pattern):
     if pattern.startswith("="):
         chosen = [row for row in rows if row["name"] == pattern[1:]]
         if not chosen and pattern != "=none":
-            sys.exit(f"armature: there is no boot '{pattern[1:]}' in tools/test/matrix.toml")
+            sys.exit(f"armature: there is no boot '{pattern[1:]}' in tools/test/matrix")
         compared = {row.get("same") for row in chosen}
         return chosen + [row for row in rows if row["name"] in compared]
     chosen = [row for row in rows
@@ -427,6 +425,10 @@ def run(rows):
 
 def main():
     verb, pattern = sys.argv[1], (sys.argv[2] if len(sys.argv) > 2 else "")
+    if verb == "names":
+        print("\n".join(row["name"] for row in load()))
+        print("\n".join(sorted({f"for {word}" for row in load() for word in row["for"]})))
+        return 0
     rows = select(load(), pattern)
     if verb == "needs":
         needs = {row.get("kernel", "armature") for row in rows}

@@ -9,12 +9,14 @@ case ${CONFIG:-} in
 '' | debug) ;;
 *) die "CONFIG=$CONFIG is unknown: debug, or nothing" ;;
 esac
-# ONLY is looked at before anything is built.
-names=$(sed -n 's/^name = "\(.*\)"/\1/p' "$TOP/tools/test/matrix.toml")
-words=$(sed -n 's/^for = \[\(.*\)\]/\1/p' "$TOP/tools/test/matrix.toml" | tr -d '",' | tr ' ' '\n' | sort -u)
+# ONLY is looked at before anything is built but the root.
+"$TOP/tools/build/root.sh"
+names=$(in_root "$TOP/tools/test/run.py" names)
+words=$(sed -n 's/^for //p' <<< "$names")
+names=$(grep -v '^for ' <<< "$names")
 case $pattern in
 '' | house | plugins | breaks | pure) ;;
-=*) grep -qxF -- "${pattern#=}" <<< "$names" || die "there is no boot '${pattern#=}' in tools/test/matrix.toml" ;;
+=*) grep -qxF -- "${pattern#=}" <<< "$names" || die "there is no boot '${pattern#=}' in tools/test/matrix" ;;
 *)
 	grep -qF -- "$pattern" <<< "$names $words" ||
 		die "ONLY=$pattern matches nothing; it may be part of a boot's name or one of: $(paste -sd' ' <<< "$words") plugins breaks pure"
