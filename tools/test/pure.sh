@@ -26,9 +26,9 @@ cp "$top/rust/kernel/arm64/sysreg.rs" "$work/kernel/arm64"
 paste=$(echo /usr/share/cargo/registry/paste-*/src/lib.rs)
 rustc --edition 2021 -O --cap-lints allow --crate-type proc-macro --crate-name paste --extern proc_macro "$paste" --out-dir "$work"
 OBJTREE=$work rustc --edition 2021 -O --crate-type rlib --extern "paste=$work/libpaste.so" "$work/kernel/kernel.rs" --out-dir "$work"
-for test in "$top"/tools/test/pure/*.rs; do
-	name=$(basename "$test" .rs)
-	SYSREG_CONSTS=$work/consts.rs rustc --edition 2021 -O -D warnings -L "$work" --extern kernel --test "$test" -o "$work/$name"
+for test in "$top"/arch/arm64/{kernel,kvm}/*/tests.rs; do
+	name=$(basename "${test%/tests.rs}")
+	SYSREG_CONSTS=$work/consts.rs rustc --edition 2021 -O -D warnings -L "$work" --extern kernel --test --crate-name "$name" "$test" -o "$work/$name"
 	rc=0
 	"$work/$name" --test-threads 2 > "$work/$name.out" 2>&1 || rc=$?
 	[ $rc = 0 ] || cat "$work/$name.out" >&2
@@ -47,13 +47,12 @@ misses() {
 	local noticed=failed
 
 	rm -rf "$work/broken"
-	mkdir -p "$work/broken/tools/test"
-	cp -r "$top/tools/test/pure" "$work/broken/tools/test"
+	mkdir -p "$work/broken"
 	(cd "$top" && cp -r --parents arch/arm64/kvm/icache "$work/broken")
 	sed -i "$1" "$work/broken/$epoch"
 	if cmp -s "$top/$epoch" "$work/broken/$epoch"; then
 		echo "pure.sh: $1 does not match in $epoch" >&2
-	elif ! SYSREG_CONSTS=$work/consts.rs rustc --edition 2021 -O -L "$work" --extern kernel --test "$work/broken/tools/test/pure/icache.rs" -o "$work/broken/icache" 2> "$work/broken/out"; then
+	elif ! SYSREG_CONSTS=$work/consts.rs rustc --edition 2021 -O -L "$work" --extern kernel --test "$work/broken/arch/arm64/kvm/icache/tests.rs" -o "$work/broken/icache" 2> "$work/broken/out"; then
 		cat "$work/broken/out" >&2
 	elif ! "$work/broken/icache" every_interleaving > "$work/broken/out" 2>&1; then
 		! grep -q '^test .*every_interleaving_of_three_requests .* FAILED' "$work/broken/out" || noticed=ok

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of `arch/arm64/kvm/debug_topology/{topology,control}.rs` on the build host.
+//! Tests of the pure modules of this component, as a program for the build host.
+//!
+//! A crate root beside that of the component, so that both find the same modules. The kernel
+//! crate that the modules use is a small one for tests, with the kernel's own `bitfield`, `num`
+//! and `arm64::sysreg`: `rustc --test --extern kernel`. Expected values have the names of
+//! `sysreg-consts.rs`, which `SYSREG_CONSTS` names.
 
 #![allow(dead_code, non_camel_case_types)]
 
-#[path = "../../../arch/arm64/kvm/debug_topology/translate.rs"]
-mod control;
-#[path = "../../../arch/arm64/kvm/debug_topology/topology.rs"]
 mod topology;
+mod translate;
 #[allow(non_upper_case_globals)]
 mod sysreg {
     include!(env!("SYSREG_CONSTS"));
@@ -22,16 +25,17 @@ struct Registers {
     dbg_wvr: [u64; 16],
 }
 
-use control::*;
 use sysreg::*;
 use topology::*;
+use translate::*;
 
-#[path = "debug_topology/control_registers.rs"]
-mod control_registers;
-#[path = "debug_topology/identification.rs"]
-mod identification;
-#[path = "debug_topology/matches.rs"]
-mod matches;
+mod tests {
+    use super::*;
+
+    mod control_registers;
+    mod identification;
+    mod matches;
+}
 
 /// ID_AA64DFR0_EL1 with these fields.
 fn dfr0(brps: usize, ctx_cmps: usize) -> u64 {
