@@ -168,7 +168,7 @@ mod tests {
         prelude::*, //
     };
 
-    /// What a view says is what C has in the structures.
+    /// A view says what C has in the structures.
     #[test]
     fn views() -> Result {
         let mut kvm = KVBox::<bindings::kvm>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;

@@ -144,8 +144,9 @@ from_tree() {
 
 # config: Debian's configuration for arm64, in the cache. Prints its path.
 config() {
-	local file=$CACHE/config-$(key "$FORMAT" "$BASE_DEB") part choice package=linux-config-$BASE_SERIES
+	local file part choice package=linux-config-$BASE_SERIES
 
+	file=$CACHE/config-$(key "$FORMAT" "$BASE_DEB")
 	part=$file.part
 	[ ! -f "$file" ] || { printf '%s\n' "$file"; return; }
 	locked config

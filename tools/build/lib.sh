@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # What every step shares: where things are, how progress and errors look, how
 # a command runs in the build root. Sourced by bash, with "set -eu -o pipefail".
 

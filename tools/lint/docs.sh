@@ -19,6 +19,7 @@ in_root -b "$BUILD/tree:/armature/src" sh -eu -c '
 	rm -rf "$1/docs" && mkdir -p "$1/docs" && cp -r /tmp/docs/Documentation/output/. "$1/docs/"' sh "$BUILD" > "$out" 2>&1 || rc=$?
 # The examples, each on its own, with the headers that the series makes.
 examples() {
+	# shellcheck disable=SC2046
 	in_root -b "$BUILD/tree:/armature/src" sh -eu -c '
 		make -s -C /armature/src ARCH=arm64 O=/tmp/headers INSTALL_HDR_PATH=/tmp/usr headers_install
 		for page; do

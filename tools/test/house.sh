@@ -131,6 +131,7 @@ git -C "$copy" status --porcelain >&2
 "$copy/tools/build/series.sh" mail > /dev/null 2>&1
 tip=$("$copy/tools/build/series.sh" tip)
 am=$copy/build/edit
+# shellcheck disable=SC2046
 git -C "$am" checkout -q -f --detach base &&
 	git -C "$am" -c user.name=a -c user.email=a@a am -q $(find "$copy/build/series" -name "*.patch" ! -name "0000-*" | sort) > "$work/am.log" 2>&1
 ok $? "git am takes the whole series"

@@ -151,7 +151,7 @@ impl IdRegister {
     }
 }
 
-/// Whether `cpu` has ever come up. What its record has can be read then.
+/// Returns whether `cpu` has ever come up, so that its record can be read.
 ///
 /// The mask is not exported, so this must not become part of a module.
 #[inline(never)]
@@ -463,7 +463,7 @@ mod tests {
         check::<FEAT_GCIE_ICH_VMCR_EL2>();
     }
 
-    /// What was recorded is what the register reads as, by the encoding that C has for its name.
+    /// The record of a register is what the register reads as, by the encoding that C has for its name.
     #[test]
     fn recorded_is_what_the_cpu_has() {
         // The record compared has to be that of the CPU that reads.

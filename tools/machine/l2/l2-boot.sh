@@ -1,5 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=busybox
+# shellcheck disable=SC3045
 # l2-boot.sh [gdb]: Debian's QEMU as the VMM, with KVM: boots a Linux as its guest, to a
 # program that speaks. With "gdb", hardware breakpoints are set through QEMU's gdbstub
 # first: the guest stops at each, steps on, and goes on to its end. Prints TAP.

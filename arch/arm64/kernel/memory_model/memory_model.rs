@@ -474,7 +474,7 @@ mod tests {
         }
     }
 
-    /// What firmware has left is known of a CPU that is up, and of no other machine.
+    /// The models that firmware has left are known of a CPU that is up, and of no other machine.
     #[test]
     fn firmware_is_remembered() {
         let guard = local_interrupt_disable();

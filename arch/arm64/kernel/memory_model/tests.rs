@@ -268,7 +268,7 @@ fn every_guests() -> impl Iterator<Item = Guests> {
         .flat_map(|register| [false, true].map(|tso| Guests { register, tso }))
 }
 
-/// What firmware has left, and how guests are served: every combination.
+/// Returns every combination of what firmware has left and of how guests are served.
 fn every_machine() -> impl Iterator<Item = (Fake, Guests)> {
     every_guests().flat_map(|guests| {
         MODELS

@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(plan(without, true, 0, MAX_LINES), Plan::Nothing);
     }
 
-    /// What the caller is told to do.
+    /// The caller is told what to do.
     #[test]
     fn outcomes() {
         let ctr = CTR_EL0::zeroed().with_const_IminLine::<4>();

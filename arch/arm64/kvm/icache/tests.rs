@@ -364,7 +364,7 @@ mod schedule {
 
     static EPOCHS: Epochs<Modelled> = Epochs::new(Modelled(STARTED), Modelled(DONE));
 
-    /// Where a request with these results stands: done, or about to make an access.
+    /// Returns where a request with these results stands: done, or about to make an access.
     fn advance(results: &[u64], cpu: ModelledCpu, turns: u32) -> Result<Served, Access> {
         REPLAY.set(Replay {
             results: results.to_vec(),
@@ -480,7 +480,7 @@ mod schedule {
         }
     }
 
-    /// What holds in every state.
+    /// Asserts what holds in every state.
     fn check(state: &State, at: &[Result<Served, Access>], turns: u32) {
         let [started, done] = state.words;
         let owners = state.requests.iter().filter(|r| r.owns.is_some()).count();

@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(system_has(cpucap!(HAS_STAGE2_FWB)), fwb);
     }
 
-    /// What is in force on the machine that this runs on follows from the table.
+    /// The decision in force on this machine follows from the table.
     #[test]
     fn decision_in_force() {
         let decision = decide(
@@ -258,7 +258,7 @@ mod tests {
         }
     }
 
-    /// What would be mapped for a VM by `kvm_phys_addr_ioremap()` is refused and counted.
+    /// A mapping by `kvm_phys_addr_ioremap()` for a VM is refused and counted.
     #[test]
     fn device_memory_is_refused() -> Result {
         let mut kvm = KVBox::<bindings::kvm>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;

@@ -107,7 +107,7 @@ fn every_bit() {
     );
 }
 
-/// What a bare machine with 6/2 breakpoints and AArch32 at EL0 reads back.
+/// A bare machine with 6/2 breakpoints and AArch32 at EL0 reads these back.
 #[test]
 fn as_a_machine_reads_back() {
     let host = features(topology(6, 2));

@@ -148,7 +148,7 @@ fn every_row_of_the_manual() {
     }
 }
 
-/// What no implementation has does no harm either.
+/// Values that no implementation has do no harm either.
 #[test]
 fn every_value_is_within_the_bank() {
     for brps in 0..16 {

@@ -4,7 +4,8 @@
 
 use super::{images::Random, *};
 
-/// What a CPU of `topology` does at `address`, in a context, with `registers`.
+/// Returns whether a breakpoint matches at `address` in a context, on a CPU of `topology` that has
+/// `registers`.
 fn breakpoint(topology: Topology, registers: &Registers, address: u64, context: u64) -> bool {
     let field = |n: usize, shift: u32, bits: u32| registers.dbg_bcr[n] >> shift & ((1 << bits) - 1);
     let context_matches = |n: usize, linked: bool| {
