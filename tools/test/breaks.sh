@@ -53,7 +53,7 @@ trap restore EXIT
 edit arch/arm64/kvm/icache/plan.rs 's/> max_lines/>= max_lines/'
 edit arch/arm64/kernel/entry.S '/^alternative_if_not ARM64_HAS_LSE_ATOMICS/,/^alternative_else_nop_endif/d'
 edit arch/arm64/kvm/nolse/policy.rs 's/(true, Policy::Contain, false) => Decision::RefuseNoFwb/(true, Policy::Contain, false) => Decision::RunContained/'
-edit $topology/translate.rs 's/((physical as u64) << shift)/(((physical - (physical - n)) as u64) << shift)/'
+edit $topology/translate.rs 's/Bounded::try_new(self.mapping.physical(n)? as u64)/self.mapping.physical(n).map(|_| lbn)/'
 edit arch/arm64/kvm/mmu.c 's/if (s2vi->map_non_cacheable \&\& kvm_nolse/if (s2vi->map_non_cacheable \&\& !(s2vi->vm_flags \& VM_ALLOW_ANY_UNCACHED) \&\& kvm_nolse/'
 # The naive SET: the register first, then the thread, and nothing to keep others away.
 edit arch/arm64/kernel/memory_model/memory_model.rs '/^            let guard = local_interrupt_disable();$/d; s/^            let cpu = ThisCpu::new(&guard);$/            let cpu = unsafe { ThisCpu::assume() };/'
@@ -102,7 +102,7 @@ noticed debug_topology-vhe "debug_topology/4/2: what userspace writes later is i
 noticed debug_topology-vhe "debug_topology/4/2: KVM_ARM_VCPU_INIT disarms them" "a reset not taken over"
 
 git -C "$tree" checkout -q -f
-edit $topology.rs '/^        self.features.keep(register, self.view);$/d'
+edit $topology/debug_topology.rs '/^        self.features.keep(register, self.view);$/d'
 boots debug_topology-vhe
 noticed debug_topology-vhe "oracle-6-2" "RES0 bits kept where KVM answers"
 
