@@ -127,6 +127,17 @@ python_sources() {
 	in_root pyflakes3 $(ours '*.py') && in_root mypy --strict --cache-dir=/dev/null tools/test/matrix.py
 }
 
+# What is broken on purpose is still there to be broken.
+breaks_apply() {
+	local patch rc=0
+
+	for patch in "$TOP"/tools/test/breaks/*.patch; do
+		git -C "$BUILD/tree" apply --check "$patch" || rc=1
+		grep -q '^Noticed-by: .*: ' "$patch" || { echo "${patch##*/} names no test"; rc=1; }
+	done
+	return $rc
+}
+
 # Nothing of the machine it was written on.
 no_traces() {
 	! (cd "$TOP" && git grep -nIE 'deb\.debian\.org|/root/|/home/' -- . ':!LICENSES' ':!tools/lint/lint.sh')
@@ -143,6 +154,7 @@ check "sparse on what is touched" strict_objects C=2
 check "kernel-doc" kernel_doc
 check "shellcheck" shell_scripts
 check "pyflakes, and types where there are any" python_sources
+check "breaks apply" breaks_apply
 check "no host names or paths" no_traces
 echo "1..$n"
 exit $failed
