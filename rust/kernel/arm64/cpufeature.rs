@@ -463,7 +463,7 @@ mod tests {
         check::<FEAT_GCIE_ICH_VMCR_EL2>();
     }
 
-    /// The record of a register is what the register reads as, by the encoding that C has for its name.
+    /// The record of a register is what it reads as, by the encoding that C has for its name.
     #[test]
     fn recorded_is_what_the_cpu_has() {
         // The record compared has to be that of the CPU that reads.

@@ -17,7 +17,7 @@
 //! What firmware has left in the registers of a CPU is remembered when the CPU comes up, and put
 //! back when it leaves.
 //!
-//! C header: [`arch/arm64/include/asm/memory_model.h`](srctree/arch/arm64/include/asm/memory_model.h)
+//! C header: [`asm/memory_model.h`](srctree/arch/arm64/include/asm/memory_model.h)
 
 use core::{arch::asm, marker::PhantomData, slice};
 

@@ -40,7 +40,7 @@ TRACE_EVENT(kvm_debug_topology_write,
 #endif /* _TRACE_DEBUG_TOPOLOGY_ARM64_KVM_H */
 
 #undef TRACE_INCLUDE_PATH
-#define TRACE_INCLUDE_PATH ../../arch/arm64/kvm/debug_topology
+#define TRACE_INCLUDE_PATH debug_topology
 #undef TRACE_INCLUDE_FILE
 #define TRACE_INCLUDE_FILE trace
 

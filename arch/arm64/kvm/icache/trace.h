@@ -36,7 +36,7 @@ TRACE_EVENT(kvm_icache_inval,
 #endif /* _TRACE_ICACHE_ARM64_KVM_H */
 
 #undef TRACE_INCLUDE_PATH
-#define TRACE_INCLUDE_PATH ../../arch/arm64/kvm/icache
+#define TRACE_INCLUDE_PATH icache
 #undef TRACE_INCLUDE_FILE
 #define TRACE_INCLUDE_FILE trace
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What ID_AA64DFR0_EL1 and ID_AA64DFR1_EL1 mean, written from the Arm ARM (D2.8.1, D2.8.3, D24.2.80,
-//! D24.2.81) by somebody who had not seen the code.
+//! What ID_AA64DFR0_EL1 and ID_AA64DFR1_EL1 mean, written from the Arm ARM (D2.8.1, D2.8.3,
+//! D24.2.80, D24.2.81) by somebody who had not seen the code.
 
 use super::*;
 
@@ -16,8 +16,8 @@ type Meaning = (usize, usize, usize);
 /// of one sentence.
 #[rustfmt::skip]
 const ROWS: &[(Fields, Option<Meaning>)] = &[
-// 1. ID_AA64DFR1_EL1 fields zero (no Debugv8p9, or Debugv8p9 with 16 or fewer): DFR0.BRPs + 1 breakpoints,
-//    the highest numbered CTX_CMPs + 1 of them are context-aware.
+// 1. ID_AA64DFR1_EL1 fields zero (no Debugv8p9, or Debugv8p9 with 16 or fewer): DFR0.BRPs + 1
+//    breakpoints, the highest numbered CTX_CMPs + 1 of them are context-aware.
 ((1, 0, 0, 0), Some((2, 1, 2))),
 ((1, 1, 0, 0), Some((2, 0, 2))),
 ((2, 0, 0, 0), Some((3, 2, 3))),
@@ -33,7 +33,8 @@ const ROWS: &[(Fields, Option<Meaning>)] = &[
 ((15, 14, 0, 0), Some((16, 1, 16))),
 ((15, 15, 0, 0), Some((16, 0, 16))),
 
-// 2. DFR1 nonzero but still 16 or fewer breakpoints; DFR1.BRPs repeats DFR0.BRPs (0 or the same is permitted).
+// 2. DFR1 nonzero but still 16 or fewer breakpoints; DFR1.BRPs repeats DFR0.BRPs (0 or the same is
+//    permitted).
 ((5, 1, 5, 0), Some((6, 4, 6))),
 ((5, 1, 5, 1), Some((6, 4, 6))),
 ((1, 0, 1, 0), Some((2, 1, 2))),
