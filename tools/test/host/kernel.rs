@@ -90,9 +90,9 @@ pub mod macros {
 /// What every file uses.
 pub mod prelude {
     pub use crate::{
-        build_assert, const_assert, static_assert,
+        build_assert, const_assert,
         error::{code::*, Error, Result},
-        Zeroable,
+        static_assert, Zeroable,
     };
     pub use core::{format_args as fmt, prelude::v1::*};
 }

@@ -71,19 +71,19 @@ fn every_bit() {
         let bas = matches!(bit, 5 | 7);
         let expected = value * u64::from(kept) + 3 * value * u64::from(bas);
         assert_eq!(
-            guest.kept_breakpoint(0, (value).into()).into_raw(),
+            guest.kept_breakpoint(0, value.into()).into_raw(),
             expected,
             "{bit}"
         );
         let context = value * u64::from(matches!(bit, 21 | 23));
         assert_eq!(
-            guest.kept_breakpoint(2, (value).into()).into_raw(),
+            guest.kept_breakpoint(2, value.into()).into_raw(),
             expected + context,
             "{bit}"
         );
         let watchpoint = matches!(bit, 0..=20 | 24..=28);
         assert_eq!(
-            guest.kept_watchpoint((value).into()).into_raw(),
+            guest.kept_watchpoint(value.into()).into_raw(),
             value * u64::from(watchpoint)
         );
         let mut view = Registers::default();
@@ -94,15 +94,15 @@ fn every_bit() {
         assert_eq!(view.dbg_bvr[1], value);
     }
     assert_eq!(
-        guest.kept_breakpoint(3, (u64::MAX).into()).into_raw(),
+        guest.kept_breakpoint(3, u64::MAX.into()).into_raw(),
         0x00ff_e1e7
     );
     assert_eq!(
-        guest.kept_breakpoint(0, (u64::MAX).into()).into_raw(),
+        guest.kept_breakpoint(0, u64::MAX.into()).into_raw(),
         0x005f_e1e7
     );
     assert_eq!(
-        guest.kept_watchpoint((u64::MAX).into()).into_raw(),
+        guest.kept_watchpoint(u64::MAX.into()).into_raw(),
         0x1f1f_ffff
     );
 }
@@ -113,7 +113,7 @@ fn as_a_machine_reads_back() {
     let host = features(topology(6, 2));
 
     for (n, written, read) in [(3, 0xe4_0067, 0x44_0067), (0, 0x74_01e5, 0x54_01e5)] {
-        assert_eq!(host.kept_breakpoint(n, (written).into()).into_raw(), read);
+        assert_eq!(host.kept_breakpoint(n, written.into()).into_raw(), read);
     }
 }
 
@@ -152,7 +152,7 @@ fn contextidr_types_need_the_feature() {
         assert_eq!(breakpoint(with), control(bt));
         assert_eq!(breakpoint(without), 0);
         assert_eq!(
-            without.kept_breakpoint(2, (control(bt)).into()).into_raw(),
+            without.kept_breakpoint(2, control(bt).into()).into_raw(),
             control(bt)
         );
     }
