@@ -4,5 +4,7 @@
 //!
 //! Names are those of the Arm Architecture Reference Manual (Arm ARM, DDI 0487), in its case.
 
+pub mod access;
 pub mod cpufeature;
 pub mod sysreg;
+pub mod this_cpu;

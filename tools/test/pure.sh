@@ -22,7 +22,7 @@ generated=$work/arch/arm64/include/generated/rust
 mkdir -p "$generated" "$work/kernel/arm64"
 "$work/gen-sysreg" --types "$top/build/tree/arch/arm64/tools/sysreg" > "$generated/sysreg-types.rs"
 cp -r "$top"/build/tree/rust/kernel/{bitfield.rs,num.rs,num} "$top/tools/test/host/kernel.rs" "$work/kernel"
-cp "$top/rust/kernel/arm64/sysreg.rs" "$work/kernel/arm64"
+cp "$top"/rust/kernel/arm64/{access,sysreg}.rs "$top/tools/test/host/fake.rs" "$work/kernel/arm64"
 paste=$(echo /usr/share/cargo/registry/paste-*/src/lib.rs)
 rustc --edition 2021 -O --cap-lints allow --crate-type proc-macro --crate-name paste --extern proc_macro "$paste" --out-dir "$work"
 OBJTREE=$work rustc --edition 2021 -O --crate-type rlib --extern "paste=$work/libpaste.so" "$work/kernel/kernel.rs" --out-dir "$work"

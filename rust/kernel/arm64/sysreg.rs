@@ -7,7 +7,7 @@
 //!
 //! - a [`bitfield!`](kernel::bitfield!) type for each register that has a user, such as
 //!   [`CTR_EL0`]. A type is a value that was read, or is going to be written; it never touches the
-//!   register;
+//!   register, which [`access`](super::access) does;
 //! - each enumerator of a field, under its C name and with the type of the field, such as
 //!   [`CTR_EL0_L1Ip_VIPT`].
 //!
@@ -43,6 +43,7 @@ mod types {
     // compile time, so these are the ones with a user. The enumerators of a register that shares
     // its layout come with the layout.
     sysreg_types! {
+        ACTLR_EL1 ACTLR_EL12 AIDR_EL1 CurrentEL IMP_APL_ACTLR_EL12 MIDR_EL1 REVIDR_EL1
         CTR_EL0 DCZID_EL0 GMID_EL1 SMIDR_EL1
         DBGBCRn_EL1 DBGWCRn_EL1
         ID_AA64DFR0_EL1 ID_AA64DFR1_EL1
@@ -62,7 +63,7 @@ mod types {
     #[cfg(CONFIG_RUST_ARM64_KUNIT_TEST)]
     #[allow(dead_code, unreachable_pub)]
     pub(crate) mod for_tests {
-        sysreg_types! { CCSIDR_EL1 TTBRx_EL1 TTBR0_EL1 HCR_EL2 ICH_VMCR_EL2 }
+        sysreg_types! { CCSIDR_EL1 CONTEXTIDR_EL1 TTBRx_EL1 TTBR0_EL1 HCR_EL2 ICH_VMCR_EL2 }
     }
 }
 #[cfg(CONFIG_RUST_ARM64_KUNIT_TEST)]

@@ -2,7 +2,7 @@
 
 //! The `kernel` crate as far as pure logic needs it, for the build host.
 //!
-//! `bitfield`, `num` and `arm64::sysreg` are the kernel's own files: `pure.sh` puts them beside
+//! `bitfield`, `num`, `arm64::access` and `arm64::sysreg` are the kernel's own files: `pure.sh` puts them beside
 //! this one. What they need of the rest of the crate is here, with the same names.
 
 #![allow(clippy::all, dead_code, missing_docs, unused_imports, unused_macros)]
@@ -13,7 +13,9 @@ extern crate self as pin_init;
 pub mod bitfield;
 pub mod num;
 pub mod arm64 {
-    //! Register types, without access.
+    //! Register types, and access to those of a fake.
+    pub mod access;
+    pub mod fake;
     pub mod sysreg;
 }
 

@@ -19,17 +19,21 @@
 //!
 //! C header: [`asm/memory_model.h`](srctree/arch/arm64/include/asm/memory_model.h)
 
-use core::{arch::asm, marker::PhantomData, slice};
+use core::slice;
 
 use kernel::{
-    arm64::cpufeature::system_has,
+    arm64::{
+        access::Access,
+        cpufeature::system_has,
+        sysreg::{ACTLR_EL1, AIDR_EL1, MIDR_EL1},
+        this_cpu::ThisCpu, //
+    },
     bindings,
     cpu::CpuId,
     cpucap,
-    interrupt::{local_interrupt_disable, LocalInterruptDisabled},
+    interrupt::local_interrupt_disable,
     prelude::*,
-    sync::atomic::{Atomic, Relaxed},
-    types::NotThreadSafe, //
+    sync::atomic::{Atomic, Relaxed}, //
 };
 
 mod policy;
@@ -37,10 +41,10 @@ mod policy;
 mod switch;
 
 use policy::{
-    advertises, all_always_tso, model_in, parse_option, register_of_guests, request, visible_actlr,
-    visible_aidr, with_model, Midr, Model, Outcome, Register, Support,
+    all_always_tso, parse_option, request, visible_actlr, visible_aidr, Model, Outcome, Register,
+    Support, //
 };
-use switch::{Completed, Cpu, Found};
+use switch::{Completed, Found};
 
 /// For `pr_err!()` and the like.
 const __LOG_PREFIX: &[u8] = b"memory_model\0";
@@ -54,117 +58,21 @@ static GUESTS_WANT_TSO: Atomic<bool> = Atomic::new(false);
 static FOUND: [Atomic<i8>; bindings::NR_CPUS as usize] =
     [const { Atomic::new(0) }; bindings::NR_CPUS as usize];
 
-macro_rules! read_sysreg {
-    ($register:literal) => {{
-        let value: u64;
-        // SAFETY: Every CPU has the register, or `register_of_guests()` has named it for this CPU.
-        // Reading it has no effect.
-        unsafe {
-            asm!(
-                concat!("mrs {}, ", $register),
-                out(reg) value,
-                options(nomem, nostack, preserves_flags)
-            )
-        };
-        value
-    }};
+/// Returns where what was found on this CPU is kept.
+fn slot(_: &ThisCpu<'_>) -> Option<&'static Atomic<i8>> {
+    FOUND.get(CpuId::current().as_u32() as usize)
 }
 
-/// This CPU.
-///
-/// # Invariants
-///
-/// While one exists, the kernel is not preempted: the CPU stays the same, and nobody else changes
-/// the model that is set in its registers.
-struct ThisCpu<'a>(PhantomData<&'a LocalInterruptDisabled>, NotThreadSafe);
-
-impl<'a> ThisCpu<'a> {
-    fn new(_: &'a LocalInterruptDisabled) -> Self {
-        // INVARIANT: A preemptible kernel has interrupts off, so that nothing preempts it; one that
-        // is not, where the guard promises nothing, is not preempted either.
-        Self(PhantomData, NotThreadSafe)
-    }
-
-    /// Makes one where the caller of an entry point has seen to it.
-    ///
-    /// # Safety
-    ///
-    /// Preemption is off for as long as it exists.
-    unsafe fn assume() -> Self {
-        // INVARIANT: By the caller's contract.
-        Self(PhantomData, NotThreadSafe)
-    }
-
-    fn midr(&self) -> Midr {
-        Midr(read_sysreg!("midr_el1"))
-    }
-
-    /// Returns the register of guests, if it is known.
-    fn register_of_guests(&self) -> Option<Register> {
-        // CurrentEL, bits [3:2]: EL2, that is VHE mode.
-        register_of_guests(read_sysreg!("CurrentEL") >> 2 & 3 == 2, self.midr())
-    }
-
-    /// Returns where what was found is kept.
-    fn slot(&self) -> Option<&'static Atomic<i8>> {
-        FOUND.get(CpuId::current().as_u32() as usize)
-    }
-
-    /// Returns what was found when this CPU came up, or [`None`] if it has not been taken over.
-    fn found(&self) -> Option<Found> {
-        self.slot()
-            .and_then(|slot| Found::unpack(slot.load(Relaxed)))
-    }
-
-    /// Returns whether this CPU has the control: it says so, and keeps what is set.
-    fn has_control(&self) -> bool {
-        advertises(self.midr(), read_sysreg!("aidr_el1")) && switch::keeps_models(self)
-    }
+/// Returns what was found when this CPU came up, or [`None`] if it has not been taken over.
+fn found_on(cpu: &ThisCpu<'_>) -> Option<Found> {
+    slot(cpu).and_then(|slot| Found::unpack(slot.load(Relaxed)))
 }
 
-impl Cpu for ThisCpu<'_> {
-    fn model(&self, register: Register) -> Model {
-        model_in(match register {
-            Register::Own => read_sysreg!("actlr_el1"),
-            Register::El12 => read_sysreg!("s3_5_c1_c0_1"),
-            Register::ImpdefEl12 => read_sysreg!("s3_6_c15_c14_6"),
-        })
-    }
+/// Returns MIDR_EL1 of a CPU that the caller may be on.
+fn midr() -> MIDR_EL1 {
+    let guard = local_interrupt_disable();
 
-    fn set_model(&self, register: Register, model: Model, _: Completed) {
-        macro_rules! update {
-            ($name:literal) => {{
-                let value = with_model(read_sysreg!($name), model);
-                // SAFETY: By the invariant, the register still has what has been read, so that only
-                // the bit changes that is the model on CPUs which advertise the control, the only
-                // ones that come here. The kernel is written for the default model, and the other
-                // one allows less.
-                unsafe {
-                    asm!(
-                        concat!("msr ", $name, ", {}"),
-                        in(reg) value,
-                        options(nostack, preserves_flags)
-                    )
-                };
-            }};
-        }
-
-        match register {
-            Register::Own => update!("actlr_el1"),
-            Register::El12 => update!("s3_5_c1_c0_1"),
-            Register::ImpdefEl12 => update!("s3_6_c15_c14_6"),
-        }
-    }
-
-    fn complete(&self) {
-        // SAFETY: A DSB is always allowed.
-        unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
-    }
-
-    fn synchronise(&self) {
-        // SAFETY: An ISB is always allowed.
-        unsafe { asm!("isb", options(nostack, preserves_flags)) };
-    }
+    ThisCpu::new(&guard).read()
 }
 
 /// Returns whether all guests have total store order.
@@ -195,7 +103,7 @@ fn model_of_thread(number: u32) -> Model {
 #[export]
 pub unsafe extern "C" fn memory_model_has_control() -> bool {
     // SAFETY: By the caller's contract.
-    unsafe { ThisCpu::assume() }.has_control()
+    switch::has_control(&unsafe { ThisCpu::assume() })
 }
 
 /// Returns whether all guests are to have total store order, and this CPU can do that. Called on
@@ -209,7 +117,9 @@ pub unsafe extern "C" fn memory_model_gives_guests_tso() -> bool {
     // SAFETY: By the caller's contract.
     let cpu = unsafe { ThisCpu::assume() };
 
-    GUESTS_WANT_TSO.load(Relaxed) && cpu.register_of_guests().is_some() && cpu.has_control()
+    GUESTS_WANT_TSO.load(Relaxed)
+        && switch::register_of_guests_of(&cpu).is_some()
+        && switch::has_control(&cpu)
 }
 
 /// Returns whether all the CPUs that this system may run on always have total store order: those of
@@ -224,12 +134,12 @@ pub unsafe extern "C" fn memory_model_is_fixed(
     number: u64,
 ) -> bool {
     if number == 0 {
-        return all_always_tso([Midr(read_sysreg!("midr_el1"))].into_iter());
+        return all_always_tso([midr()].into_iter());
     }
     // SAFETY: By the caller's contract.
     let cpus = unsafe { slice::from_raw_parts(cpus, number as usize) };
 
-    all_always_tso(cpus.iter().map(|cpu| Midr(cpu.midr)))
+    all_always_tso(cpus.iter().map(|cpu| MIDR_EL1::from_raw(cpu.midr)))
 }
 
 /// Takes over this CPU, which has the control, as all do. What firmware has left is not for threads
@@ -243,7 +153,7 @@ pub unsafe extern "C" fn memory_model_cpu_enable() {
     // SAFETY: By the caller's contract.
     let cpu = unsafe { ThisCpu::assume() };
     // If their register is not known, ACTLR_EL1 may be that of guests.
-    let register = cpu.register_of_guests().unwrap_or(Register::Own);
+    let register = switch::register_of_guests_of(&cpu).unwrap_or(Register::Own);
     let found = switch::enter(&cpu, register, guests_have_tso());
 
     if found.has_tso() {
@@ -252,7 +162,7 @@ pub unsafe extern "C" fn memory_model_cpu_enable() {
             CpuId::current().as_u32()
         );
     }
-    if let Some(slot) = cpu.slot() {
+    if let Some(slot) = slot(&cpu) {
         slot.store(found.pack(), Relaxed);
     }
 }
@@ -268,10 +178,10 @@ pub unsafe extern "C" fn memory_model_leave() {
     // SAFETY: By the caller's contract.
     let cpu = unsafe { ThisCpu::assume() };
 
-    if let Some(found) = cpu.found() {
+    if let Some(found) = found_on(&cpu) {
         switch::leave(&cpu, guests_have_tso(), found);
     }
-    if let Some(slot) = cpu.slot() {
+    if let Some(slot) = slot(&cpu) {
         slot.store(0, Relaxed);
     }
 }
@@ -287,7 +197,7 @@ pub unsafe extern "C" fn memory_model_resume(thread: u32) {
     // SAFETY: By the caller's contract.
     let cpu = unsafe { ThisCpu::assume() };
 
-    if let Some(found) = cpu.found() {
+    if let Some(found) = found_on(&cpu) {
         switch::resume(&cpu, guests_have_tso(), found, model_of_thread(thread));
     }
 }
@@ -316,7 +226,7 @@ pub unsafe extern "C" fn memory_model_load_guest() {
     // SAFETY: By the caller's contract.
     let cpu = unsafe { ThisCpu::assume() };
 
-    if let Some(found) = cpu.found() {
+    if let Some(found) = found_on(&cpu) {
         switch::load_guest(&cpu, guests_have_tso(), found);
     }
 }
@@ -331,7 +241,7 @@ pub unsafe extern "C" fn memory_model_put_guest(thread: u32) {
     // SAFETY: By the caller's contract.
     let cpu = unsafe { ThisCpu::assume() };
 
-    if let Some(found) = cpu.found() {
+    if let Some(found) = found_on(&cpu) {
         switch::put_guest(&cpu, found, model_of_thread(thread));
     }
 }
@@ -382,7 +292,7 @@ pub unsafe extern "C" fn memory_model_set(
 /// Always safe to call; `#[export]` requires it to be unsafe.
 #[export]
 pub unsafe extern "C" fn memory_model_visible_aidr(aidr: u64) -> u64 {
-    visible_aidr(Midr(read_sysreg!("midr_el1")), aidr)
+    visible_aidr(midr(), AIDR_EL1::from_raw(aidr)).into_raw()
 }
 
 /// Returns ACTLR_EL1 as a guest may see it.
@@ -392,7 +302,7 @@ pub unsafe extern "C" fn memory_model_visible_aidr(aidr: u64) -> u64 {
 /// Always safe to call; `#[export]` requires it to be unsafe.
 #[export]
 pub unsafe extern "C" fn memory_model_visible_actlr(actlr: u64) -> u64 {
-    visible_actlr(Midr(read_sysreg!("midr_el1")), actlr)
+    visible_actlr(midr(), ACTLR_EL1::from_raw(actlr)).into_raw()
 }
 
 /// Reads the value of `kvm-arm.tso=`. Called early, on the boot CPU.
@@ -458,10 +368,11 @@ mod tests {
     fn detection_restores() {
         let guard = local_interrupt_disable();
         let cpu = ThisCpu::new(&guard);
-        let found = read_sysreg!("actlr_el1");
+        let found = cpu.read::<ACTLR_EL1>().into_raw();
 
-        assert_eq!(cpu.has_control(), system_has(cpucap!(HAS_TSO_CONTROL)));
-        assert_eq!(read_sysreg!("actlr_el1"), found);
+        let has = switch::has_control(&cpu);
+        assert_eq!(has, system_has(cpucap!(HAS_TSO_CONTROL)));
+        assert_eq!(cpu.read::<ACTLR_EL1>().into_raw(), found);
     }
 
     /// A kernel thread has the default model.
@@ -470,7 +381,8 @@ mod tests {
         let guard = local_interrupt_disable();
 
         if system_has(cpucap!(HAS_TSO_CONTROL)) {
-            assert_eq!(ThisCpu::new(&guard).model(Register::Own), Model::Default);
+            let model = switch::model(&ThisCpu::new(&guard), Register::Own);
+            assert_eq!(model, Model::Default);
         }
     }
 
@@ -478,7 +390,7 @@ mod tests {
     #[test]
     fn firmware_is_remembered() {
         let guard = local_interrupt_disable();
-        let found = ThisCpu::new(&guard).found();
+        let found = found_on(&ThisCpu::new(&guard));
 
         assert_eq!(found.is_some(), system_has(cpucap!(HAS_TSO_CONTROL)));
     }

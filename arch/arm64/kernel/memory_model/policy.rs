@@ -2,7 +2,9 @@
 
 //! What a thread may ask for, and what follows from it on this system.
 //!
-//! Pure logic: no kernel types, no state, every function total.
+//! Pure logic: no state, every function total.
+
+use kernel::arm64::sysreg::{Layout, ACTLR_EL1, AIDR_EL1, MIDR_EL1};
 
 /// A memory model: `PR_SET_MEM_MODEL_*` of the user-space interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,74 +58,72 @@ pub(crate) const fn request(support: Support, model: Model) -> Outcome {
     }
 }
 
-/// What MIDR_EL1 says of a CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Midr(pub(crate) u64);
+/// Implementers and parts that this file knows (`asm/cputype.h`).
+const APPLE: u64 = 0x61;
+const NVIDIA: u64 = 0x4e;
+const NVIDIA_DENVER: u64 = 0x003;
+const NVIDIA_CARMEL: u64 = 0x004;
+const FUJITSU: u64 = 0x46;
+const FUJITSU_A64FX: u64 = 0x001;
 
-impl Midr {
-    const fn implementer(self) -> u64 {
-        self.0 >> 24 & 0xff
-    }
+/// Returns whether bit 9 of AIDR_EL1 and bit 1 of ACTLR_EL1, which are IMPLEMENTATION DEFINED, are
+/// the control and its advertisement: the implementer is Apple.
+fn defines_control(midr: MIDR_EL1) -> bool {
+    midr.Implementer() == APPLE
+}
 
-    const fn part(self) -> u64 {
-        self.0 >> 4 & 0xfff
-    }
-
-    /// Returns whether bit 9 of AIDR_EL1 and bit 1 of ACTLR_EL1, which are IMPLEMENTATION
-    /// DEFINED, are the control and its advertisement: the implementer is Apple.
-    const fn defines_control(self) -> bool {
-        self.implementer() == 0x61
-    }
-
-    /// Returns whether the CPU always has total store order: NVIDIA's Denver and Carmel,
-    /// Fujitsu's A64FX (`asm/cputype.h`).
-    const fn always_tso(self) -> bool {
-        matches!(
-            (self.implementer(), self.part()),
-            (0x4e, 0x003 | 0x004) | (0x46, 0x001)
-        )
-    }
+/// Returns whether the CPU always has total store order: NVIDIA's Denver and Carmel, Fujitsu's
+/// A64FX.
+fn always_tso(midr: MIDR_EL1) -> bool {
+    matches!(
+        (midr.Implementer().get(), midr.PartNum().get()),
+        (NVIDIA, NVIDIA_DENVER | NVIDIA_CARMEL) | (FUJITSU, FUJITSU_A64FX)
+    )
 }
 
 /// AIDR_EL1.TSO: the CPU has the control.
 const AIDR_EL1_TSO: u64 = 1 << 9;
 
 /// ACTLR_EL1.EnTSO: total store order is in force at the Exception levels of the register.
-pub(crate) const ACTLR_EL1_EN_TSO: u64 = 1 << 1;
+const ACTLR_EL1_EN_TSO: u64 = 1 << 1;
 
 /// Returns whether a CPU says that it has the control.
-pub(crate) const fn advertises(midr: Midr, aidr: u64) -> bool {
-    midr.defines_control() && aidr & AIDR_EL1_TSO != 0
+pub(crate) fn advertises(midr: MIDR_EL1, aidr: AIDR_EL1) -> bool {
+    defines_control(midr) && aidr.into_raw() & AIDR_EL1_TSO != 0
 }
 
 /// Returns AIDR_EL1 as a guest may see it.
-pub(crate) const fn visible_aidr(midr: Midr, aidr: u64) -> u64 {
-    if midr.defines_control() {
-        aidr & !AIDR_EL1_TSO
+pub(crate) fn visible_aidr(midr: MIDR_EL1, aidr: AIDR_EL1) -> AIDR_EL1 {
+    if defines_control(midr) {
+        AIDR_EL1::from_raw(aidr.into_raw() & !AIDR_EL1_TSO)
     } else {
         aidr
     }
 }
 
 /// Returns ACTLR_EL1 as a guest may see it.
-pub(crate) const fn visible_actlr(midr: Midr, actlr: u64) -> u64 {
-    if midr.defines_control() {
+pub(crate) fn visible_actlr(midr: MIDR_EL1, actlr: ACTLR_EL1) -> ACTLR_EL1 {
+    if defines_control(midr) {
         with_model(actlr, Model::Default)
     } else {
         actlr
     }
 }
 
-/// Returns ACTLR_EL1 with `model` in place of the one in `actlr`.
-pub(crate) const fn with_model(actlr: u64, model: Model) -> u64 {
-    match model {
+/// Returns ACTLR_EL1, by any of its names, with `model` in place of the one in `actlr`.
+pub(crate) fn with_model<R: Layout>(actlr: R, model: Model) -> R {
+    let actlr: u64 = actlr.into();
+
+    R::from(match model {
         Model::Default => actlr & !ACTLR_EL1_EN_TSO,
         Model::Tso => actlr | ACTLR_EL1_EN_TSO,
-    }
+    })
 }
 
-/// Returns the model that is in `actlr`.
-pub(crate) const fn model_in(actlr: u64) -> Model {
+/// Returns the model that is in `actlr`, which is ACTLR_EL1 by any of its names.
+pub(crate) fn model_in<R: Layout>(actlr: R) -> Model {
+    let actlr: u64 = actlr.into();
+
     if actlr & ACTLR_EL1_EN_TSO != 0 {
         Model::Tso
     } else {
@@ -132,8 +132,8 @@ pub(crate) const fn model_in(actlr: u64) -> Model {
 }
 
 /// Returns whether all of `midrs` are CPUs that always have total store order, and there is one.
-pub(crate) fn all_always_tso(mut midrs: impl Iterator<Item = Midr>) -> bool {
-    midrs.next().is_some_and(Midr::always_tso) && midrs.all(Midr::always_tso)
+pub(crate) fn all_always_tso(mut midrs: impl Iterator<Item = MIDR_EL1>) -> bool {
+    midrs.next().is_some_and(always_tso) && midrs.all(always_tso)
 }
 
 /// A register that a memory model is set in. All but [`Register::Own`] come from
@@ -157,11 +157,11 @@ pub(crate) enum Register {
 /// `actlr_el2` of `midr_parts[]` (`src/chickens.c`), and the numbers of parts in `src/midr.h`. No
 /// architecture describes this, so a part that is not listed has neither, and one of which
 /// that source is not sure (M4) is not listed.
-pub(crate) const fn register_of_guests(vhe: bool, midr: Midr) -> Option<Register> {
+pub(crate) fn register_of_guests(vhe: bool, midr: MIDR_EL1) -> Option<Register> {
     if !vhe {
         return Some(Register::Own);
     }
-    match (midr.defines_control(), midr.part()) {
+    match (defines_control(midr), midr.PartNum().get()) {
         // M1: Icestorm and Firestorm, then those of Pro and Max.
         (true, 0x022..=0x025 | 0x028 | 0x029) => Some(Register::ImpdefEl12),
         // M2 (Blizzard, Avalanche) and M3 (Sawtooth, Everest), likewise.

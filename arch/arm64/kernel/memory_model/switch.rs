@@ -6,23 +6,66 @@
 //! are complete before another model is put in force, or stores that have not become visible yet
 //! would be reordered after all. [`Completed`] stands for that.
 //!
-//! Pure logic: the registers are behind [`Cpu`], which tests have a fake of.
+//! Pure logic: the registers are behind [`Access`], which tests have a fake of.
 
-use super::policy::{Model, Register};
+use super::policy::{
+    advertises, model_in, register_of_guests, with_model, Model, Register, //
+};
+use kernel::arm64::{
+    access::Access,
+    sysreg::{
+        CurrentEL, CurrentEL_EL_EL2, SystemRegister, ACTLR_EL1, ACTLR_EL12, AIDR_EL1,
+        IMP_APL_ACTLR_EL12, MIDR_EL1,
+    },
+};
 
-/// The CPU that this runs on.
-pub(crate) trait Cpu {
-    /// Returns the model that is set in `register`.
-    fn model(&self, register: Register) -> Model;
+/// Returns the model that is set in `register`.
+pub(crate) fn model(cpu: &impl Access, register: Register) -> Model {
+    match register {
+        Register::Own => model_in(cpu.read::<ACTLR_EL1>()),
+        // SAFETY: `register_of_guests()` has named it for this CPU. Reading it has no effect.
+        Register::El12 => model_in(unsafe { cpu.read_present::<ACTLR_EL12>() }),
+        // SAFETY: Likewise.
+        Register::ImpdefEl12 => model_in(unsafe { cpu.read_present::<IMP_APL_ACTLR_EL12>() }),
+    }
+}
 
-    /// Sets the model in `register`, and nothing else there.
-    fn set_model(&self, register: Register, model: Model, completed: Completed);
+/// Sets the model in `register`, and nothing else there.
+fn set_model(cpu: &impl Access, register: Register, model: Model, _: Completed) {
+    match register {
+        // SAFETY: Every CPU has it.
+        Register::Own => unsafe { update::<ACTLR_EL1>(cpu, model) },
+        // SAFETY: `register_of_guests()` has named it for this CPU.
+        Register::El12 => unsafe { update::<ACTLR_EL12>(cpu, model) },
+        // SAFETY: Likewise.
+        Register::ImpdefEl12 => unsafe { update::<IMP_APL_ACTLR_EL12>(cpu, model) },
+    }
+}
 
-    /// Completes the memory accesses so far: a DSB.
-    fn complete(&self);
+/// Sets the model in ACTLR_EL1 by the name `R`.
+///
+/// # Safety
+///
+/// The CPU has `R`.
+unsafe fn update<R: SystemRegister>(cpu: &impl Access, model: Model) {
+    // SAFETY: By the caller's contract. Only this file changes the register, and the caller has the
+    // CPU for itself, so that only the bit changes that is the model on CPUs which advertise the
+    // control, the only ones that come here. The kernel is written for the default model, and the
+    // other one allows less.
+    unsafe { cpu.write(with_model(cpu.read_present::<R>(), model)) }
+}
 
-    /// Makes the kernel go on with what has been set: an ISB.
-    fn synchronise(&self);
+/// Returns the register of guests, if it is known.
+pub(crate) fn register_of_guests_of(cpu: &impl Access) -> Option<Register> {
+    // In VHE mode the kernel runs at EL2.
+    let vhe = cpu.read::<CurrentEL>().EL() == CurrentEL_EL_EL2;
+
+    register_of_guests(vhe, cpu.read::<MIDR_EL1>())
+}
+
+/// Returns whether the CPU has the control: it says so, and keeps what is set.
+pub(crate) fn has_control(cpu: &impl Access) -> bool {
+    advertises(cpu.read::<MIDR_EL1>(), cpu.read::<AIDR_EL1>()) && keeps_models(cpu)
 }
 
 /// The memory accesses of the context that is left are complete.
@@ -30,7 +73,7 @@ pub(crate) struct Completed(());
 
 impl Completed {
     /// Completes them.
-    pub(crate) fn on(cpu: &impl Cpu) -> Self {
+    pub(crate) fn on(cpu: &impl Access) -> Self {
         cpu.complete();
         Self(())
     }
@@ -46,25 +89,25 @@ impl Completed {
 }
 
 /// Puts the model of the next thread in force. The way to user space synchronises.
-pub(crate) fn switch(cpu: &impl Cpu, model: Model, completed: Completed) {
-    cpu.set_model(Register::Own, model, completed);
+pub(crate) fn switch(cpu: &impl Access, model: Model, completed: Completed) {
+    set_model(cpu, Register::Own, model, completed);
 }
 
-/// Puts `model` in force in `register`, for what the kernel goes on with too.
-pub(crate) fn put(cpu: &impl Cpu, register: Register, model: Model) {
-    if cpu.model(register) != model {
-        cpu.set_model(register, model, Completed::on(cpu));
+/// Puts `wanted` in force in `register`, for what the kernel goes on with too.
+pub(crate) fn put(cpu: &impl Access, register: Register, wanted: Model) {
+    if model(cpu, register) != wanted {
+        set_model(cpu, register, wanted, Completed::on(cpu));
         cpu.synchronise();
     }
 }
 
 /// Returns whether the CPU keeps what is set in its own register, which is left as it was found.
 /// A hypervisor may hide the register and ignore writes.
-pub(crate) fn keeps_models(cpu: &impl Cpu) -> bool {
-    let found = cpu.model(Register::Own);
-    let keeps = |model| {
-        put(cpu, Register::Own, model);
-        cpu.model(Register::Own) == model
+fn keeps_models(cpu: &impl Access) -> bool {
+    let found = model(cpu, Register::Own);
+    let keeps = |wanted| {
+        put(cpu, Register::Own, wanted);
+        model(cpu, Register::Own) == wanted
     };
     let both = keeps(Model::Tso) && keeps(Model::Default);
 
@@ -141,8 +184,8 @@ impl Found {
 
 /// Takes over a CPU that has the model of guests in `register`: threads start with the default, and
 /// guests get theirs. Returns what was found.
-pub(crate) fn enter(cpu: &impl Cpu, register: Register, tso: bool) -> Found {
-    let own = cpu.model(Register::Own);
+pub(crate) fn enter(cpu: &impl Access, register: Register, tso: bool) -> Found {
+    let own = model(cpu, Register::Own);
     let mut found = Found {
         register,
         own,
@@ -151,14 +194,14 @@ pub(crate) fn enter(cpu: &impl Cpu, register: Register, tso: bool) -> Found {
 
     put(cpu, Register::Own, Model::Default);
     if found.is_set_apart(tso) {
-        found.guests = cpu.model(register);
+        found.guests = model(cpu, register);
         put(cpu, register, Model::Tso);
     }
     found
 }
 
 /// Leaves a CPU as it was found, to firmware or to another kernel.
-pub(crate) fn leave(cpu: &impl Cpu, tso: bool, found: Found) {
+pub(crate) fn leave(cpu: &impl Access, tso: bool, found: Found) {
     if found.is_set_apart(tso) {
         put(cpu, found.register, found.guests);
     }
@@ -166,7 +209,7 @@ pub(crate) fn leave(cpu: &impl Cpu, tso: bool, found: Found) {
 }
 
 /// Goes on where the CPU may have lost its registers, in a thread that has `thread`.
-pub(crate) fn resume(cpu: &impl Cpu, tso: bool, found: Found, thread: Model) {
+pub(crate) fn resume(cpu: &impl Access, tso: bool, found: Found, thread: Model) {
     if found.is_set_apart(tso) {
         put(cpu, found.register, Model::Tso);
     }
@@ -174,14 +217,14 @@ pub(crate) fn resume(cpu: &impl Cpu, tso: bool, found: Found, thread: Model) {
 }
 
 /// Makes way for a guest.
-pub(crate) fn load_guest(cpu: &impl Cpu, tso: bool, found: Found) {
+pub(crate) fn load_guest(cpu: &impl Access, tso: bool, found: Found) {
     if !found.are_apart() {
         put(cpu, Register::Own, found.model(tso));
     }
 }
 
 /// Goes back to a thread, which has `thread`.
-pub(crate) fn put_guest(cpu: &impl Cpu, found: Found, thread: Model) {
+pub(crate) fn put_guest(cpu: &impl Access, found: Found, thread: Model) {
     if !found.are_apart() {
         put(cpu, Register::Own, thread);
     }

@@ -2,6 +2,7 @@
 
 //! Tests of the pure modules of this component, as a program for the build host:
 //! `rustc --test`. A crate root beside that of the component, so that both find the same modules.
+//! The crate `kernel` of the build host has a fake of [`Access`](kernel::arm64::access::Access).
 
 #![allow(dead_code)]
 
@@ -9,15 +10,18 @@ mod policy;
 
 mod switch;
 
+use kernel::arm64::{
+    fake::{Fake, Step},
+    sysreg::*,
+};
 use policy::*;
-use std::cell::{Cell, RefCell};
 use switch::*;
 
 const MODELS: [Model; 2] = [Model::Default, Model::Tso];
 
 /// MIDR_EL1 of an implementer and a part; the architecture field is as on all of them.
-fn midr(implementer: u64, part: u64) -> Midr {
-    Midr(implementer << 24 | 0xf << 16 | part << 4)
+fn midr(implementer: u64, part: u64) -> MIDR_EL1 {
+    MIDR_EL1::from_raw(implementer << 24 | 0xf << 16 | part << 4)
 }
 
 const APPLE: u64 = 0x61;
@@ -64,16 +68,17 @@ fn words_of_the_option() {
 fn every_implementer() {
     for implementer in 0..=0xff {
         for rest in [0, !(0xff << 24)] {
-            let midr = Midr(implementer << 24 | rest);
+            let midr = MIDR_EL1::from_raw(implementer << 24 | rest);
             let apple = implementer == APPLE;
-            assert_eq!(advertises(midr, 1 << 9), apple);
-            assert_eq!(advertises(midr, !0), apple);
-            assert!(!advertises(midr, 0));
-            assert!(!advertises(midr, !(1 << 9)));
+            for (aidr, says) in [(1 << 9, apple), (!0, apple), (0, false), (!(1 << 9), false)] {
+                assert_eq!(advertises(midr, AIDR_EL1::from_raw(aidr)), says);
+            }
             for value in [0, 1 << 9, 2, 6, !0, !(1 << 9), !2] {
                 let (aidr, actlr) = if apple { (!(1 << 9), !2) } else { (!0, !0) };
-                assert_eq!(visible_aidr(midr, value), value & aidr);
-                assert_eq!(visible_actlr(midr, value), value & actlr);
+                let seen = visible_aidr(midr, AIDR_EL1::from_raw(value));
+                assert_eq!(seen.into_raw(), value & aidr);
+                let seen = visible_actlr(midr, ACTLR_EL1::from_raw(value));
+                assert_eq!(seen.into_raw(), value & actlr);
             }
         }
     }
@@ -81,9 +86,10 @@ fn every_implementer() {
 
 #[test]
 fn one_bit_of_actlr() {
-    for actlr in [0, 2, !0, !2, 0x1234_5678_9abc_def0] {
-        assert_eq!(with_model(actlr, Model::Tso), actlr | 2);
-        assert_eq!(with_model(actlr, Model::Default), actlr & !2);
+    for raw in [0, 2, !0, !2, 0x1234_5678_9abc_def0] {
+        let actlr = ACTLR_EL1::from_raw(raw);
+        assert_eq!(with_model(actlr, Model::Tso).into_raw(), raw | 2);
+        assert_eq!(with_model(actlr, Model::Default).into_raw(), raw & !2);
         for model in MODELS {
             assert_eq!(model_in(with_model(actlr, model)), model);
         }
@@ -95,7 +101,7 @@ fn one_bit_of_actlr() {
 fn always_tso_is_of_all() {
     let (denver, carmel, a64fx) = (midr(0x4e, 3), midr(0x4e, 4), midr(0x46, 1));
     let n1 = midr(0x41, 0xd0c);
-    let all = |midrs: &[Midr]| all_always_tso(midrs.iter().copied());
+    let all = |midrs: &[MIDR_EL1]| all_always_tso(midrs.iter().copied());
 
     for good in [&[a64fx][..], &[denver], &[carmel], &[denver, carmel, a64fx]] {
         assert!(all(good));
@@ -144,72 +150,52 @@ fn the_register_of_guests() {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Complete,
-    Set(Register, Model),
-    Synchronise,
+/// ACTLR_EL1 with a model, and bits around it that are nobody's here.
+fn actlr<R: Layout>(model: Model) -> R {
+    R::from(0x5a5a_5a5a_5a5a_5a59 | (model as u64) << 1)
 }
 
-/// A CPU that notes what is done to it.
-struct Fake {
-    own: Cell<Model>,
-    guests: Cell<Model>,
-    /// Whether writes are ignored, as under a hypervisor.
-    ignores: bool,
-    steps: RefCell<Vec<Step>>,
+/// A CPU by Apple, with the control, in VHE mode, with both registers of guests.
+fn cpu(own: Model, guests: Model) -> Fake {
+    Fake::default()
+        .with(midr(APPLE, 0x22))
+        .with(AIDR_EL1::from_raw(1 << 9))
+        .with(CurrentEL::from_raw(2 << 2))
+        .with::<ACTLR_EL1>(actlr(own))
+        .with::<ACTLR_EL12>(actlr(guests))
+        .with::<IMP_APL_ACTLR_EL12>(actlr(guests))
 }
 
-impl Fake {
-    fn new(own: Model, guests: Model) -> Self {
-        Self {
-            own: Cell::new(own),
-            guests: Cell::new(guests),
-            ignores: false,
-            steps: RefCell::default(),
-        }
-    }
-
-    fn cell(&self, register: Register) -> &Cell<Model> {
-        match register {
-            Register::Own => &self.own,
-            _ => &self.guests,
-        }
-    }
-
-    fn has(&self) -> (Model, Model) {
-        (self.own.get(), self.guests.get())
-    }
-
-    /// Every change is between a DSB and an ISB of its own.
-    fn check_order(&self) {
-        for steps in self.steps.borrow().chunks(3) {
-            assert!(
-                matches!(steps, [Step::Complete, Step::Set(..), Step::Synchronise]),
-                "{steps:?}"
-            );
-        }
+/// Returns the register by its encoding.
+fn encoding(register: Register) -> Encoding {
+    match register {
+        Register::Own => ACTLR_EL1::ENCODING,
+        Register::El12 => ACTLR_EL12::ENCODING,
+        Register::ImpdefEl12 => IMP_APL_ACTLR_EL12::ENCODING,
     }
 }
 
-impl Cpu for Fake {
-    fn model(&self, register: Register) -> Model {
-        self.cell(register).get()
+/// Changes the model in a register behind the back of the kernel.
+fn lose(cpu: &Fake, register: Register, model: Model) {
+    match register {
+        Register::Own => cpu.set::<ACTLR_EL1>(actlr(model)),
+        Register::El12 => cpu.set::<ACTLR_EL12>(actlr(model)),
+        Register::ImpdefEl12 => cpu.set::<IMP_APL_ACTLR_EL12>(actlr(model)),
     }
+}
 
-    fn set_model(&self, register: Register, model: Model, _: Completed) {
-        self.steps.borrow_mut().push(Step::Set(register, model));
-        if !self.ignores {
-            self.cell(register).set(model);
-        }
-    }
+/// Returns the models of the kernel's own register and of that of guests.
+fn models(cpu: &Fake, guests: Register) -> (Model, Model) {
+    (model(cpu, Register::Own), model(cpu, guests))
+}
 
-    fn complete(&self) {
-        self.steps.borrow_mut().push(Step::Complete);
-    }
-
-    fn synchronise(&self) {
-        self.steps.borrow_mut().push(Step::Synchronise);
+/// Every change is between a DSB and an ISB of its own, and of the one bit.
+fn check_steps(cpu: &Fake) {
+    for steps in cpu.take_steps().chunks(3) {
+        let [Step::Complete, Step::Write(_, value), Step::Synchronise] = steps else {
+            panic!("{steps:?}");
+        };
+        assert_eq!(value & !2, 0x5a5a_5a5a_5a5a_5a59);
     }
 }
 
@@ -217,13 +203,18 @@ impl Cpu for Fake {
 #[test]
 fn accesses_complete_first() {
     for found in MODELS {
-        for model in MODELS {
-            for register in [Register::Own, Register::El12, Register::ImpdefEl12] {
-                let cpu = Fake::new(found, found);
-                put(&cpu, register, model);
-                cpu.check_order();
-                assert_eq!(cpu.model(register), model);
-                assert_eq!(cpu.steps.borrow().is_empty(), found == model);
+        for wanted in MODELS {
+            for register in REGISTERS {
+                let cpu = cpu(found, found);
+                put(&cpu, register, wanted);
+                assert_eq!(model(&cpu, register), wanted);
+                let steps = cpu.take_steps();
+                assert_eq!(steps.is_empty(), found == wanted);
+                if let [first, write, last] = steps[..] {
+                    assert_eq!((first, last), (Step::Complete, Step::Synchronise));
+                    let value = actlr::<ACTLR_EL1>(wanted).into_raw();
+                    assert_eq!(write, Step::Write(encoding(register), value));
+                }
             }
         }
     }
@@ -232,25 +223,48 @@ fn accesses_complete_first() {
 /// `__switch_to()` has its DSB: the switch adds none, and the way to user space synchronises.
 #[test]
 fn a_switch_is_one_write() {
-    for model in MODELS {
-        let cpu = Fake::new(Model::Default, Model::Default);
+    for wanted in MODELS {
+        let cpu = cpu(Model::Default, Model::Default);
         // SAFETY: A fake has no accesses.
-        switch(&cpu, model, unsafe { Completed::assume() });
-        assert_eq!(*cpu.steps.borrow(), [Step::Set(Register::Own, model)]);
+        switch(&cpu, wanted, unsafe { Completed::assume() });
+        let value = actlr::<ACTLR_EL1>(wanted).into_raw();
+        assert_eq!(cpu.take_steps(), [Step::Write(ACTLR_EL1::ENCODING, value)]);
     }
 }
 
+/// The control is there if the CPU says so and means it; the register is left as it was.
 #[test]
 fn detection_restores() {
     for found in MODELS {
-        for ignores in [false, true] {
-            let mut cpu = Fake::new(found, found);
-            cpu.ignores = ignores;
-            assert_eq!(keeps_models(&cpu), !ignores);
-            assert_eq!(cpu.has(), (found, found));
-            cpu.check_order();
+        let before = actlr::<ACTLR_EL1>(found).into_raw();
+        for (cpu, has) in [
+            (cpu(found, found), true),
+            (cpu(found, found).ignoring::<ACTLR_EL1>(), false),
+        ] {
+            assert_eq!(has_control(&cpu), has);
+            assert_eq!(cpu.get::<ACTLR_EL1>(), before);
+            check_steps(&cpu);
+        }
+        // Nothing is tried where nothing is said.
+        for cpu in [
+            cpu(found, found).with(AIDR_EL1::from_raw(!(1 << 9))),
+            cpu(found, found).with(midr(0x41, 0x22)),
+        ] {
+            assert!(!has_control(&cpu));
+            assert_eq!(cpu.take_steps(), []);
         }
     }
+}
+
+/// The register of guests goes by the Exception level that the kernel is at.
+#[test]
+fn the_register_of_guests_on_a_cpu() {
+    for (el, expected) in [(1, Register::Own), (2, Register::ImpdefEl12)] {
+        let cpu = cpu(Model::Default, Model::Default).with(CurrentEL::from_raw(el << 2));
+        assert_eq!(register_of_guests_of(&cpu), Some(expected));
+    }
+    let cpu = cpu(Model::Default, Model::Default).with(midr(APPLE, 0x52));
+    assert_eq!(register_of_guests_of(&cpu), None);
 }
 
 const REGISTERS: [Register; 3] = [Register::Own, Register::El12, Register::ImpdefEl12];
@@ -273,7 +287,7 @@ fn every_machine() -> impl Iterator<Item = (Fake, Guests)> {
     every_guests().flat_map(|guests| {
         MODELS
             .into_iter()
-            .flat_map(move |own| MODELS.map(|theirs| (Fake::new(own, theirs), guests)))
+            .flat_map(move |own| MODELS.map(|theirs| (cpu(own, theirs), guests)))
     })
 }
 
@@ -281,25 +295,23 @@ fn every_machine() -> impl Iterator<Item = (Fake, Guests)> {
 #[test]
 fn a_cpu_is_taken_over_and_left_as_found() {
     for (cpu, guests) in every_machine() {
-        let before = cpu.has();
+        let before = models(&cpu, guests.register);
         let found = enter(&cpu, guests.register, guests.tso);
         let apart = guests.register != Register::Own;
 
-        assert_eq!(cpu.own.get(), Model::Default);
-        let theirs = if apart && guests.tso {
-            Model::Tso
-        } else {
-            before.1
-        };
-        assert_eq!(cpu.guests.get(), theirs);
+        assert_eq!(model(&cpu, Register::Own), Model::Default);
+        if apart {
+            let theirs = if guests.tso { Model::Tso } else { before.1 };
+            assert_eq!(model(&cpu, guests.register), theirs);
+        }
         // Whatever has happened since.
         for thread in MODELS {
             put(&cpu, Register::Own, thread);
             load_guest(&cpu, guests.tso, found);
             leave(&cpu, guests.tso, found);
-            assert_eq!(cpu.has(), before);
+            assert_eq!(models(&cpu, guests.register), before);
         }
-        cpu.check_order();
+        check_steps(&cpu);
     }
 }
 
@@ -307,21 +319,22 @@ fn a_cpu_is_taken_over_and_left_as_found() {
 #[test]
 fn guests_have_one_model() {
     for (cpu, guests) in every_machine() {
-        let before = cpu.model(guests.register);
+        let before = model(&cpu, guests.register);
         let found = enter(&cpu, guests.register, guests.tso);
         let static_model = if guests.tso { Model::Tso } else { before };
 
         for thread in MODELS {
             put(&cpu, Register::Own, thread);
             load_guest(&cpu, guests.tso, found);
-            assert_eq!(cpu.model(guests.register), static_model);
+            assert_eq!(model(&cpu, guests.register), static_model);
             if guests.register != Register::Own {
-                assert_eq!(cpu.own.get(), thread, "the host's own is left alone");
+                let own = model(&cpu, Register::Own);
+                assert_eq!(own, thread, "the host's own is left alone");
             }
             put_guest(&cpu, found, thread);
-            assert_eq!(cpu.own.get(), thread);
+            assert_eq!(model(&cpu, Register::Own), thread);
         }
-        cpu.check_order();
+        check_steps(&cpu);
     }
 }
 
@@ -331,21 +344,22 @@ fn guests_have_one_model() {
 fn registers_that_are_lost_come_back() {
     for (cpu, guests) in every_machine() {
         let found = enter(&cpu, guests.register, guests.tso);
-        let theirs = cpu.guests.get();
+        let apart = guests.register != Register::Own;
+        let theirs = model(&cpu, guests.register);
 
         for thread in MODELS {
             for lost in MODELS {
-                cpu.own.set(lost);
-                if guests.register != Register::Own {
-                    cpu.guests.set(lost);
-                }
+                lose(&cpu, Register::Own, lost);
+                lose(&cpu, guests.register, lost);
                 resume(&cpu, guests.tso, found, thread);
-                let apart = guests.register != Register::Own;
-                let expected = if apart && !guests.tso { lost } else { theirs };
-                assert_eq!(cpu.has(), (thread, expected));
+                assert_eq!(model(&cpu, Register::Own), thread);
+                if apart {
+                    let expected = if guests.tso { theirs } else { lost };
+                    assert_eq!(model(&cpu, guests.register), expected);
+                }
             }
         }
-        cpu.check_order();
+        check_steps(&cpu);
     }
 }
 

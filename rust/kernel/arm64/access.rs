@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Access to the system registers of a CPU.
+//!
+//! What is found out and set in registers, and in which order, is logic like any other: it takes an
+//! [`Access`], which is [`ThisCpu`](super::this_cpu::ThisCpu) on a machine, and a fake in tests.
+
+use super::sysreg::*;
+
+/// A register that every CPU has, at EL1 and at EL2.
+///
+/// # Safety
+///
+/// Every CPU has the register, and reading it has no effect.
+pub unsafe trait Universal: SystemRegister {}
+
+macro_rules! universal {
+    ($($register:ident)*) => {$(
+        // SAFETY: Required of every implementation (Arm ARM D24.2, by the name of the register), and
+        // nothing but a read.
+        unsafe impl Universal for $register {}
+    )*};
+}
+
+universal! { ACTLR_EL1 AIDR_EL1 CTR_EL0 CurrentEL MIDR_EL1 REVIDR_EL1 }
+
+/// The system registers of a CPU, and the barriers that belong to them.
+pub trait Access {
+    /// Returns the value of `R`, if the CPU has it.
+    ///
+    /// # Safety
+    ///
+    /// The CPU has `R` at this Exception level, and reading it has no effect.
+    unsafe fn read_present<R: SystemRegister>(&self) -> R;
+
+    /// Writes `R`. [`Access::synchronise`] makes it effective for the instructions that follow.
+    ///
+    /// # Safety
+    ///
+    /// The CPU has `R` at this Exception level, and nothing that the kernel relies on changes with
+    /// it.
+    unsafe fn write<R: SystemRegister>(&self, value: R);
+
+    /// Completes the memory accesses so far, as seen by the Inner Shareable domain: `DSB ISH`.
+    fn complete(&self);
+
+    /// Synchronises the context: the instructions that follow see what has been written. `ISB`.
+    fn synchronise(&self);
+
+    /// Returns the value of `R`.
+    fn read<R: Universal>(&self) -> R {
+        // SAFETY: By the contract of `Universal`.
+        unsafe { self.read_present() }
+    }
+}
