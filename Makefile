@@ -4,15 +4,15 @@
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
-TARGETS := run migrate shell test bench lint docs edit refresh series kernel module doctor clean distclean help
+TARGETS := run migrate shell test bench lint docs edit refresh series kernel module deb doctor clean distclean help
 
 .PHONY: $(TARGETS) FORCE
 .NOTPARALLEL:
 $(TARGETS):
-	@tools/armature $@
+	@tools/armature.sh $@
 
 # Anything else, whether there is a file of that name or not, is told what there is.
 %: FORCE
-	@tools/armature $@
+	@tools/armature.sh $@
 FORCE: ;
 Makefile: ;

@@ -57,19 +57,6 @@ key() {
 	done | sha256sum | cut -c1-16
 }
 
-# options [test]: the project's options as lines of a configuration, or those of its tests; from
-# the menu in Kconfig.
-options() {
-	local file
-
-	sed -n 's/^source "\(.*\)"$/\1/p' "$TOP/Kconfig" | while read -r file; do cat "$TOP/$file"; done |
-		awk -v test="${1:-}" '
-			/^config / { name = $2 }
-			/^\t(bool|tristate) / && (name ~ /_TEST$/) == (test != "") {
-				print "CONFIG_" name "=" ($1 == "bool" ? "y" : test ? "m" : "y")
-			}'
-}
-
 # kept DIR: that directory of the cache, or the one with what was taken in place of what
 # is pinned: DIR-VERSION.
 kept() {
@@ -172,8 +159,8 @@ root_dir() {
 	printf '%s/root-%s' "$CACHE" "$(key "$TOP/tools/build/root.sh" "$TOP/tools/build/packages")"
 }
 
-# in_root [-b DIR:MOUNT]... COMMAND...: run in the build root. The root itself
-# is read-only; the checkout and the cache keep their paths, -b adds others.
+# in_root [-b DIR:MOUNT]... COMMAND...: run in the build root, in place of this shell if ENTER is
+# "exec". The root itself is read-only; the checkout and the cache keep their paths, -b adds others.
 in_root() {
 	local root proxy mounts=()
 
@@ -185,7 +172,7 @@ in_root() {
 		mounts+=(--bind "${2%:*}" "${2##*:}")
 		shift 2
 	done
-	bwrap --ro-bind "$root/usr" /usr --ro-bind "$root/etc" /etc --tmpfs /var \
+	${ENTER:-} bwrap --ro-bind "$root/usr" /usr --ro-bind "$root/etc" /etc --tmpfs /var \
 		--ro-bind "$root/var/lib/dpkg" /var/lib/dpkg --dir /var/lib/apt/lists --dir /var/cache/apt --dir /var/tmp \
 		--symlink usr/bin /bin --symlink usr/sbin /sbin --symlink usr/lib /lib --symlink usr/lib64 /lib64 \
 		--dev /dev --proc /proc --tmpfs /tmp --tmpfs /run \

@@ -5,7 +5,7 @@
 set -eu -o pipefail
 . "$(dirname "$0")/../build/lib.sh"
 
-"$TOP/tools/build/series.sh" tree
+[ -n "${AS_IT_IS:-}" ] || "$TOP/tools/build/series.sh" tree
 # Pages that are new, and those that the series changes.
 pages=$( (cd "$TOP" && git ls-files -co --exclude-standard -- 'Documentation/*.rst'
 	sed -n 's|^+++ b/\(Documentation/.*\.rst\)$|\1|p' patches/*.patch) | sort -u | paste -sd'|')

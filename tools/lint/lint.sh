@@ -60,11 +60,11 @@ rust_clippy() {
 	# shellcheck disable=SC2086
 	(cd "$BUILD/obj/clippy" && rm -f $objects)
 	# shellcheck disable=SC2086
-	"$TOP/tools/build/kernel.sh" clippy --make CLIPPY=1 ${objects/icache\/el2.nvhe.o/hyp\/nvhe\/} > "$out" 2>&1 || rc=$?
+	"$TOP/tools/armature.sh" kernel clippy --make CLIPPY=1 ${objects/icache\/el2.nvhe.o/hyp\/nvhe\/} > "$out" 2>&1 || rc=$?
 	# Programs that no kernel has. Fields of registers are
 	# written as shifts between ors, as in the kernel.
 	for program in machine/bare/main machine/perf/workload oracle/payload; do
-		in_root clippy-driver --edition 2021 --target aarch64-unknown-linux-gnu -C panic=abort -D warnings \
+		in_root env SYSREG_CONSTS="$BUILD/sysreg/consts.rs" clippy-driver --edition 2021 --target aarch64-unknown-linux-gnu -C panic=abort -D warnings \
 			-A clippy::precedence --emit=metadata -o /tmp/out "tools/$program.rs" >> "$out" 2>&1 || rc=$?
 	done
 	# And those that run on the build host.
@@ -72,7 +72,7 @@ rust_clippy() {
 		in_root clippy-driver --edition 2021 -D warnings --crate-type "$([ "${program##*/}" = lib ] && echo cdylib || echo bin)" \
 			--emit=metadata -o /tmp/out "$program.rs" >> "$out" 2>&1 || rc=$?
 	done
-	in_root env CLIPPY=1 tools/vmm/build "$BUILD/oracle/vmm" >> "$out" 2>&1 || rc=$?
+	in_root env CLIPPY=1 SYSREG_CONSTS="$BUILD/sysreg/consts.rs" tools/vmm/build "$BUILD/oracle/vmm" >> "$out" 2>&1 || rc=$?
 	cat "$out"
 	[ $rc = 0 ] && ! grep -B3 -A8 -E '^ +--> .*(arm64|kernel/kvm\.rs|icache|nolse|debug_topology|memory_model|rust_arm64)' "$out"
 }
@@ -80,7 +80,7 @@ rust_clippy() {
 rust_doc() {
 	local out=$LOGS/rustdoc.out rc=0
 
-	"$TOP/tools/build/kernel.sh" clippy --make rustdoc > "$out" 2>&1 || rc=$?
+	"$TOP/tools/armature.sh" kernel clippy --make rustdoc > "$out" 2>&1 || rc=$?
 	cat "$out"
 	[ $rc = 0 ] && ! grep -A6 -E '^(warning|error)' "$out" | grep -E 'kernel/(arm64|kvm)'
 }
@@ -102,7 +102,7 @@ strict_objects() {
 
 	objects=$(touched_objects)
 	(cd "$BUILD/obj/clippy" && rm -f $objects)
-	"$TOP/tools/build/kernel.sh" clippy --make "$@" $objects > "$out" 2>&1 || rc=$?
+	"$TOP/tools/armature.sh" kernel clippy --make "$@" $objects > "$out" 2>&1 || rc=$?
 	cat "$out"
 	[ $rc = 0 ] && no_warning_of_ours "$out"
 }
@@ -119,7 +119,7 @@ kernel_doc() {
 shell_scripts() {
 	local scripts
 
-	scripts=$(ours tools .ci | grep -E '\.sh$|armature$|run$|build$|machine/init$|oracle/(compare|migrate)$')
+	scripts=$(ours tools .ci | grep -E '\.sh$|run$|build$|machine/init$|oracle/(compare|migrate)$')
 	# 2319: "[ condition ]; report $? name" is how results are reported. 2034: "for try in 1 2".
 	# shellcheck disable=SC2086
 	in_root shellcheck -x -S warning -e SC2319,SC2034 $scripts
@@ -127,7 +127,8 @@ shell_scripts() {
 
 python_sources() {
 	# shellcheck disable=SC2046
-	in_root pyflakes3 $(ours '*.py') && in_root mypy --strict --cache-dir=/dev/null tools/test/matrix.py
+	in_root pyflakes3 $(ours '*.py') && in_root pycodestyle --max-line-length=100 $(ours '*.py') &&
+		in_root env MYPYPATH=tools mypy --strict --cache-dir=/dev/null -p armature -p armature.tests
 }
 
 # What is broken on purpose is still there to be broken.
@@ -146,8 +147,9 @@ no_traces() {
 	! (cd "$TOP" && git grep -nIE 'deb\.debian\.org|/root/|/home/' -- . ':!LICENSES' ':!tools/lint/lint.sh')
 }
 
-"$TOP/tools/build/series.sh" tree
-"$TOP/tools/build/kernel.sh" clippy prepare modules_prepare
+[ -n "${AS_IT_IS:-}" ] || "$TOP/tools/build/series.sh" tree
+"$TOP/tools/armature.sh" kernel clippy prepare modules_prepare
+"$TOP/tools/armature.sh" sysreg
 check "rustfmt" rust_format
 check "clippy" rust_clippy
 check "rustdoc" rust_doc

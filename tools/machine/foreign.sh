@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # foreign.sh perf|qemu: a program of Debian's for arm64 with the libraries it needs, in the
 # cache. Prints the directory, which is laid out like the root of a machine.
+# foreign.sh debian: a small Debian for arm64 with apt. Prints the directory that root.tar is in.
 set -eu -o pipefail
 . "$(dirname "$0")/../build/lib.sh"
 
@@ -9,8 +10,26 @@ SUITE=trixie
 case ${1:-} in
 perf) package=linux-perf program=perf ;;
 qemu) package=qemu-system-arm program=qemu-system-aarch64 ;;
-*) die "usage: foreign.sh perf|qemu" ;;
+debian) package='' program='' ;;
+*) die "usage: foreign.sh perf|qemu|debian" ;;
 esac
+
+# source_line: where the build root has its packages from.
+source_line() {
+	sed -n 's/^\(deb .*\) '$SUITE' main.*/\1 '$SUITE' main/p' "$(root_dir)/etc/apt/sources.list" | head -n 1
+}
+
+# make_root PART: PART/tree/root.tar. The packages are configured without a chroot, since nothing of
+# another architecture can be run.
+make_root() {
+	local as=()
+
+	[ "$(id -u)" = 0 ] || as=(unshare --map-root-user --map-auto)
+	rm -rf "$1"
+	mkdir -p "$1/tree"
+	TMPDIR=/var/tmp "${as[@]}" mmdebstrap --mode=chrootless --variant=apt --architectures=arm64 --include=kmod,mount \
+		--format=tar "$SUITE" "$1/tree/root.tar" "$(source_line)"
+}
 
 # make_tree PART: PART/tree, from the packages unpacked in PART/all.
 make_tree() {
@@ -20,7 +39,7 @@ make_tree() {
 	mkdir -p "$part/all" "$part/tree/lib" "$part/tree/usr/bin"
 	# Only unpacked: nothing of another architecture is run.
 	TMPDIR=/var/tmp mmdebstrap --variant=extract --architectures=arm64 --include="$package" \
-		--format=tar "$SUITE" - "$(sed -n 's/^\(deb .*\) '$SUITE' main.*/\1 '$SUITE' main/p' "$(root_dir)/etc/apt/sources.list" | head -n 1)" |
+		--format=tar "$SUITE" - "$(source_line)" |
 		tar -x --no-same-owner --exclude='./dev/*' -C "$part/all"
 	in_root -b "$part:/armature/foreign" sh -eu -c '
 		cd /armature/foreign
@@ -48,8 +67,8 @@ if [ ! -d "$dir" ]; then
 	locked "$1-arm64"
 	if [ ! -d "$dir" ]; then
 		disk "$CACHE" 3
-		say "$1" "Debian's $program for arm64"
-		logged "$1-arm64" make_tree "$dir.part"
+		say "$1" "Debian's ${program:-packages} for arm64"
+		if [ -n "$program" ]; then logged "$1-arm64" make_tree "$dir.part"; else logged "$1-arm64" make_root "$dir.part"; fi
 		mv "$dir.part/tree" "$dir"
 		rm -rf "$dir.part"
 	fi

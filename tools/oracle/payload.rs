@@ -3,7 +3,7 @@
 //! Runs debug programs at EL1, with nothing underneath but a CPU, and says what it took.
 //!
 //! The same image runs on the board of an emulator and in a VM: memory from 0x4000_0000,
-//! an output register at 0x0900_0000, PSCI by HVC to end. `oracle.py` writes the programs
+//! an output register at 0x0900_0000, PSCI by HVC to end. `programs.py` writes the programs
 //! and describes their format; one line of output for each:
 //!
 //! ```text
@@ -22,17 +22,15 @@ use core::{
     ptr::{addr_of, addr_of_mut, read_volatile, write_volatile},
 };
 
+mod sysreg {
+    include!("../machine/bare/sysreg.rs");
+}
+use sysreg::*;
+
 const OUTPUT: *mut u32 = 0x0900_0000 as *mut u32;
 const CHECKPOINTS: *mut u32 = 0x0908_0000 as *mut u32;
 const PROGRAMS: *const u64 = 0x4400_0000 as *const u64;
 const PSCI_SYSTEM_OFF: u64 = 0x8400_0008;
-
-/// Exception classes (Arm ARM, ESR_EL1.EC).
-const EC_SVC64: u64 = 0x15;
-const EC_BREAKPOINT_LOWER: u64 = 0x30;
-const EC_BREAKPOINT: u64 = 0x31;
-const EC_WATCHPOINT_LOWER: u64 = 0x34;
-const EC_WATCHPOINT: u64 = 0x35;
 
 /// What ended a piece of code: `run()` fills it in.
 #[repr(C)]
@@ -40,6 +38,29 @@ struct Exception {
     esr: u64,
     elr: u64,
     far: u64,
+}
+
+impl Exception {
+    /// Runs at `pc` with `spsr` and x0 = `x0`, x1 = `x1`; returns the exception that it takes.
+    ///
+    /// # Safety
+    ///
+    /// What is there changes nothing that this program relies on, and ends in an exception.
+    unsafe fn of(pc: u64, spsr: u64, x0: u64, x1: u64) -> Self {
+        let mut taken = Self {
+            esr: 0,
+            elr: 0,
+            far: 0,
+        };
+        // SAFETY: By the contract of this function.
+        unsafe { run(pc, spsr, x0, x1, &mut taken) };
+        taken
+    }
+
+    /// Returns its class.
+    fn class(&self) -> u64 {
+        field_of(self.esr, ESR_ELx_EC)
+    }
 }
 
 extern "C" {
@@ -60,7 +81,7 @@ global_asm!(
     "adrp x0, vectors",
     "add x0, x0, :lo12:vectors",
     "msr vbar_el1, x0",
-    "mov x0, #(3 << 20)",
+    "mov x0, #{cpacr}",
     "msr cpacr_el1, x0",
     "isb",
     "bl main",
@@ -122,11 +143,12 @@ global_asm!(
     ".global code_store",
     "code_store: str x1, [x0]",
     "svc #0",
-    // An access to each register: 16 x 4 x (write, read), in the order of `access()`.
+    // An access to each register, in pieces of 8 bytes: 16 x 4 x (write, read). The registers are
+    // S2_0_C0_C<n>_<op2>.
     ".global code_access",
     "code_access:",
     ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
-    ".irp op2, 4, 5, 6, 7",
+    ".irp op2, {bvr}, {bcr}, {wvr}, {wcr}",
     "msr s2_0_c0_c\\n\\()_\\op2, x0",
     "svc #0",
     "mrs x0, s2_0_c0_c\\n\\()_\\op2",
@@ -143,6 +165,11 @@ global_asm!(
     "value_read: .skip 16",
     "stack: .skip 16384",
     "stack_end:",
+    cpacr = const field(CPACR_EL1_FPEN, FPEN_NO_TRAP),
+    bvr = const DBGBVRn_EL1_Op2,
+    bcr = const DBGBCRn_EL1_Op2,
+    wvr = const DBGWVRn_EL1_Op2,
+    wcr = const DBGWCRn_EL1_Op2,
 );
 
 static mut DATA: [u64; 8] = [0; 8];
@@ -159,6 +186,7 @@ struct Out {
 }
 
 impl Out {
+    /// Prints what has been kept.
     fn flush(&mut self) {
         for byte in &self.bytes[..self.used] {
             // SAFETY: The board has its output register there.
@@ -191,11 +219,25 @@ struct Trace<'a> {
     out: Option<&'a mut Out>,
 }
 
-impl Trace<'_> {
+impl<'a> Trace<'a> {
+    /// Begins a trace, which goes to the output if there is one.
+    fn new(out: Option<&'a mut Out>) -> Self {
+        const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+
+        Self {
+            hash: FNV_OFFSET,
+            hits: 0,
+            out,
+        }
+    }
+
+    /// Adds one event.
     fn event(&mut self, what: char, number: u64, value: u64) {
         // FNV-1a, of 64-bit words.
+        const FNV_PRIME: u64 = 0x100_0000_01b3;
+
         for word in [what as u64, number, value] {
-            self.hash = (self.hash ^ word).wrapping_mul(0x100_0000_01b3);
+            self.hash = (self.hash ^ word).wrapping_mul(FNV_PRIME);
         }
         if let Some(out) = &mut self.out {
             let _ = write!(out, " {what}{number:x}:{value:x}");
@@ -221,25 +263,42 @@ const OSLAR: u8 = 5;
 const RUN: u8 = 6;
 const CHECKPOINT: u8 = 7;
 
-/// Accesses a register, numbered (n * 4 + op2 - 4) * 2 + 1 if it is read.
+/// The registers of breakpoint and watchpoint 0, as programs number them; those of n come 4 * n
+/// later.
+const BVR: u8 = 0;
+const BCR: u8 = 1;
+const WVR: u8 = 2;
+const WCR: u8 = 3;
+/// How many there are.
+const REGISTERS: usize = 4 * 16;
+
+/// Interrupts are masked, and debug exceptions as well if they are not wanted.
+const MASKED: u64 = SPSR_ELx_A | SPSR_ELx_I | SPSR_ELx_F;
+
+/// Does piece `number` of [`code_access`]; returns what it has read, or the class of the exception.
 fn access(number: usize, value: u64) -> Result<u64, u64> {
-    let mut taken = Exception {
-        esr: 0,
-        elr: 0,
-        far: 0,
-    };
-    // SAFETY: The code does that one access and takes an exception, which comes back here.
-    unsafe {
-        let code = addr_of!(code_access) as u64 + 8 * number as u64;
-        run(code, 0x3c5, value, 0, &mut taken);
-        match taken.esr >> 26 & 0x3f {
-            EC_SVC64 => Ok(read_volatile(addr_of!(value_read))),
-            ec => Err(ec),
-        }
+    let spsr = MASKED | SPSR_ELx_D | SPSR_ELx_M_EL1h;
+    let code = addr_of!(code_access) as u64 + 8 * number as u64;
+
+    // SAFETY: The code does that one access and takes an exception.
+    match unsafe { Exception::of(code, spsr, value, 0) }.class() {
+        // SAFETY: The code has stored there, and does not run now.
+        EC_SVC64 => Ok(unsafe { read_volatile(addr_of!(value_read)) }),
+        ec => Err(ec),
     }
 }
 
-/// Addresses in DATA and in the code, by the numbers that programs have for them.
+/// Writes a register; returns the class of the exception if that is not possible.
+fn write(register: usize, value: u64) -> Result<u64, u64> {
+    access(register * 2, value)
+}
+
+/// Reads a register.
+fn read(register: usize) -> Result<u64, u64> {
+    access(register * 2 + 1, 0)
+}
+
+/// Returns addresses in DATA and in the code, by the numbers that programs have for them.
 fn address(number: u64) -> u64 {
     match number {
         0..=3 => addr_of!(slots) as u64 + 32 * number,
@@ -248,37 +307,43 @@ fn address(number: u64) -> u64 {
     }
 }
 
+/// Returns the piece of code with that number, and x0 for it: a slot, a load or a store.
+fn piece(number: u64) -> (u64, u64) {
+    match number {
+        0..=3 => (address(number), 0),
+        4..=7 => (addr_of!(code_load) as u64, address(number)),
+        _ => (addr_of!(code_store) as u64, address(number - 4)),
+    }
+}
+
 /// Runs each slot, and loads and stores, at EL1 or EL0, with debug exceptions unmasked.
 fn probe(el: u8, trace: &mut Trace<'_>) {
-    let spsr = if el == 0 { 0x1c0 } else { 0x1c5 };
-    for piece in 0..12u64 {
-        let (pc, x0) = match piece {
-            0..=3 => (address(piece), 0),
-            4..=7 => (addr_of!(code_load) as u64, address(piece)),
-            _ => (addr_of!(code_store) as u64, address(piece - 4)),
-        };
-        let mut taken = Exception {
-            esr: 0,
-            elr: 0,
-            far: 0,
-        };
+    let mode = if el == 0 {
+        SPSR_ELx_M_EL0t
+    } else {
+        SPSR_ELx_M_EL1h
+    };
+
+    for number in 0..12u64 {
+        let (pc, x0) = piece(number);
         // SAFETY: Each piece ends in an exception, whether it is hit or not.
-        unsafe { run(pc, spsr, x0, 0x55, &mut taken) };
-        match taken.esr >> 26 & 0x3f {
+        let taken = unsafe { Exception::of(pc, MASKED | mode, x0, 0x55) };
+        let (what, value) = match taken.class() {
             EC_SVC64 => continue,
-            EC_BREAKPOINT | EC_BREAKPOINT_LOWER => trace.event('b', piece, taken.elr - pc),
-            // The doubleword, and ISS.WnR. Which of its bytes FAR_EL1 has is up to the
-            // implementation where several watchpoints match (Arm ARM, "Determining the
-            // memory location that caused a Watchpoint exception").
-            EC_WATCHPOINT | EC_WATCHPOINT_LOWER => trace.event(
-                'w',
-                piece,
-                (taken.far - address(4) & !7) << 1 | taken.esr >> 6 & 1,
-            ),
-            ec => trace.event('?', piece, ec),
-        }
+            EC_BREAKPT_CUR | EC_BREAKPT_LOW => ('b', taken.elr - pc),
+            EC_WATCHPT_CUR | EC_WATCHPT_LOW => ('w', watched(&taken)),
+            ec => ('?', ec),
+        };
+        trace.event(what, number, value);
         trace.hits += 1;
     }
+}
+
+/// Returns what is told of a watchpoint: the doubleword, and ISS.WnR. Which of its bytes FAR_EL1
+/// has is up to the implementation where several watchpoints match (Arm ARM, "Determining the
+/// memory location that caused a Watchpoint exception").
+fn watched(taken: &Exception) -> u64 {
+    (taken.far - address(4) & !7) << 1 | field_of(taken.esr, ESR_ELx_WNR)
 }
 
 macro_rules! msr {
@@ -288,30 +353,42 @@ macro_rules! msr {
     };
 }
 
-/// Bits of a register that are not RES0 without optional features; whether the others
+/// Returns the bits of a register that are not RES0 without optional features; whether the others
 /// read back is not for software to rely on.
 fn defined(number: u8) -> u64 {
+    const COMMON_BCR: u64 = DBGBCRn_EL1_LBN | DBGBCRn_EL1_SSC | DBGBCRn_EL1_HMC | DBGBCRn_EL1_E;
+    const COMMON_WCR: u64 = DBGWCRn_EL1_LBN | DBGWCRn_EL1_SSC | DBGWCRn_EL1_HMC | DBGWCRn_EL1_E;
+
     match number % 4 {
-        1 => 0x00ff_e1e7,
-        3 => 0x1f1f_ffff,
+        BCR => COMMON_BCR | DBGBCRn_EL1_BT | DBGBCRn_EL1_BAS | DBGBCRn_EL1_PMC,
+        WCR => {
+            COMMON_WCR
+                | DBGWCRn_EL1_MASK
+                | DBGWCRn_EL1_WT
+                | DBGWCRn_EL1_BAS
+                | DBGWCRn_EL1_LSC
+                | DBGWCRn_EL1_PAC
+        }
         _ => u64::MAX,
     }
 }
 
+/// Does one operation.
 fn execute(op: Op, trace: &mut Trace<'_>) {
+    let register = usize::from(op.number);
+
     match op.kind {
         WRITE => {
-            // Addresses are numbers below 16 in the value registers.
-            let value = if op.number & 1 == 0 {
-                address(op.value)
-            } else {
-                op.value
+            // In the value registers small numbers are addresses.
+            let value = match op.number % 4 {
+                BVR | WVR => address(op.value),
+                _ => op.value,
             };
-            if let Err(ec) = access(usize::from(op.number) * 2, value) {
+            if let Err(ec) = write(register, value) {
                 trace.event('u', op.number.into(), ec);
             }
         }
-        READ => match access(usize::from(op.number) * 2 + 1, 0) {
+        READ => match read(register) {
             Ok(value) => trace.event('r', op.number.into(), value & defined(op.number)),
             Err(ec) => trace.event('u', op.number.into(), ec),
         },
@@ -325,15 +402,17 @@ fn execute(op: Op, trace: &mut Trace<'_>) {
     }
 }
 
+/// Writes zero to each register that programs write.
 fn reset() {
-    for number in 0..64 {
-        let _ = access(number * 2, 0);
+    for register in 0..REGISTERS {
+        let _ = write(register, 0);
     }
     msr!("contextidr_el1", 0u64);
     msr!("mdscr_el1", 0u64);
     msr!("oslar_el1", 0u64);
 }
 
+/// Ends the machine.
 fn off() -> ! {
     loop {
         // SAFETY: PSCI does not come back from this.
@@ -341,41 +420,51 @@ fn off() -> ! {
     }
 }
 
+/// Returns the seed and the operations of the program that is there, and moves on to the next.
+///
+/// # Safety
+///
+/// A program is there: a seed, a number of operations, and those.
+unsafe fn program(next: &mut *const u64) -> (u64, &'static [Op]) {
+    // SAFETY: By the contract of this function.
+    let (seed, length) = unsafe { (next.read(), next.add(1).read() as usize) };
+    // SAFETY: Likewise.
+    let ops = unsafe { core::slice::from_raw_parts(next.add(2).cast::<Op>(), length) };
+    // SAFETY: Likewise.
+    *next = unsafe { next.add(2 + 2 * length) };
+    (seed, ops)
+}
+
+/// Runs a program and prints its line.
+fn run_program(seed: u64, ops: &[Op], verbose: bool, out: &mut Out) {
+    let _ = write!(out, "{seed:x}");
+    let mut trace = Trace::new(verbose.then_some(&mut *out));
+
+    reset();
+    for op in ops {
+        execute(*op, &mut trace);
+    }
+    let (hits, hash) = (trace.hits, trace.hash);
+    let _ = match verbose {
+        true => writeln!(out),
+        false => writeln!(out, " {hits} {hash:016x}"),
+    };
+    out.flush();
+}
+
 #[no_mangle]
 extern "C" fn main() -> ! {
-    // SAFETY: Whoever started this has put programs there, as oracle.py wrote them.
+    // SAFETY: Whoever started this has put programs there, as programs.py writes them.
     let (count, verbose) = unsafe { (PROGRAMS.read(), PROGRAMS.add(1).read() != 0) };
     // SAFETY: Likewise.
     let mut next = unsafe { PROGRAMS.add(2) };
     // SAFETY: There is one thread, and this is the only place that names it but for a panic.
     let out = unsafe { &mut *addr_of_mut!(OUT) };
-    for _ in 0..count {
-        // SAFETY: Likewise: a seed, a number of operations, and those.
-        let (seed, length) = unsafe { (next.read(), next.add(1).read()) };
-        // SAFETY: Likewise.
-        let ops = unsafe { core::slice::from_raw_parts(next.add(2).cast::<Op>(), length as usize) };
-        // SAFETY: Likewise.
-        next = unsafe { next.add(2 + 2 * length as usize) };
 
-        let _ = write!(out, "{seed:x}");
-        let mut trace = Trace {
-            hash: 0xcbf2_9ce4_8422_2325,
-            hits: 0,
-            out: None,
-        };
-        if verbose {
-            trace.out = Some(out);
-        }
-        reset();
-        for op in ops {
-            execute(*op, &mut trace);
-        }
-        let (hits, hash) = (trace.hits, trace.hash);
-        let _ = match verbose {
-            true => writeln!(out),
-            false => writeln!(out, " {hits} {hash:016x}"),
-        };
-        out.flush();
+    for _ in 0..count {
+        // SAFETY: Likewise.
+        let (seed, ops) = unsafe { program(&mut next) };
+        run_program(seed, ops, verbose, out);
     }
     off()
 }

@@ -45,11 +45,11 @@ fresh_copy() {
 
 says "there is no target 'nonsense'" "an unknown target of make names the choices" make -C "$TOP" --no-print-directory nonsense
 says "there is no target 'tools'" "so does one that is the name of a file" make -C "$TOP" --no-print-directory tools
-says "there is no target 'nonsense'" "an unknown target names the choices" "$TOP/tools/armature" nonsense
-says "CONFIG=nonsense is unknown: debug" "an unknown CONFIG names the choices" env CONFIG=nonsense "$TOP/tools/test/test.sh"
+says "there is no target 'nonsense'" "an unknown target names the choices" "$TOP/tools/armature.sh" nonsense
+says "CONFIG=nonsense is unknown: debug" "an unknown CONFIG names the choices" env CONFIG=nonsense "$TOP/tools/armature.sh" test
 says "matches nothing; it may be part of" "an ONLY that matches nothing names the choices" \
-	"$TOP/tools/test/test.sh" no-such-test
-says "there is no kernel 'nonsense'" "an unknown kernel names the choices" "$TOP/tools/build/kernel.sh" nonsense
+	env ONLY=no-such-test "$TOP/tools/armature.sh" test
+says "there is no kernel 'nonsense'" "an unknown kernel names the choices" "$TOP/tools/armature.sh" kernel nonsense
 
 # A download that is not what was pinned, whole or in part.
 head -c 1000 /dev/zero > "$work/short.tar.xz"
@@ -155,7 +155,7 @@ if [ -n "${OBJECTS:-}" ]; then
 	# The numbers of CPU capabilities are immediate operands, and two that are new move
 	# those of others, options or not: the reference has the numbers, and nothing else.
 	touched="prepare arch/arm64/kernel/ arch/arm64/kvm/ kernel/sys.o"
-	"$TOP/tools/build/kernel.sh" reference $touched && "$TOP/tools/build/kernel.sh" off $touched
+	"$TOP/tools/armature.sh" kernel reference $touched && "$TOP/tools/armature.sh" kernel off $touched
 	ok $? "the base and what the series changes build without Rust, and so without its options"
 	# same_code OBJECT: in both.
 	same_code() {

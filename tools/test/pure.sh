@@ -76,14 +76,12 @@ else
 	cat "$work/consts.out" >&2
 	report failed "sysreg: constants are those of C"
 fi
-for judge in bench test; do
-	if python3 -B -m unittest discover -s "$top/tools/$judge" > "$work/judge.out" 2>&1 &&
-		ran=$(grep -oE '^Ran [1-9][0-9]* tests' "$work/judge.out"); then
-		report ok "what judges in tools/$judge: $ran"
-	else
-		cat "$work/judge.out" >&2
-		report failed "what judges in tools/$judge"
-	fi
-done
+if PYTHONPATH=$top/tools python3 -B -m unittest discover -t "$top/tools" -s "$top/tools/armature/tests" > "$work/judge.out" 2>&1 &&
+	ran=$(grep -oE '^Ran [1-9][0-9]* tests' "$work/judge.out"); then
+	report ok "what judges in tools/armature: $ran"
+else
+	cat "$work/judge.out" >&2
+	report failed "what judges in tools/armature"
+fi
 echo "1..$n"
 exit $failed

@@ -8,7 +8,10 @@
 //! exception clears `MDSCR_EL1` and lets the instruction execute.
 
 use core::arch::{asm, global_asm};
+use core::mem::offset_of;
 use core::ptr::{addr_of, addr_of_mut};
+
+use crate::sysreg::*;
 
 /// Stack of one exception level.
 const STACK: usize = 16384;
@@ -28,19 +31,37 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// `ESR_ELx.EC`.
+    /// Nothing.
+    const NONE: Self = Self {
+        count: 0,
+        el: 0,
+        esr: 0,
+        elr: 0,
+    };
+
+    /// Returns `ESR_ELx.EC`.
     pub fn class(&self) -> u64 {
-        self.esr >> 26 & 0x3f
+        field_of(self.esr, ESR_ELx_EC)
+    }
+
+    /// Returns whether that many accesses to registers were UNDEFINED.
+    pub fn undefined(&self, count: u64) -> bool {
+        self.count == count && self.class() == EC_UNKNOWN
+    }
+
+    /// Returns whether that many accesses to registers were trapped to that exception level.
+    pub fn trapped(&self, count: u64, el: u64) -> bool {
+        self.count == count && self.el == el && self.class() == EC_SYS64
+    }
+
+    /// Returns whether the access that was trapped was a read.
+    pub fn read(&self) -> bool {
+        self.esr & ESR_ELx_SYS64_ISS_DIR != 0
     }
 }
 
 #[no_mangle]
-static mut TAKEN: Taken = Taken {
-    count: 0,
-    el: 0,
-    esr: 0,
-    elr: 0,
-};
+static mut TAKEN: Taken = Taken::NONE;
 #[no_mangle]
 static mut STACKS: [[u8; STACK]; 4] = [[0; STACK]; 4];
 #[no_mangle]
@@ -62,9 +83,9 @@ handle_el\el:
     stp x0, x1, [sp, #-16]!
     stp x2, x3, [sp, #-16]!
     mrs x0, esr_el\el
-    lsr x1, x0, #26
+    lsr x1, x0, #{ec_shift}
     .if \el == 3
-    cmp x1, #0x17
+    cmp x1, #{smc}
     b.eq back
     .endif
     // The end of a function at EL0, where SMC is undefined.
@@ -75,26 +96,28 @@ handle_el\el:
     b.eq leave
     .endif
     ldr x2, =TAKEN
-    ldr x3, [x2]
+    ldr x3, [x2, #{count}]
     add x3, x3, #1
-    str x3, [x2]
+    str x3, [x2, #{count}]
     mov x3, #\el
-    str x3, [x2, #8]
-    str x0, [x2, #16]
+    str x3, [x2, #{el}]
+    str x0, [x2, #{esr}]
     mrs x3, elr_el\el
-    str x3, [x2, #24]
+    str x3, [x2, #{elr}]
     // SVC and HVC return behind themselves.
-    cmp x1, #0x15
+    cmp x1, #{svc}
     b.eq 1f
-    cmp x1, #0x16
+    cmp x1, #{hvc}
     b.eq 1f
     // A breakpoint or watchpoint: off with it. What a breakpoint is on is executed then; what a
     // watchpoint is on is not, or its access would be one more that the emulator compares.
-    and x2, x1, #~4
-    cmp x2, #0x31
+    cmp x1, #{watchpoint}
+    b.eq 3f
+    cmp x1, #{breakpoint}
     b.ne 2f
     msr mdscr_el1, xzr
-    tbz x1, #2, 1f
+    b 1f
+3:  msr mdscr_el1, xzr
 2:  add x3, x3, #4
     msr elr_el\el, x3
 1:  ldp x2, x3, [sp], #16
@@ -106,12 +129,12 @@ handle_el\el:
     .global _start
 _start:
     ldr x0, =STACKS
-    add x0, x0, #16384
-    add x1, x0, #16384          // EL1
+    add x0, x0, #{stack}
+    add x1, x0, #{stack}        // EL1
     msr sp_el1, x1
-    add x1, x1, #16384          // EL2
+    add x1, x1, #{stack}        // EL2
     msr sp_el2, x1
-    add x1, x1, #16384          // EL3
+    add x1, x1, #{stack}        // EL3
     mov sp, x1
     msr sp_el0, x0
     ldr x0, =__bss
@@ -127,9 +150,9 @@ _start:
     ldr x0, =vectors_el3
     msr vbar_el3, x0
     msr cptr_el3, xzr
-    mov x0, #0x33ff
+    mov x0, #{cptr_el2}
     msr cptr_el2, x0
-    mov x0, #(3 << 20)
+    mov x0, #{cpacr_el1}
     msr cpacr_el1, x0
     isb
     b main
@@ -170,7 +193,20 @@ back:
     ldr x4, [x3, #96]
     mov sp, x4
     ret
-"#
+"#,
+    ec_shift = const ESR_ELx_EC.trailing_zeros(),
+    svc = const EC_SVC64,
+    hvc = const EC_HVC64,
+    smc = const EC_SMC64,
+    breakpoint = const EC_BREAKPT_CUR,
+    watchpoint = const EC_WATCHPT_CUR,
+    count = const offset_of!(Taken, count),
+    el = const offset_of!(Taken, el),
+    esr = const offset_of!(Taken, esr),
+    elr = const offset_of!(Taken, elr),
+    stack = const STACK,
+    cptr_el2 = const CPTR_EL2_RES1,
+    cpacr_el1 = const field(CPACR_EL1_FPEN, FPEN_NO_TRAP),
 );
 
 extern "C" {
@@ -180,17 +216,10 @@ extern "C" {
 /// Forgets what has been taken.
 pub fn clear() {
     // SAFETY: One CPU, and no code of a lower exception level is running.
-    unsafe {
-        addr_of_mut!(TAKEN).write_volatile(Taken {
-            count: 0,
-            el: 0,
-            esr: 0,
-            elr: 0,
-        })
-    };
+    unsafe { addr_of_mut!(TAKEN).write_volatile(Taken::NONE) };
 }
 
-/// What has been taken since [`clear`].
+/// Returns what has been taken since [`clear`].
 pub fn taken() -> Taken {
     // SAFETY: As for clear().
     unsafe { addr_of!(TAKEN).read_volatile() }
@@ -198,8 +227,9 @@ pub fn taken() -> Taken {
 
 /// Runs `function(argument)` at exception level 0, 1 or 2, on that level's stack, with
 /// PSTATE.D clear and all interrupts masked; returns the exceptions on the way.
-pub fn at(el: u64, function: extern "C" fn(u64), argument: u64) -> Taken {
-    let spsr = if el == 0 { 0x1c0 } else { 0x1c1 | el << 2 };
+pub fn at(el: usize, function: extern "C" fn(u64), argument: u64) -> Taken {
+    const MODES: [u64; 3] = [SPSR_ELx_M_EL0t, SPSR_ELx_M_EL1h, SPSR_ELx_M_EL2h];
+    let spsr = SPSR_ELx_A | SPSR_ELx_I | SPSR_ELx_F | MODES[el];
 
     clear();
     // SAFETY: The function gets a stack of its own, and comes back by the SMC that
@@ -208,7 +238,20 @@ pub fn at(el: u64, function: extern "C" fn(u64), argument: u64) -> Taken {
     taken()
 }
 
-/// Reads a system register by its name.
+/// Returns what `access` takes at EL1 with this bit of HDFGRTR_EL2 set, and with that of
+/// HDFGWTR_EL2, where a register that may be written has the same bit.
+pub fn fine_grained(bit: u64, access: extern "C" fn(u64)) -> (Taken, Taken) {
+    write::<SYS_HDFGRTR_EL2>(bit);
+    let reads = at(1, access, 0);
+    write::<SYS_HDFGRTR_EL2>(0);
+    write::<SYS_HDFGWTR_EL2>(bit);
+    let writes = at(1, access, 0);
+    write::<SYS_HDFGWTR_EL2>(0);
+    (reads, writes)
+}
+
+/// Reads a system register: one that every assembler knows by its name, others by the constant
+/// that is their encoding.
 #[macro_export]
 macro_rules! read {
     ($register:literal) => {{
@@ -219,9 +262,12 @@ macro_rules! read {
         };
         value
     }};
+    ($register:ident) => {
+        $crate::cpu::read::<{ $register }>()
+    };
 }
 
-/// Writes a system register by its name, with an `ISB` behind it.
+/// Writes a system register, named as for `read!`, with an `ISB` behind it.
 #[macro_export]
 macro_rules! write {
     ($register:literal, $value:expr) => {{
@@ -229,15 +275,59 @@ macro_rules! write {
         // SAFETY: The tests write what changes only what they look at.
         unsafe { core::arch::asm!(concat!("msr ", $register, ", {}\n isb"), in(reg) value) };
     }};
+    ($register:ident, $value:expr) => {
+        $crate::cpu::write::<{ $register }>($value)
+    };
 }
 
-/// Ends QEMU by semihosting (`SYS_EXIT_EXTENDED`), with an exit status.
+/// Returns what the register of an encoding holds, 0 if there was an exception.
+#[inline(always)]
+pub fn read<const REGISTER: u32>() -> u64 {
+    let value: u64;
+
+    // SAFETY: Reading it has no effect but an exception, which is noted.
+    unsafe {
+        asm!(
+            "mov {value}, #0",
+            "mrs {value}, S{op0}_{op1}_C{crn}_C{crm}_{op2}",
+            value = out(reg) value,
+            op0 = const operands(REGISTER)[0],
+            op1 = const operands(REGISTER)[1],
+            crn = const operands(REGISTER)[2],
+            crm = const operands(REGISTER)[3],
+            op2 = const operands(REGISTER)[4],
+        )
+    };
+    value
+}
+
+/// Writes the register of an encoding, with an `ISB` behind it.
+#[inline(always)]
+pub fn write<const REGISTER: u32>(value: u64) {
+    // SAFETY: The tests write what changes only what they look at; an exception is noted.
+    unsafe {
+        asm!(
+            "msr S{op0}_{op1}_C{crn}_C{crm}_{op2}, {value}",
+            "isb",
+            value = in(reg) value,
+            op0 = const operands(REGISTER)[0],
+            op1 = const operands(REGISTER)[1],
+            crn = const operands(REGISTER)[2],
+            crm = const operands(REGISTER)[3],
+            op2 = const operands(REGISTER)[4],
+        )
+    };
+}
+
+/// Ends QEMU by semihosting, with an exit status.
 pub fn exit(status: u64) -> ! {
-    let block: [u64; 2] = [0x20026, status];
+    const SYS_EXIT_EXTENDED: u64 = 0x20;
+    const ADP_STOPPED_APPLICATION_EXIT: u64 = 0x20026;
+    let block: [u64; 2] = [ADP_STOPPED_APPLICATION_EXIT, status];
 
     // SAFETY: QEMU runs with semihosting and does not come back from this.
     unsafe {
-        asm!("hlt #0xf000", in("x0") 0x20u64, in("x1") block.as_ptr());
+        asm!("hlt #0xf000", in("x0") SYS_EXIT_EXTENDED, in("x1") block.as_ptr());
     }
     loop {
         core::hint::spin_loop();
@@ -246,6 +336,9 @@ pub fn exit(status: u64) -> ! {
 
 /// Writes one character to the PL011 of the board.
 pub fn put(byte: u8) {
-    // SAFETY: The data register of the board's first UART.
-    unsafe { (0x0900_0000 as *mut u32).write_volatile(byte.into()) };
+    /// UARTDR of the board's first UART.
+    const UART: *mut u32 = 0x0900_0000 as *mut u32;
+
+    // SAFETY: A store to that register changes nothing of this program's.
+    unsafe { UART.write_volatile(byte.into()) };
 }

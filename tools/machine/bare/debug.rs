@@ -3,72 +3,43 @@
 //! Breakpoints and watchpoints: how many there are, who may access them, and when
 //! they match.
 
-use core::arch::asm;
+use crate::{cpu, sysreg::*, Expected, Report, FGT, MDCR_EL2};
 
-use crate::{cpu, Expected, Report};
+mod breakpoints;
+mod watchpoints;
 
-const UNDEFINED: u64 = 0x00;
-const SYSREG_TRAP: u64 = 0x18;
-const BREAKPOINT_SAME_EL: u64 = 0x31;
-const WATCHPOINT_SAME_EL: u64 = 0x35;
-
-/// `DBGBCR<n>_EL1`: E, PMC of EL1, BAS of an A64 instruction.
-const ENABLED: u64 = 1 | 1 << 1 | 0xf << 5;
-/// `DBGWCR<n>_EL1`: E, PAC of EL1, stores, all eight bytes.
-const WATCH_STORES: u64 = 1 | 1 << 1 | 2 << 3 | 0xff << 5;
 const CONTEXT: u64 = 0x1234;
+/// `MDSCR_EL1`: debug exceptions, at EL1 as well.
+const ARMED: u64 = MDSCR_EL1_MDE | MDSCR_EL1_KDE;
+/// Registers of a family that there can be.
+const MAX: u64 = 16;
 
-const fn bt(kind: u64) -> u64 {
-    kind << 20
-}
+/// Writes `value`, if there is one, to a register, and reads it.
+type Access = fn(Option<u64>) -> u64;
 
-const fn lbn(n: u64) -> u64 {
-    n << 16
-}
-
-/// Writes `value`, if there is one, to `S2_0_C0_C<N>_<OP2>`, and reads it.
-fn register<const N: u32, const OP2: u32>(value: Option<u64>) -> u64 {
-    let mut now = 0u64;
-
-    // SAFETY: The tests write what changes only what they look at; an access that
-    // is not possible is noted.
-    unsafe {
-        if let Some(value) = value {
-            asm!("msr S2_0_C0_C{n}_{op2}, {v}", "isb", n = const N, op2 = const OP2, v = in(reg) value);
-        }
-        asm!("mrs {v}, S2_0_C0_C{n}_{op2}", n = const N, op2 = const OP2, v = inout(reg) now);
+/// Accesses the register of that encoding.
+fn register<const REGISTER: u32>(value: Option<u64>) -> u64 {
+    if let Some(value) = value {
+        cpu::write::<REGISTER>(value);
     }
-    now
+    cpu::read::<REGISTER>()
 }
 
 /// The registers of one family, by number.
 macro_rules! family {
-    ($name:ident, $op2:literal) => {
-        const $name: [fn(Option<u64>) -> u64; 16] = [
-            register::<0, $op2>,
-            register::<1, $op2>,
-            register::<2, $op2>,
-            register::<3, $op2>,
-            register::<4, $op2>,
-            register::<5, $op2>,
-            register::<6, $op2>,
-            register::<7, $op2>,
-            register::<8, $op2>,
-            register::<9, $op2>,
-            register::<10, $op2>,
-            register::<11, $op2>,
-            register::<12, $op2>,
-            register::<13, $op2>,
-            register::<14, $op2>,
-            register::<15, $op2>,
-        ];
+    ($name:ident, $op2:ident) => {
+        family!($name, $op2, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    };
+    ($name:ident, $op2:ident, $($n:literal)*) => {
+        const $name: [Access; MAX as usize] =
+            [$(register::<{ debug_register($n, $op2) }>),*];
     };
 }
 
-family!(DBGBVR, 4);
-family!(DBGBCR, 5);
-family!(DBGWVR, 6);
-family!(DBGWCR, 7);
+family!(DBGBVR, DBGBVRn_EL1_Op2);
+family!(DBGBCR, DBGBCRn_EL1_Op2);
+family!(DBGWVR, DBGWVRn_EL1_Op2);
+family!(DBGWCR, DBGWCRn_EL1_Op2);
 
 /// Writes and reads the pair of breakpoint registers with that number: two accesses
 /// each.
@@ -79,6 +50,7 @@ extern "C" fn access_breakpoint(n: u64) {
     DBGBCR[n](Some(0));
 }
 
+/// Does the same with watchpoint registers.
 extern "C" fn access_watchpoint(n: u64) {
     let n = n as usize;
 
@@ -86,64 +58,55 @@ extern "C" fn access_watchpoint(n: u64) {
     DBGWCR[n](Some(0));
 }
 
-/// Executes two instructions in the context `context`; the first is the one that
-/// breakpoints are set on.
-extern "C" fn probe(context: u64) {
-    write!("contextidr_el1", context);
-    // SAFETY: A call of what is below.
-    unsafe { asm!("bl {target}", target = sym probe_target, out("x30") _) };
-    write!("contextidr_el1", 0);
+/// A breakpoint: what it compares, and `DBGBCR<n>_EL1` with it enabled.
+#[derive(Clone, Copy)]
+struct Breakpoint {
+    value: u64,
+    control: u64,
 }
 
-core::arch::global_asm!(".global probe_target", "probe_target:", "nop", "ret");
+impl Breakpoint {
+    /// Returns a breakpoint at EL1 of that type.
+    const fn of(bt: u64, value: u64) -> Self {
+        let control = DBGBCRn_EL1_E
+            | field(DBGBCRn_EL1_PMC, PMC_EL1)
+            | field(DBGBCRn_EL1_BAS, BAS_A64)
+            | field(DBGBCRn_EL1_BT, bt);
 
-extern "C" {
-    fn probe_target();
-}
-
-/// In a page of its own, so that no access but those below is compared with its address.
-#[repr(align(4096))]
-struct Watched(u64);
-
-static mut WATCHED: Watched = Watched(0);
-
-/// Stores to the watched word, and loads from it, in the context `context`.
-extern "C" fn store(context: u64) {
-    write!("contextidr_el1", context);
-    // SAFETY: Nobody else has the word.
-    unsafe {
-        let word = core::ptr::addr_of_mut!(WATCHED.0);
-        word.write_volatile(word.read_volatile() + 1);
+        Self { value, control }
     }
-    write!("contextidr_el1", 0);
-}
 
-/// Loads the watched word, or stores to it.
-extern "C" fn access(is_store: u64) {
-    // SAFETY: Nobody else has the word.
-    unsafe {
-        let word = core::ptr::addr_of_mut!(WATCHED.0);
-        match is_store {
-            0 => _ = word.read_volatile(),
-            _ => word.write_volatile(0),
+    /// Returns one that is on an address, and linked to breakpoint `n`.
+    const fn linked(address: u64, n: u64) -> Self {
+        let this = Self::of(DBGBCRn_EL1_BT_LINKED_ADDRESS, address);
+
+        Self {
+            control: this.control | field(DBGBCRn_EL1_LBN, n),
+            ..this
         }
     }
+
+    /// Sets breakpoint `n` to this.
+    fn set(&self, n: u64) {
+        DBGBVR[n as usize](Some(self.value));
+        DBGBCR[n as usize](Some(self.control));
+    }
 }
 
-/// No breakpoint or watchpoint is enabled.
+/// What a breakpoint or a watchpoint can be linked to.
+const IN_CONTEXT: Breakpoint = Breakpoint::of(DBGBCRn_EL1_BT_LINKED_CONTEXT, CONTEXT);
+
+/// Disables each breakpoint and each watchpoint.
 fn disarm(expected: &Expected) {
     (0..expected.brps).for_each(|n| _ = DBGBCR[n as usize](Some(0)));
     (0..expected.wrps).for_each(|n| _ = DBGWCR[n as usize](Some(0)));
 }
 
-/// `MDSCR_EL1`: MDE and KDE.
-const ARMED: u64 = 1 << 15 | 1 << 13;
-
-/// How often the function runs into a debug exception of `class` at EL1; the first one
-/// switches the others off.
-fn hits(function: extern "C" fn(u64), context: u64, class: u64) -> u64 {
-    write!("mdscr_el1", ARMED);
-    let taken = cpu::at(1, function, context);
+/// Returns how often the function runs into a debug exception of `class` at EL1 with that in
+/// `MDSCR_EL1`; the first one switches the others off.
+fn hits(mdscr: u64, function: extern "C" fn(u64), argument: u64, class: u64) -> u64 {
+    write!("mdscr_el1", mdscr);
+    let taken = cpu::at(1, function, argument);
 
     if taken.count != 0 && (taken.el != 1 || taken.class() != class) {
         return u64::MAX;
@@ -151,315 +114,118 @@ fn hits(function: extern "C" fn(u64), context: u64, class: u64) -> u64 {
     taken.count
 }
 
+/// Checks what the ID register says of how many there are.
 fn counts(report: &mut Report, expected: &Expected) {
     let dfr0 = read!("id_aa64dfr0_el1");
+    let [brps, wrps, ctx_cmps] = [
+        ID_AA64DFR0_EL1_BRPs,
+        ID_AA64DFR0_EL1_WRPs,
+        ID_AA64DFR0_EL1_CTX_CMPs,
+    ]
+    .map(|mask| field_of(dfr0, mask));
 
-    report.same(
-        dfr0 >> 12 & 0xf,
-        expected.brps - 1,
-        "ID_AA64DFR0_EL1.BRPs",
-        "ID_AA64DFR0_EL1",
-    );
-    report.same(
-        dfr0 >> 20 & 0xf,
-        expected.wrps - 1,
-        "ID_AA64DFR0_EL1.WRPs",
-        "ID_AA64DFR0_EL1",
-    );
-    report.same(
-        dfr0 >> 28 & 0xf,
-        expected.ctx_cmps - 1,
-        "ID_AA64DFR0_EL1.CTX_CMPs",
-        "ID_AA64DFR0_EL1",
-    );
-    for n in 0..16 {
-        let taken = cpu::at(1, access_breakpoint, n);
-        let there = n < expected.brps;
-        report.check(
-            if there {
-                taken.count == 0
-            } else {
-                taken.count == 4 && taken.el == 1 && taken.class() == UNDEFINED
-            },
-            format_args!(
-                "breakpoint {n} is {}",
-                if there { "there" } else { "UNDEFINED" }
-            ),
-            "DBGBCR<n>_EL1: n is less than NUM_BREAKPOINTS",
-        );
-        let taken = cpu::at(1, access_watchpoint, n);
-        let there = n < expected.wrps;
-        report.check(
-            if there {
-                taken.count == 0
-            } else {
-                taken.count == 4 && taken.el == 1 && taken.class() == UNDEFINED
-            },
-            format_args!(
-                "watchpoint {n} is {}",
-                if there { "there" } else { "UNDEFINED" }
-            ),
-            "DBGWCR<n>_EL1: n is less than NUM_WATCHPOINTS",
-        );
+    for (have, want, name) in [
+        (brps, expected.brps, "ID_AA64DFR0_EL1.BRPs"),
+        (wrps, expected.wrps, "ID_AA64DFR0_EL1.WRPs"),
+        (ctx_cmps, expected.ctx_cmps, "ID_AA64DFR0_EL1.CTX_CMPs"),
+    ] {
+        report.same(have, want - 1, name, "ID_AA64DFR0_EL1");
     }
 }
 
-fn traps(report: &mut Report, expected: &Expected) {
-    write!("mdcr_el2", 3 << 12 | 1 << 9);
+/// A family of registers: what one of them is, an access to a pair of them, how many pairs there
+/// are, and the rule that says so.
+type Family = (
+    &'static str,
+    extern "C" fn(u64),
+    fn(&Expected) -> u64,
+    &'static str,
+);
+
+const FAMILIES: [Family; 2] = [
+    (
+        "breakpoint",
+        access_breakpoint,
+        |expected| expected.brps,
+        "DBGBCR<n>_EL1: n is less than NUM_BREAKPOINTS",
+    ),
+    (
+        "watchpoint",
+        access_watchpoint,
+        |expected| expected.wrps,
+        "DBGWCR<n>_EL1: n is less than NUM_WATCHPOINTS",
+    ),
+];
+
+/// Checks which registers there are.
+fn presence(report: &mut Report, expected: &Expected) {
+    for n in 0..MAX {
+        for (name, access, count, rule) in FAMILIES {
+            let taken = cpu::at(1, access, n);
+            let (good, is) = if n < count(expected) {
+                (taken.count == 0, "there")
+            } else {
+                (taken.undefined(4) && taken.el == 1, "UNDEFINED")
+            };
+            report.check(good, format_args!("{name} {n} is {is}"), rule);
+        }
+    }
+}
+
+/// Checks the trap of all debug registers.
+fn traps(report: &mut Report) {
+    write!("mdcr_el2", MDCR_EL2 | MDCR_EL2_TDA);
     let taken = cpu::at(1, access_breakpoint, 0);
     report.check(
-        taken.count == 4 && taken.el == 2 && taken.class() == SYSREG_TRAP,
+        taken.trapped(4, 2),
         format_args!("MDCR_EL2.TDA traps breakpoint registers to EL2"),
         "MDCR_EL2.TDA",
     );
-    write!("mdcr_el2", 3 << 12);
-    if expected.features & 1 == 0 {
-        cpu::clear();
-        let _ = read!("s3_4_c3_c1_4");
+    write!("mdcr_el2", MDCR_EL2);
+}
+
+/// Checks the traps of one family.
+fn fine_grained_traps(report: &mut Report) {
+    for (bit, name) in [
+        (HDFGRTR_EL2_DBGBCRn_EL1, "DBGBCR"),
+        (HDFGRTR_EL2_DBGBVRn_EL1, "DBGBVR"),
+    ] {
+        let (reads, writes) = cpu::fine_grained(bit, access_breakpoint);
+
         report.check(
-            cpu::taken().class() == UNDEFINED && cpu::taken().count == 1,
-            format_args!("without FEAT_FGT, HDFGRTR_EL2 is UNDEFINED"),
-            "HDFGRTR_EL2",
-        );
-        return;
-    }
-    // HDFGRTR_EL2 and HDFGWTR_EL2: DBGBCRn_EL1 is bit 0, DBGBVRn_EL1 bit 1.
-    for (bit, name) in [(0, "DBGBCR"), (1, "DBGBVR")] {
-        write!("s3_4_c3_c1_4", 1 << bit);
-        let reads = cpu::at(1, access_breakpoint, 0);
-        write!("s3_4_c3_c1_4", 0);
-        write!("s3_4_c3_c1_5", 1 << bit);
-        let writes = cpu::at(1, access_breakpoint, 0);
-        write!("s3_4_c3_c1_5", 0);
-        report.check(
-            reads.count == 1 && reads.esr & 1 == 1 && reads.el == 2 && reads.class() == SYSREG_TRAP,
+            reads.trapped(1, 2) && reads.read(),
             format_args!("HDFGRTR_EL2 traps reads of {name}<n>_EL1 and no other access"),
             "HDFGRTR_EL2",
         );
         report.check(
-            writes.count == 1
-                && writes.esr & 1 == 0
-                && writes.el == 2
-                && writes.class() == SYSREG_TRAP,
+            writes.trapped(1, 2) && !writes.read(),
             format_args!("HDFGWTR_EL2 traps writes of {name}<n>_EL1 and no other access"),
             "HDFGWTR_EL2",
         );
     }
 }
 
-fn breakpoints(report: &mut Report, expected: &Expected) {
-    let target = probe_target as usize as u64;
-    let context_aware = (expected.brps - 1) as usize;
-    let first = expected.brps - expected.ctx_cmps;
-
-    write!("oslar_el1", 0);
-    disarm(expected);
-    report.same(
-        hits(probe, CONTEXT, BREAKPOINT_SAME_EL),
-        0,
-        "nothing armed, nothing hit",
-        "Breakpoint exceptions",
-    );
-
-    DBGBVR[0](Some(target));
-    DBGBCR[0](Some(ENABLED | bt(0)));
-    report.same(
-        hits(probe, CONTEXT, BREAKPOINT_SAME_EL),
-        1,
-        "unlinked address match",
-        "DBGBCR<n>_EL1.BT 0b0000",
-    );
-    write!("oslar_el1", 1);
-    report.same(
-        hits(probe, CONTEXT, BREAKPOINT_SAME_EL),
-        0,
-        "not with the OS Lock locked",
-        "OSLSR_EL1.OSLK",
-    );
-    write!("oslar_el1", 0);
-    write!("mdscr_el1", 1 << 13);
-    report.same(
-        cpu::at(1, probe, CONTEXT).count,
-        0,
-        "not with MDSCR_EL1.MDE clear",
-        "MDSCR_EL1.MDE",
-    );
-
-    DBGBVR[context_aware](Some(CONTEXT));
-    DBGBCR[context_aware](Some(ENABLED | bt(3)));
-    DBGBCR[0](Some(ENABLED | bt(1) | lbn(context_aware as u64)));
-    if context_aware != 0 {
-        report.same(
-            hits(probe, CONTEXT, BREAKPOINT_SAME_EL),
-            1,
-            "linked address match in its context",
-            "DBGBCR<n>_EL1.BT 0b0001",
-        );
-        report.same(
-            hits(probe, CONTEXT + 1, BREAKPOINT_SAME_EL),
-            0,
-            "linked address match in another context",
-            "DBGBCR<n>_EL1.BT 0b0001",
-        );
-        DBGBCR[context_aware](Some(0));
-        report.same(
-            hits(probe, CONTEXT, BREAKPOINT_SAME_EL),
-            0,
-            "linked to a breakpoint that is disabled",
-            "DBGBCR<n>_EL1.LBN",
-        );
-    }
-    if first > 1 {
-        let n = (first - 1) as usize;
-        DBGBVR[n](Some(CONTEXT));
-        DBGBCR[n](Some(ENABLED | bt(3)));
-        DBGBCR[0](Some(ENABLED | bt(1) | lbn(n as u64)));
-        report.same(
-            hits(probe, CONTEXT, BREAKPOINT_SAME_EL),
-            0,
-            "linked to one that is not context-aware: never",
-            "DBGBCR<n>_EL1.LBN, CONSTRAINED UNPREDICTABLE",
-        );
-        report.same(
-            DBGBCR[n](None) >> 20 & 0xf,
-            1,
-            "BT[1] of one that is not context-aware is RES0",
-            "DBGBCR<n>_EL1.BT",
-        );
-    }
-    if expected.brps < 16 {
-        DBGBCR[0](Some(ENABLED | bt(1) | lbn(expected.brps)));
-        report.same(
-            hits(probe, CONTEXT, BREAKPOINT_SAME_EL),
-            0,
-            "linked to one that is not there: never",
-            "DBGBCR<n>_EL1.LBN, CONSTRAINED UNPREDICTABLE",
-        );
-    }
-    disarm(expected);
-
-    DBGBVR[context_aware](Some(CONTEXT));
-    DBGBCR[context_aware](Some(ENABLED | bt(2)));
-    let hit = hits(probe, CONTEXT, BREAKPOINT_SAME_EL);
+/// Checks that without FEAT_FGT there is none of its registers.
+fn no_fine_grained_traps(report: &mut Report) {
+    cpu::clear();
+    let _ = read!(SYS_HDFGRTR_EL2);
     report.check(
-        hit == 1 && cpu::taken().elr != target,
-        format_args!(
-            "context match: whatever the address, from the first instruction of the context"
-        ),
-        "DBGBCR<n>_EL1.BT 0b0010",
+        cpu::taken().undefined(1),
+        format_args!("without FEAT_FGT, HDFGRTR_EL2 is UNDEFINED"),
+        "HDFGRTR_EL2",
     );
-    report.same(
-        hits(probe, CONTEXT + 1, BREAKPOINT_SAME_EL),
-        0,
-        "context match: none of another",
-        "DBGBCR<n>_EL1.BT 0b0010",
-    );
-    disarm(expected);
-
-    // CONTEXTIDR_EL1 alone goes by the lower half of the value, CONTEXTIDR_EL2 by the
-    // upper half; both are FEAT_VHE's.
-    let vhe = u64::from(read!("id_aa64mmfr1_el1") >> 8 & 0xf != 0);
-    if vhe != 0 {
-        write!("s3_4_c13_c0_1", CONTEXT + 7);
-    }
-    for (kind, value, hit, name) in [
-        (6, CONTEXT, vhe, "CONTEXTIDR_EL1 match"),
-        (
-            6,
-            CONTEXT << 32 | 0x55,
-            0,
-            "CONTEXTIDR_EL1 match: not by the upper half",
-        ),
-        (12, (CONTEXT + 7) << 32, vhe, "CONTEXTIDR_EL2 match"),
-        (
-            12,
-            CONTEXT + 7,
-            0,
-            "CONTEXTIDR_EL2 match: not by the lower half",
-        ),
-    ] {
-        DBGBVR[context_aware](Some(value));
-        DBGBCR[context_aware](Some(ENABLED | bt(kind)));
-        report.same(
-            hits(probe, CONTEXT, BREAKPOINT_SAME_EL),
-            hit,
-            name,
-            "DBGBCR<n>_EL1.BT 0b0110, 0b1100",
-        );
-        if context_aware != 0 {
-            DBGBCR[context_aware](Some(ENABLED | bt(kind | 1)));
-            DBGBVR[0](Some(target));
-            DBGBCR[0](Some(ENABLED | bt(1) | lbn(context_aware as u64)));
-            report.same(
-                hits(probe, CONTEXT, BREAKPOINT_SAME_EL),
-                hit,
-                "and so for a breakpoint linked to it",
-                "DBGBCR<n>_EL1.BT 0b0111, 0b1101",
-            );
-        }
-        disarm(expected);
-    }
-    if vhe != 0 {
-        write!("s3_4_c13_c0_1", 0);
-    }
 }
 
-fn watchpoints(report: &mut Report, expected: &Expected) {
-    let context_aware = (expected.brps - 1) as usize;
-    let last = (expected.wrps - 1) as usize;
-    let word = core::ptr::addr_of!(WATCHED) as u64;
-
-    DBGWVR[last](Some(word));
-    DBGWCR[last](Some(WATCH_STORES));
-    report.same(
-        hits(store, CONTEXT, WATCHPOINT_SAME_EL),
-        1,
-        "the last watchpoint sees a store, and no load",
-        "DBGWCR<n>_EL1.LSC",
-    );
-    DBGBVR[context_aware](Some(CONTEXT));
-    DBGBCR[context_aware](Some(ENABLED | bt(3)));
-    DBGWCR[last](Some(WATCH_STORES | 1 << 20 | lbn(context_aware as u64)));
-    report.same(
-        hits(store, CONTEXT, WATCHPOINT_SAME_EL),
-        1,
-        "linked watchpoint in its context",
-        "DBGWCR<n>_EL1.WT",
-    );
-    report.same(
-        hits(store, CONTEXT + 1, WATCHPOINT_SAME_EL),
-        0,
-        "linked watchpoint in another context",
-        "DBGWCR<n>_EL1.WT",
-    );
-    if expected.ctx_cmps < expected.brps {
-        DBGWCR[last](Some(WATCH_STORES | 1 << 20));
-        report.same(
-            hits(store, CONTEXT, WATCHPOINT_SAME_EL),
-            0,
-            "watchpoint linked to one that is not context-aware: never",
-            "DBGWCR<n>_EL1.LBN, CONSTRAINED UNPREDICTABLE",
-        );
-    }
-    DBGWCR[last](Some(WATCH_STORES | 1 << 3));
-    for (is_store, name) in [
-        (1, "a store is reported as one"),
-        (0, "a load after a store is reported as a load"),
-        (1, "and a store after that as a store"),
-    ] {
-        let hit = hits(access, is_store, WATCHPOINT_SAME_EL);
-        report.check(
-            hit == 1 && cpu::taken().esr >> 6 & 1 == is_store,
-            format_args!("{name}"),
-            "ESR_ELx, ISS encoding for a Watchpoint exception: WnR",
-        );
-    }
-    disarm(expected);
-}
-
+/// Checks all of it.
 pub fn test(report: &mut Report, expected: &Expected) {
     counts(report, expected);
-    traps(report, expected);
-    breakpoints(report, expected);
-    watchpoints(report, expected);
+    presence(report, expected);
+    traps(report);
+    if expected.has(FGT) {
+        fine_grained_traps(report);
+    } else {
+        no_fine_grained_traps(report);
+    }
+    breakpoints::test(report, expected);
+    watchpoints::test(report, expected);
 }

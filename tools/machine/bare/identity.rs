@@ -1,187 +1,251 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The memory model control, and the registers that say what a CPU has.
+//!
+//! `AIDR_EL1` and `ACTLR_EL1` are IMPLEMENTATION DEFINED: what is checked is what
+//! the software that uses them relies on.
 
-use crate::{cpu, Expected, Report};
+use crate::{cpu, sysreg::*, Expected, Report, DIC, FGT, IDC, S2FWB};
 
+/// `AIDR_EL1`: there is a control.
 const AIDR_TSO: u64 = 1 << 9;
+/// `ACTLR_EL1`: the control.
 const ACTLR_TSO: u64 = 1 << 1;
-/// `tso=el12` and `tso=impdef`: EL1 and EL2 have a register each.
+
+// What Expected::tso is where writes have an effect.
+const ON: u64 = 1;
 const EL12: u64 = 3;
 const IMPDEF: u64 = 4;
-/// `HCR_EL2`: RW, EL2 as the host's, and the trap of `ACTLR_EL1`.
-const HCR_E2H: u64 = 1 << 34;
-const HCR_RW: u64 = 1 << 31;
-const HCR_TACR: u64 = 1 << 21;
-const HCR_FWB: u64 = 1 << 46;
 
-extern "C" fn access_actlr(_: u64) {
-    let value = read!("actlr_el1");
-    write!("actlr_el1", value);
+/// Returns `bits` if that holds, or nothing.
+fn when(holds: bool, bits: u64) -> u64 {
+    if holds {
+        bits
+    } else {
+        0
+    }
 }
 
+/// Checks the fields of the ID registers.
 fn features(report: &mut Report, expected: &Expected) {
-    let ctr = read!("ctr_el0");
+    let (ctr, dfr0) = (read!("ctr_el0"), read!("id_aa64dfr0_el1"));
+    let (mmfr0, mmfr2) = (read!("id_aa64mmfr0_el1"), read!("id_aa64mmfr2_el1"));
+    // FEAT_FGT2 is above FEAT_FGT.
+    let fgt = field_of(mmfr0, ID_AA64MMFR0_EL1_FGT).min(ID_AA64MMFR0_EL1_FGT_IMP);
+    let fwb = field_of(mmfr2, ID_AA64MMFR2_EL1_FWB);
+    let [dic, idc, line] =
+        [CTR_EL0_DIC, CTR_EL0_IDC, CTR_EL0_IminLine].map(|mask| field_of(ctr, mask));
+    let spe = field_of(dfr0, ID_AA64DFR0_EL1_PMSVer);
+    let v1p1 = expected.spe * ID_AA64DFR0_EL1_PMSVer_V1P1;
+    let has = |feature| u64::from(expected.has(feature));
 
     for (have, want, name) in [
-        // FEAT_FGT2 is above FEAT_FGT.
-        (
-            (read!("id_aa64mmfr0_el1") >> 56 & 0xf).min(1),
-            expected.features & 1,
-            "FEAT_FGT",
-        ),
-        (
-            read!("id_aa64mmfr2_el1") >> 40 & 0xf,
-            expected.features >> 1 & 1,
-            "FEAT_S2FWB",
-        ),
-        (ctr >> 29 & 1, expected.features >> 2 & 1, "CTR_EL0.DIC"),
-        (ctr >> 28 & 1, expected.features >> 3 & 1, "CTR_EL0.IDC"),
-        (ctr & 0xf, expected.iminline, "CTR_EL0.IminLine"),
-        (
-            read!("id_aa64dfr0_el1") >> 32 & 0xf,
-            expected.spe * 2,
-            "ID_AA64DFR0_EL1.PMSVer",
-        ),
+        (fgt, has(FGT), "FEAT_FGT"),
+        (fwb, has(S2FWB), "FEAT_S2FWB"),
+        (dic, has(DIC), "CTR_EL0.DIC"),
+        (idc, has(IDC), "CTR_EL0.IDC"),
+        (line, expected.iminline, "CTR_EL0.IminLine"),
+        (spe, v1p1, "ID_AA64DFR0_EL1.PMSVer"),
     ] {
         report.same(have, want, name, "ID registers");
     }
-    write!("hcr_el2", HCR_RW | HCR_FWB);
-    let stored = read!("hcr_el2") & HCR_FWB;
-    write!("hcr_el2", HCR_RW);
+}
+
+/// Checks that `HCR_EL2.FWB` stores what is written if there is what it is for.
+fn write_back(report: &mut Report, expected: &Expected) {
+    write!("hcr_el2", HCR_EL2_RW | HCR_EL2_FWB);
+    let stored = read!("hcr_el2") & HCR_EL2_FWB;
+    write!("hcr_el2", HCR_EL2_RW);
     report.check(
-        (stored != 0) == (expected.features & 2 != 0),
+        (stored != 0) == expected.has(S2FWB),
         format_args!("HCR_EL2.FWB is there with FEAT_S2FWB alone"),
         "HCR_EL2.FWB",
     );
 }
 
-/// `AIDR_EL1` and `ACTLR_EL1` are IMPLEMENTATION DEFINED: what is checked is what
-/// the software that uses them relies on.
-pub fn test(report: &mut Report, expected: &Expected) {
-    features(report, expected);
+/// Checks what the control stores.
+fn control(report: &mut Report, expected: &Expected) {
+    let reset = read!("actlr_el1");
+    let stored = when(matches!(expected.tso, ON | EL12 | IMPDEF), ACTLR_TSO);
+
     report.same(
         read!("aidr_el1") & AIDR_TSO,
-        if expected.tso != 0 { AIDR_TSO } else { 0 },
+        when(expected.tso != 0, AIDR_TSO),
         "AIDR_EL1 bit 9 says whether there is a memory model control",
         "AIDR_EL1",
     );
-    report.same(
-        read!("actlr_el1") & ACTLR_TSO,
-        0,
-        "TSO is off after reset",
-        "ACTLR_EL1",
-    );
-    let reset = read!("actlr_el1");
-    write!("actlr_el1", u64::MAX);
-    report.same(
-        read!("actlr_el1"),
-        reset
-            | if matches!(expected.tso, 1 | EL12 | IMPDEF) {
-                ACTLR_TSO
-            } else {
-                0
-            },
-        "ACTLR_EL1 stores bit 1 where there is a control that takes writes, and nothing else",
-        "ACTLR_EL1",
-    );
-    write!("actlr_el1", 0);
-    report.same(
-        read!("actlr_el1") & ACTLR_TSO,
-        0,
-        "TSO can be switched off",
-        "ACTLR_EL1",
-    );
+    for (written, bits, want, fact) in [
+        (None, ACTLR_TSO, 0, "TSO is off after reset"),
+        (
+            Some(u64::MAX),
+            u64::MAX,
+            reset | stored,
+            "ACTLR_EL1 stores bit 1 where there is a control that takes writes, and nothing else",
+        ),
+        (Some(0), ACTLR_TSO, 0, "TSO can be switched off"),
+    ] {
+        if let Some(value) = written {
+            write!("actlr_el1", value);
+        }
+        report.same(read!("actlr_el1") & bits, want, fact, "ACTLR_EL1");
+    }
+}
 
+/// Reads the control and writes it.
+extern "C" fn access_actlr(_: u64) {
+    let value = read!("actlr_el1");
+    write!("actlr_el1", value);
+}
+
+/// Checks who may access the control.
+fn traps(report: &mut Report) {
     report.same(
         cpu::at(1, access_actlr, 0).count,
         0,
         "EL1 may access ACTLR_EL1",
         "HCR_EL2.TACR",
     );
-    write!("hcr_el2", HCR_RW | HCR_TACR);
+    write!("hcr_el2", HCR_EL2_RW | HCR_EL2_TACR);
     let taken = cpu::at(1, access_actlr, 0);
-    write!("hcr_el2", HCR_RW);
+    write!("hcr_el2", HCR_EL2_RW);
     report.check(
-        taken.count == 2 && taken.el == 2 && taken.class() == 0x18,
+        taken.trapped(2, 2),
         format_args!("HCR_EL2.TACR traps reads and writes of ACTLR_EL1 to EL2"),
         "HCR_EL2.TACR",
     );
 }
 
+/// Writes ACTLR_EL1.
 extern "C" fn set_actlr(value: u64) {
     write!("actlr_el1", value);
 }
 
+/// Writes the register that EL1 has apart, by one encoding.
 extern "C" fn set_el12(value: u64) {
-    write!("s3_5_c1_c0_1", value);
+    write!(SYS_ACTLR_EL12, value);
 }
 
+/// Writes it by the other encoding.
 extern "C" fn set_impdef(value: u64) {
-    write!("s3_6_c15_c14_6", value);
+    write!(SYS_IMP_APL_ACTLR_EL12, value);
 }
 
-/// Runs `set` at EL2 and returns what it has done: exceptions, TSO of EL1 and TSO of EL2.
-fn done_by_el2(hcr: u64, set: extern "C" fn(u64)) -> (u64, u64, u64) {
+/// Whose control a write at EL2 reaches.
+enum Reaches {
+    Nothing,
+    /// That of EL1.
+    El1,
+    /// That of EL1, with that kind of control, and nothing without it.
+    El1With(u64),
+    /// That of EL2 if it has one.
+    Own,
+}
+
+impl Reaches {
+    /// Returns what a write of [`ACTLR_TSO`] does, as [`done_by_el2`] says it.
+    fn done(&self, tso: u64) -> Done {
+        let apart = matches!(tso, EL12 | IMPDEF);
+        let el1 = (0, when(tso == ON || apart, ACTLR_TSO), 0);
+
+        match *self {
+            Self::El1 => el1,
+            Self::El1With(kind) if tso == kind => el1,
+            Self::Own if apart => (0, 0, ACTLR_TSO),
+            Self::Own => el1,
+            _ => (1, 0, 0),
+        }
+    }
+}
+
+type Set = extern "C" fn(u64);
+/// Exceptions, TSO of EL1 and TSO of EL2.
+type Done = (u64, u64, u64);
+
+const HOST: u64 = HCR_EL2_RW | HCR_EL2_E2H;
+
+/// A register for each of EL1 and EL2 is what the software for CPUs that have it relies on: EL2's
+/// is the one that an access to ACTLR_EL1 is redirected to, as for the registers in "Redirection of
+/// accesses to EL1 registers" (HCR_EL2.E2H), and EL1's has one encoding or the other.
+const REACHED: [(u64, Set, Reaches, [&str; 3]); 6] = [
+    (
+        HCR_EL2_RW,
+        set_actlr,
+        Reaches::El1,
+        ["", "ACTLR_EL1", " is EL1's"],
+    ),
+    (
+        HCR_EL2_RW,
+        set_el12,
+        Reaches::Nothing,
+        ["", REG_ACTLR_EL12, " is UNDEFINED"],
+    ),
+    (
+        HCR_EL2_RW,
+        set_impdef,
+        Reaches::Nothing,
+        ["", REG_IMP_APL_ACTLR_EL12, " is UNDEFINED"],
+    ),
+    (
+        HOST,
+        set_actlr,
+        Reaches::Own,
+        ["with E2H, ", "ACTLR_EL1", " is EL2's, if it has one"],
+    ),
+    (
+        HOST,
+        set_el12,
+        Reaches::El1With(EL12),
+        [
+            "with E2H, ",
+            REG_ACTLR_EL12,
+            " is EL1's (el12) or UNDEFINED",
+        ],
+    ),
+    (
+        HOST,
+        set_impdef,
+        Reaches::El1With(IMPDEF),
+        [
+            "with E2H, ",
+            REG_IMP_APL_ACTLR_EL12,
+            " is EL1's (impdef) or UNDEFINED",
+        ],
+    ),
+];
+
+/// Runs `set` at EL2 and returns what it has done.
+fn done_by_el2(hcr: u64, set: Set) -> Done {
     write!("actlr_el1", 0);
     write!("actlr_el2", 0);
     write!("hcr_el2", hcr);
     let taken = cpu::at(2, set, ACTLR_TSO);
-    write!("hcr_el2", HCR_RW);
+    write!("hcr_el2", HCR_EL2_RW);
     let bits = [read!("actlr_el1"), read!("actlr_el2")].map(|actlr| actlr & ACTLR_TSO);
     write!("actlr_el1", 0);
     (taken.count, bits[0], bits[1])
 }
 
-/// A register for each of EL1 and EL2 is what the software for CPUs that have it relies on: EL2's
-/// is the one that an access to ACTLR_EL1 is redirected to, as for the registers in "Redirection of
-/// accesses to EL1 registers" (HCR_EL2.E2H), and EL1's has one encoding or the other.
-pub fn test_apart(report: &mut Report, expected: &Expected) {
-    let apart = matches!(expected.tso, EL12 | IMPDEF);
-    let none = (1, 0, 0);
-    let el1 = (
-        0,
-        if expected.tso == 1 || apart {
-            ACTLR_TSO
-        } else {
-            0
-        },
-        0,
-    );
-    let el2 = (0, 0, ACTLR_TSO);
+/// Checks which register EL2 reaches by which encoding.
+fn apart(report: &mut Report, expected: &Expected) {
+    for (hcr, set, reaches, [before, register, after]) in REACHED {
+        let (have, want) = (done_by_el2(hcr, set), reaches.done(expected.tso));
 
-    for (hcr, set, want, fact) in [
-        (
-            HCR_RW,
-            set_actlr as extern "C" fn(u64),
-            el1,
-            "ACTLR_EL1 is EL1's",
-        ),
-        (HCR_RW, set_el12, none, "S3_5_C1_C0_1 is UNDEFINED"),
-        (HCR_RW, set_impdef, none, "S3_6_C15_C14_6 is UNDEFINED"),
-        (
-            HCR_RW | HCR_E2H,
-            set_actlr,
-            if apart { el2 } else { el1 },
-            "with E2H, ACTLR_EL1 is EL2's, if it has one",
-        ),
-        (
-            HCR_RW | HCR_E2H,
-            set_el12,
-            if expected.tso == EL12 { el1 } else { none },
-            "with E2H, S3_5_C1_C0_1 is EL1's (el12) or UNDEFINED",
-        ),
-        (
-            HCR_RW | HCR_E2H,
-            set_impdef,
-            if expected.tso == IMPDEF { el1 } else { none },
-            "with E2H, S3_6_C15_C14_6 is EL1's (impdef) or UNDEFINED",
-        ),
-    ] {
-        let have = done_by_el2(hcr, set);
-        report.check(have == want, format_args!("at EL2, {fact}"), "ACTLR_EL1");
+        report.check(
+            have == want,
+            format_args!("at EL2, {before}{register}{after}"),
+            "ACTLR_EL1",
+        );
         if have != want {
             report.note(format_args!("{have:x?}, not {want:x?}"));
         }
     }
+}
+
+/// Checks all of it.
+pub fn test(report: &mut Report, expected: &Expected) {
+    features(report, expected);
+    write_back(report, expected);
+    control(report, expected);
+    traps(report);
+    apart(report, expected);
 }

@@ -2,7 +2,14 @@
 
 //! FEAT_SPE: registers and traps, sampling, records, the buffer and its faults.
 
-use crate::{cpu, Expected, Report, Table};
+use core::ptr::{addr_of, addr_of_mut};
+
+use crate::{
+    cpu,
+    sysreg::*,
+    table::{self, Table},
+    Expected, Report, FGT, MDCR_EL2,
+};
 
 mod faults;
 mod record;
@@ -10,96 +17,98 @@ mod registers;
 mod sampling;
 mod work;
 
-use record::decode;
+use record::{decode, Decoded};
 use work::*;
 
 /// The Profiling Buffer: `PAGES` pages.
-const PAGES: usize = 4;
+const PAGES: u64 = 4;
+const PAGE: u64 = 4096;
 const RECORD: u64 = 64;
+const BYTES: usize = (PAGES * PAGE) as usize;
 
 #[repr(align(4096))]
-struct Buffer(#[allow(dead_code)] [u8; PAGES * 4096]);
+struct Buffer(#[allow(dead_code)] [u8; BYTES]);
 
-static mut BUFFER: Buffer = Buffer([0; PAGES * 4096]);
+static mut BUFFER: Buffer = Buffer([0; BYTES]);
 
-static mut STAGE1: Table = Table([0; 512]);
-static mut STAGE2: Table = Table([0; 512]);
+static mut STAGE1: Table = Table::new();
+static mut STAGE2: Table = Table::new();
 
-// The assembler knows the names only with the extension, so encodings are used:
-// s3_0_c9_c9_{0 PMSCR, 2 PMSICR, 3 PMSIRR, 4 PMSFCR, 5 PMSEVFR, 6 PMSLATFR, 7 PMSIDR}_EL1,
-// s3_0_c9_c10_{0 PMBLIMITR, 1 PMBPTR, 3 PMBSR, 7 PMBIDR}_EL1, s3_4_c9_c9_0 PMSCR_EL2,
-// s3_5_c9_c9_0 PMSCR_EL12, s3_4_c13_c0_1 CONTEXTIDR_EL2, s3_4_c3_c1_4 HDFGRTR_EL2, s3_4_c3_c1_5 HDFGWTR_EL2.
-
-/// `PMSCR_EL1`: E0SPE and E1SPE.
-const EL0: u64 = 1;
-const EL1: u64 = 2;
-/// `PMSFCR_EL1`: by type, with the types.
-const TYPE: u64 = 2;
-const BRANCHES: u64 = 1 << 16;
-const LOADS: u64 = 1 << 17;
-const STORES: u64 = 1 << 18;
-/// `PMBSR_EL1`.
-const S: u64 = 1 << 17;
-
-const HCR_RW: u64 = 1 << 31;
-const E2PB_EL1: u64 = 3 << 12;
-const TPMS: u64 = 1 << 14;
-
+/// `PMSIRR_EL1`: a sample every 256 operations, the lowest interval,
+const EVERY_256: u64 = field(PMSIRR_EL1_INTERVAL, 1);
+/// or about so, so that nothing in a loop escapes.
+const ABOUT_256: u64 = EVERY_256 | PMSIRR_EL1_RND;
 /// Operations from one sample to the next: the one that finds the counter at zero is
 /// chosen ("Statistical Profiling Extension sampling operations").
 const INTERVAL: u64 = 256 + 1;
+/// Records of one run of the work.
+const SAMPLES: u64 = TURNS * TURN / INTERVAL;
 
+/// Returns the address of the buffer.
 fn buffer() -> u64 {
-    core::ptr::addr_of!(BUFFER) as u64
+    addr_of!(BUFFER) as u64
+}
+
+/// Makes the `bytes` from `address` on the Profiling Buffer.
+fn enable(address: u64, bytes: u64) {
+    write!(SYS_PMBPTR_EL1, address);
+    write!(SYS_PMBLIMITR_EL1, (address + bytes) | PMBLIMITR_EL1_E);
 }
 
 /// Sets profiling up: an empty buffer of `pages`, a sample every [`INTERVAL`]
 /// instructions, no filter.
 fn prepare(pages: u64) {
-    write!("s3_0_c9_c9_0", 0);
-    write!("s3_0_c9_c10_0", 0);
+    write!(SYS_PMSCR_EL1, 0);
+    write!(SYS_PMBLIMITR_EL1, 0);
     // SAFETY: Nothing writes to the buffer while it is disabled.
-    unsafe { core::ptr::addr_of_mut!(BUFFER).write_bytes(0, 1) };
-    write!("s3_0_c9_c10_1", buffer());
-    write!("s3_0_c9_c10_3", 0);
-    write!("s3_0_c9_c9_2", 0);
-    write!("s3_0_c9_c9_3", 256);
-    write!("s3_0_c9_c9_4", 0);
-    write!("s3_0_c9_c9_5", 0);
-    write!("s3_0_c9_c9_6", 0);
-    write!("s3_0_c9_c10_0", (buffer() + pages * 4096) | 1);
+    unsafe { addr_of_mut!(BUFFER).write_bytes(0, 1) };
+    write!(SYS_PMBSR_EL1, 0);
+    write!(SYS_PMSICR_EL1, 0);
+    write!(SYS_PMSIRR_EL1, EVERY_256);
+    write!(SYS_PMSFCR_EL1, 0);
+    write!(SYS_PMSEVFR_EL1, 0);
+    write!(SYS_PMSLATFR_EL1, 0);
+    enable(buffer(), pages * PAGE);
 }
 
 /// Runs the function at exception level `el` with `controls` in `PMSCR_EL1`, and with
 /// profiling off on the way out.
-fn sample(controls: u64, el: u64, function: extern "C" fn(u64)) {
-    write!("s3_0_c9_c9_0", controls);
+fn sample(controls: u64, el: usize, function: extern "C" fn(u64)) {
+    write!(SYS_PMSCR_EL1, controls);
     cpu::at(el, function, 0);
-    write!("s3_0_c9_c9_0", 0);
+    write!(SYS_PMSCR_EL1, 0);
 }
 
-/// The records of the buffer.
+/// Returns how many records the buffer has.
 fn records() -> u64 {
-    (read!("s3_0_c9_c10_1") - buffer()) / RECORD
+    (read!(SYS_PMBPTR_EL1) - buffer()) / RECORD
 }
 
-/// Switches the MMU of EL1 on, flat, with 1 GiB blocks: the first is devices, the
-/// second memory. Returns what `SCTLR_EL1` was.
+/// Returns the records of the buffer.
+fn decoded() -> impl Iterator<Item = Decoded> {
+    (0..records()).map(decode)
+}
+
+/// Returns for how many records of the buffer that holds.
+fn count(holds: impl Fn(&Decoded) -> bool) -> u64 {
+    decoded().filter(holds).count() as u64
+}
+
+/// Switches the MMU of EL1 on, flat: the first gigabyte is devices, the second memory. Returns
+/// what `SCTLR_EL1` was.
 fn map_el1() -> u64 {
     // SAFETY: The table is not in use.
     unsafe {
-        let stage1 = core::ptr::addr_of_mut!(STAGE1).cast::<u64>();
-        stage1.write_volatile(1 << 10 | 1);
-        stage1
-            .add(1)
-            .write_volatile(0x4000_0000 | 1 << 10 | 1 << 2 | 1);
+        let stage1 = addr_of_mut!(STAGE1);
+        table::map(stage1, 0, table::BLOCK);
+        table::map(stage1, 1, table::MEMORY | table::NORMAL | table::BLOCK);
     }
-    // MAIR: 0 device, 1 normal. TCR: T0SZ 25, EPD1. SCTLR: M.
-    write!("mair_el1", 0xff00);
-    write!("tcr_el1", 25 | 1 << 23);
-    write!("ttbr0_el1", core::ptr::addr_of!(STAGE1) as u64);
+    write!("mair_el1", MAIR_DEVICE_NORMAL);
+    let tcr = field(TCR_EL1_T0SZ, table::T0SZ) | TCR_EL1_EPD1;
+    write!("tcr_el1", tcr);
+    write!("ttbr0_el1", addr_of!(STAGE1) as u64);
     let sctlr = read!("sctlr_el1");
-    write!("sctlr_el1", sctlr | 1);
+    write!("sctlr_el1", sctlr | SCTLR_EL1_M);
     sctlr
 }
 
@@ -107,7 +116,7 @@ fn map_el1() -> u64 {
 fn note_buffer(report: &mut Report) {
     let mut sum = 0u64;
 
-    for i in 0..PAGES * 4096 / 8 {
+    for i in 0..BYTES / size_of::<u64>() {
         // SAFETY: The buffer is disabled.
         let word = unsafe { (buffer() as *const u64).add(i).read_volatile() };
         sum = sum.rotate_left(5) ^ word;
@@ -115,6 +124,7 @@ fn note_buffer(report: &mut Report) {
     report.note(format_args!("buffer {sum:#x}"));
 }
 
+/// Checks all of it; without FEAT_SPE, that there is none of its registers.
 pub fn test(report: &mut Report, expected: &Expected) {
     registers::later_version(report);
     if expected.spe == 0 {

@@ -10,7 +10,9 @@
 use std::env;
 use std::ffi::c_void;
 use std::hint::black_box;
+use std::mem::{offset_of, size_of_val};
 use std::process::exit;
+use std::ptr::null_mut;
 
 extern "C" {
     fn fork() -> i32;
@@ -61,7 +63,7 @@ pub fn hot_branches(turns: u64) -> u64 {
     odd
 }
 
-/// What a breakpoint is put on.
+/// Returns `n + 1`: what a breakpoint is put on.
 #[no_mangle]
 #[inline(never)]
 pub extern "C" fn target(n: u64) -> u64 {
@@ -74,28 +76,117 @@ struct Vector {
     length: usize,
 }
 
-/// `struct user_hwdebug_state` of the kernel's `asm/ptrace.h`.
+/// `struct user_hwdebug_state` of the kernel's `asm/ptrace.h`: how many registers there are in the
+/// lowest byte of `info`, and for each of them the address and the control.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct DebugState {
     info: u32,
     pad: u32,
-    registers: [(u64, u32, u32); 16],
+    registers: [(u64, u32, u32); MAX],
 }
 
-fn regset<T>(request: i32, pid: i32, kind: usize, value: &mut T, length: usize) -> bool {
-    let mut vector = Vector {
-        base: (value as *mut T).cast(),
-        length,
+/// Breakpoints that there can be.
+const MAX: usize = 16;
+
+/// A breakpoint on an A64 instruction at EL0, as the fields of `DBGBCR<n>_EL1`: E, PMC, BAS.
+const ENABLED: u32 = 1 | 0b10 << 1 | 0b1111 << 5;
+
+impl DebugState {
+    /// No breakpoint.
+    const NONE: Self = Self {
+        info: 0,
+        pad: 0,
+        registers: [(0, 0, 0); MAX],
     };
-    // SAFETY: The vector describes `value`.
-    unsafe {
-        ptrace(
-            request,
-            pid,
-            kind as *mut c_void,
-            (&mut vector as *mut Vector).cast(),
-        ) == 0
+
+    /// Returns the bytes of a state with `count` breakpoints.
+    fn length(count: usize) -> usize {
+        offset_of!(Self, registers) + count * size_of::<(u64, u32, u32)>()
+    }
+}
+
+/// Returns where the breakpoint is.
+fn target_address() -> u64 {
+    target as usize as u64
+}
+
+/// A child that is traced.
+struct Child(i32);
+
+impl Child {
+    /// Starts one and waits until it stops. Then it calls [`target`] and ends, with 0 if that has
+    /// done what it has to.
+    fn start() -> Self {
+        let null = null_mut;
+
+        // SAFETY: The child calls what is allowed after fork() of one thread.
+        let pid = unsafe { fork() };
+        if pid == 0 {
+            // SAFETY: As above.
+            unsafe {
+                ptrace(PTRACE_TRACEME, 0, null(), null());
+                raise(SIGSTOP);
+                _exit((target(41) != 42) as i32);
+            }
+        }
+        let child = Self(pid);
+        child.wait();
+        child
+    }
+
+    /// Waits until it stops or ends; returns its status.
+    fn wait(&self) -> i32 {
+        let mut status = 0;
+        // SAFETY: The status is this function's.
+        unsafe { waitpid(self.0, &mut status, 0) };
+        status
+    }
+
+    /// Lets it go on, until it stops or ends; returns its status.
+    fn go_on(&self) -> i32 {
+        // SAFETY: The child is stopped.
+        unsafe { ptrace(PTRACE_CONT, self.0, null_mut(), null_mut()) };
+        self.wait()
+    }
+
+    /// Reads or writes the first bytes of a set of registers; returns whether that was possible.
+    fn regset<T>(&self, request: i32, kind: usize, value: &mut T, length: usize) -> bool {
+        let mut vector = Vector {
+            base: (value as *mut T).cast(),
+            length,
+        };
+        let data = (&mut vector as *mut Vector).cast();
+
+        // SAFETY: The vector describes `value`.
+        unsafe { ptrace(request, self.0, kind as *mut c_void, data) == 0 }
+    }
+
+    /// Reads the breakpoints.
+    fn breakpoints(&self) -> Option<DebugState> {
+        let mut state = DebugState::NONE;
+        let length = size_of::<DebugState>();
+
+        self.regset(PTRACE_GETREGSET, NT_ARM_HW_BREAK, &mut state, length)
+            .then_some(state)
+    }
+
+    /// Sets that many breakpoints.
+    fn set_breakpoints(&self, mut state: DebugState, count: usize) -> bool {
+        let length = DebugState::length(count);
+
+        self.regset(PTRACE_SETREGSET, NT_ARM_HW_BREAK, &mut state, length)
+    }
+
+    /// Returns the program counter.
+    fn pc(&self) -> u64 {
+        /// `struct user_pt_regs`: x0 to x30, SP, PC, PSTATE.
+        const PC: usize = 32;
+        let mut registers = [0u64; 34];
+        let length = size_of_val(&registers);
+
+        self.regset(PTRACE_GETREGSET, NT_PRSTATUS, &mut registers, length);
+        registers[PC]
     }
 }
 
@@ -103,6 +194,7 @@ fn regset<T>(request: i32, pid: i32, kind: usize, value: &mut T, length: usize) 
 struct Report(Vec<String>);
 
 impl Report {
+    /// Reports one fact.
     fn check(&mut self, holds: bool, fact: &str) {
         let n = self.0.len() + 1;
         self.0.push(format!(
@@ -118,89 +210,42 @@ impl Report {
     }
 }
 
-fn breakpoints(expected: u32) -> ! {
-    let mut report = Report(Vec::new());
+/// Returns whether that is the status of a child that has been stopped by a signal, as
+/// WIFSTOPPED() and WSTOPSIG() of `sys/wait.h` say it.
+fn stopped_by(status: i32, signal: i32) -> bool {
+    status & 0xff == 0x7f && status >> 8 == signal
+}
 
-    // SAFETY: The child calls what is allowed after fork() of one thread.
-    let pid = unsafe { fork() };
-    if pid == 0 {
-        // SAFETY: As above.
-        unsafe {
-            ptrace(
-                PTRACE_TRACEME,
-                0,
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-            );
-            raise(SIGSTOP);
-            _exit((target(41) != 42) as i32);
-        }
-    }
-    let mut status = 0;
-    // SAFETY: The status is this function's.
-    unsafe { waitpid(pid, &mut status, 0) };
-    let mut state = DebugState {
-        info: 0,
-        pad: 0,
-        registers: [(0, 0, 0); 16],
-    };
-    let read = regset(
-        PTRACE_GETREGSET,
-        pid,
-        NT_ARM_HW_BREAK,
-        &mut state,
-        size_of::<DebugState>(),
-    );
-    report.check(read, "NT_ARM_HW_BREAK can be read");
+/// Checks that a breakpoint can be set, the last of so many, that it is hit, and that there is no
+/// other one.
+fn breakpoints(expected: usize) -> ! {
+    let mut report = Report(Vec::new());
+    let child = Child::start();
+
+    let state = child.breakpoints();
+    report.check(state.is_some(), "NT_ARM_HW_BREAK can be read");
     report.check(
-        state.info & 0xff == expected,
+        state.is_some_and(|state| state.info as usize & 0xff == expected),
         "the kernel reports the breakpoints of the machine",
     );
-
-    // The last one that there is: enabled, EL0, all four bytes.
-    let last = expected as usize - 1;
-    let mut armed = DebugState {
-        info: 0,
-        pad: 0,
-        registers: [(0, 0, 0); 16],
-    };
-    armed.registers[last] = (target as usize as u64, 1 | 2 << 1 | 0xf << 5, 0);
-    let length = 8 + 16 * (last + 1);
+    let mut armed = DebugState::NONE;
+    armed.registers[expected - 1] = (target_address(), ENABLED, 0);
     report.check(
-        regset(PTRACE_SETREGSET, pid, NT_ARM_HW_BREAK, &mut armed, length),
+        child.set_breakpoints(armed, expected),
         "the last of them can be set",
     );
-    if last < 15 {
-        let mut beyond = armed;
-        beyond.registers[last + 1] = beyond.registers[last];
-        report.check(
-            !regset(
-                PTRACE_SETREGSET,
-                pid,
-                NT_ARM_HW_BREAK,
-                &mut beyond,
-                length + 16,
-            ),
-            "one more is refused",
-        );
+    if let Some(beyond) = armed.registers.get_mut(expected) {
+        *beyond = (target_address(), ENABLED, 0);
+        let set = child.set_breakpoints(armed, expected + 1);
+        report.check(!set, "one more is refused");
     }
-    // SAFETY: The child is stopped.
-    unsafe { ptrace(PTRACE_CONT, pid, std::ptr::null_mut(), std::ptr::null_mut()) };
-    // SAFETY: As above.
-    unsafe { waitpid(pid, &mut status, 0) };
-    let mut registers = [0u64; 34];
-    regset(PTRACE_GETREGSET, pid, NT_PRSTATUS, &mut registers, 34 * 8);
+    let stopped = stopped_by(child.go_on(), SIGTRAP);
     report.check(
-        status & 0xff == 0x7f && status >> 8 == SIGTRAP && registers[32] == target as usize as u64,
+        stopped && child.pc() == target_address(),
         "the child stops at the breakpoint",
     );
-    armed.registers[last] = (0, 0, 0);
-    regset(PTRACE_SETREGSET, pid, NT_ARM_HW_BREAK, &mut armed, length);
-    // SAFETY: The child is stopped.
-    unsafe { ptrace(PTRACE_CONT, pid, std::ptr::null_mut(), std::ptr::null_mut()) };
-    // SAFETY: As above.
-    unsafe { waitpid(pid, &mut status, 0) };
-    report.check(status == 0, "and goes on to its end");
+    child.set_breakpoints(DebugState::NONE, expected);
+    report.check(child.go_on() == 0, "and goes on to its end");
     report.end()
 }
 

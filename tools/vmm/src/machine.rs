@@ -57,7 +57,7 @@ impl<T, E: Into<Box<dyn Error>>> During<T> for std::result::Result<T, E> {
 
 /// What the guest reaches outside its memory.
 pub trait Bus {
-    /// The guest has stored `data` at `address`. True stops the vCPU after the store.
+    /// Takes what the guest has stored at `address`. True stops the vCPU after the store.
     fn write(&mut self, address: u64, data: &[u8]) -> Result<bool>;
 }
 
@@ -83,6 +83,22 @@ impl Machine {
     pub fn new() -> Result<Self> {
         let kvm = Kvm::new().during("/dev/kvm")?;
         let vm = kvm.create_vm().during("KVM_CREATE_VM")?;
+        let memory = Self::give_memory(&vm)?;
+        let vcpu = vm.create_vcpu(0).during("KVM_CREATE_VCPU")?;
+        let mut init = kvm_vcpu_init::default();
+        vm.get_preferred_target(&mut init)
+            .during("KVM_ARM_PREFERRED_TARGET")?;
+        init.features[0] |= 1 << KVM_ARM_VCPU_PSCI_0_2;
+        vcpu.vcpu_init(&init).during("KVM_ARM_VCPU_INIT")?;
+        Ok(Self {
+            vcpu,
+            _vm: vm,
+            memory,
+        })
+    }
+
+    /// Gives a VM its memory, which has to live as long as it does.
+    fn give_memory(vm: &VmFd) -> Result<GuestMemoryMmap> {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(MEMORY_START), MEMORY_SIZE)])
             .during("memory")?;
         for (slot, region) in memory.iter().enumerate() {
@@ -99,17 +115,7 @@ impl Machine {
             // does not outlive.
             unsafe { vm.set_user_memory_region(region) }.during("KVM_SET_USER_MEMORY_REGION")?;
         }
-        let vcpu = vm.create_vcpu(0).during("KVM_CREATE_VCPU")?;
-        let mut init = kvm_vcpu_init::default();
-        vm.get_preferred_target(&mut init)
-            .during("KVM_ARM_PREFERRED_TARGET")?;
-        init.features[0] |= 1 << KVM_ARM_VCPU_PSCI_0_2;
-        vcpu.vcpu_init(&init).during("KVM_ARM_VCPU_INIT")?;
-        Ok(Self {
-            vcpu,
-            _vm: vm,
-            memory,
-        })
+        Ok(memory)
     }
 
     /// Copies a file to memory at `address`.
@@ -120,7 +126,7 @@ impl Machine {
             .during(format!("{} at {address:#x}", path.display()))
     }
 
-    /// Where the vCPU starts.
+    /// Sets where the vCPU starts.
     pub fn start_at(&self, address: u64) -> Result {
         self.set(&Register::new(PC, address.to_le_bytes().to_vec()))
     }
@@ -163,7 +169,7 @@ impl Machine {
         result
     }
 
-    /// The registers that KVM says make up the state of the vCPU, in its order.
+    /// Returns the registers that KVM says make up the state of the vCPU, in its order.
     pub fn register_list(&self) -> Result<Vec<u64>> {
         // The list of kvm-bindings ends at 500 registers; a vCPU may have more.
         let mut list = vec![0; 1 + MAX_REGISTERS];
@@ -200,7 +206,7 @@ impl Machine {
         Ok(())
     }
 
-    /// The guest's memory.
+    /// Returns the guest's memory.
     pub fn memory(&self) -> &GuestMemoryMmap {
         &self.memory
     }

@@ -71,6 +71,7 @@ struct Arguments {
     checkpoint: Option<u64>,
 }
 
+/// Returns a number, decimal or hexadecimal.
 fn number(word: &str) -> Option<u64> {
     match word.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16).ok(),
@@ -78,6 +79,7 @@ fn number(word: &str) -> Option<u64> {
     }
 }
 
+/// Returns what the words of the command line ask for, or nothing if they make no sense.
 fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
     let mut arguments = Arguments::default();
     while let Some(option) = words.next() {
@@ -105,8 +107,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
     Some(arguments).filter(|it| it.start.is_some() != it.restore.is_some())
 }
 
-fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let mut machine = Machine::new()?;
+/// Makes the machine that was asked for.
+fn machine(arguments: &Arguments) -> Result<Machine> {
+    let machine = Machine::new()?;
     if let Some((all, context_aware)) = arguments.breakpoints {
         machine.set_breakpoints(all, context_aware)?;
     }
@@ -119,6 +122,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(address) = arguments.start {
         machine.start_at(address)?;
     }
+    Ok(machine)
+}
+
+/// Runs it, and saves it if that was asked for.
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let mut machine = machine(arguments)?;
     let mut board = Board {
         output: io::BufWriter::new(io::stdout()),
         checkpoints_left: arguments

@@ -32,6 +32,7 @@ pub fn save(machine: &Machine, path: &Path) -> Result {
     fs::rename(&unfinished, path).during(path.display().to_string())
 }
 
+/// Writes the state to the file, or whatever it is.
 fn write(machine: &Machine, out: &mut impl Write) -> Result {
     let word =
         |out: &mut dyn Write, value: u64| out.write_all(&value.to_le_bytes()).during("writing");
@@ -55,6 +56,7 @@ fn write(machine: &Machine, out: &mut impl Write) -> Result {
     Ok(())
 }
 
+/// Returns the pages that are not all zeroes, each with its address.
 fn used_pages(machine: &Machine) -> Result<Vec<(u64, Vec<u8>)>> {
     let mut pages = Vec::new();
     for address in (MEMORY_START..MEMORY_START + MEMORY_SIZE as u64).step_by(PAGE) {
@@ -70,27 +72,53 @@ fn used_pages(machine: &Machine) -> Result<Vec<(u64, Vec<u8>)>> {
     Ok(pages)
 }
 
+/// A file that a machine is read from.
+struct Input {
+    name: String,
+    file: BufReader<File>,
+}
+
+impl Input {
+    /// Opens the file.
+    fn open(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let file = BufReader::new(File::open(path).during(name.clone())?);
+        Ok(Self { name, file })
+    }
+
+    /// Reads so many bytes.
+    fn bytes(&mut self, count: usize) -> Result<Vec<u8>> {
+        let mut buffer = vec![0; count];
+        self.file
+            .read_exact(&mut buffer)
+            .during(self.name.clone())?;
+        Ok(buffer)
+    }
+
+    /// Reads a number.
+    fn word(&mut self) -> Result<u64> {
+        Ok(Register::new(0, self.bytes(8)?).as_u64())
+    }
+
+    /// Reads a register.
+    fn register(&mut self) -> Result<Register> {
+        let id = self.word()?;
+        let size = registers::size(id);
+        let mut value = self.bytes(size.next_multiple_of(8))?;
+        value.truncate(size);
+        Ok(Register::new(id, value))
+    }
+}
+
 /// Gives a machine that has not run the state in a file.
 pub fn restore(machine: &Machine, path: &Path) -> Result {
-    let name = path.display().to_string();
-    let mut input = BufReader::new(File::open(path).during(name.clone())?);
-    let mut bytes = |count: usize| {
-        let mut buffer = vec![0; count];
-        input.read_exact(&mut buffer).during(name.clone())?;
-        Ok(buffer)
-    };
-    let word =
-        |bytes: &mut dyn FnMut(usize) -> Result<Vec<u8>>| Ok(Register::new(0, bytes(8)?).as_u64());
-    if word(&mut bytes)? != MAGIC {
-        return Err("not the state of a machine").during(name.clone());
+    let mut input = Input::open(path)?;
+    if input.word()? != MAGIC {
+        return Err("not the state of a machine").during(input.name);
     }
     let mut list = Vec::new();
-    for _ in 0..word(&mut bytes)? {
-        let id = word(&mut bytes)?;
-        let size = registers::size(id);
-        let mut value = bytes(size.next_multiple_of(8))?;
-        value.truncate(size);
-        list.push(Register::new(id, value));
+    for _ in 0..input.word()? {
+        list.push(input.register()?);
     }
     // What the vCPU is, before what it holds.
     list.sort_by_key(|register| !registers::is_id(register.id));
@@ -100,11 +128,11 @@ pub fn restore(machine: &Machine, path: &Path) -> Result {
             machine.set(register)?;
         }
     }
-    for _ in 0..word(&mut bytes)? {
-        let address = word(&mut bytes)?;
+    for _ in 0..input.word()? {
+        let address = input.word()?;
         machine
             .memory()
-            .write_slice(&bytes(PAGE)?, GuestAddress(address))
+            .write_slice(&input.bytes(PAGE)?, GuestAddress(address))
             .during("memory")?;
     }
     Ok(())

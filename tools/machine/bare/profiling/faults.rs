@@ -2,123 +2,163 @@
 
 //! A buffer that is full, that cannot be written, that is no buffer.
 
-use super::*;
 use core::arch::asm;
 
-/// Whether PPI 21 is pending, by the redistributor of CPU 0 (`GICR_ISPENDR0`).
+use super::*;
+
+/// The gigabyte behind the memory, where there is nothing.
+const BEYOND: u64 = 2 * table::MEMORY;
+
+/// Returns whether PMBIRQ, which is PPI 21 on this board, is pending.
 fn interrupt_pending() -> bool {
+    const PMBIRQ: u32 = 21;
+    /// GICR_ISPENDR0, in the second frame of the redistributor of CPU 0.
+    const GICR_ISPENDR0: *const u32 = (0x080a_0000 + 0x1_0000 + 0x200) as *const u32;
+
     // SAFETY: A register of the board's GICv3.
-    unsafe { ((0x080a_0000 + 0x1_0000 + 0x200) as *const u32).read_volatile() >> 21 & 1 != 0 }
+    unsafe { GICR_ISPENDR0.read_volatile() & 1 << PMBIRQ != 0 }
 }
 
-pub(super) fn test(report: &mut Report) {
+/// Fills a buffer of one page, and checks what is said of it.
+fn full(report: &mut Report) {
     prepare(1);
-    write!("s3_0_c9_c9_0", EL1);
+    write!(SYS_PMSCR_EL1, PMSCR_EL1_E1SPE);
     cpu::at(1, profiled, 0);
     cpu::at(1, profiled, 0);
-    write!("s3_0_c9_c9_0", 0);
+    write!(SYS_PMSCR_EL1, 0);
     report.same(
-        read!("s3_0_c9_c10_3"),
-        S | 1,
+        read!(SYS_PMBSR_EL1),
+        event(PMBSR_EL1_EC_BUF, BSC_FULL),
         "buffer full",
         "PMBSR_EL1: EC 0, BSC 0b000001",
     );
     report.same(
-        read!("s3_0_c9_c10_1"),
-        buffer() + 4096,
+        read!(SYS_PMBPTR_EL1),
+        buffer() + PAGE,
         "and the pointer is at the limit",
         "PMBPTR_EL1",
     );
+}
+
+/// Checks the interrupt of the event that there has just been.
+fn interrupt(report: &mut Report) {
+    const RULE: &str = "PMBSR_EL1.S";
+
     report.check(
         interrupt_pending(),
         format_args!("PMBIRQ is asserted"),
-        "PMBSR_EL1.S",
+        RULE,
     );
-    write!("s3_0_c9_c10_3", 0);
+    write!(SYS_PMBSR_EL1, 0);
     report.check(
         !interrupt_pending(),
         format_args!("and not once PMBSR_EL1.S is clear"),
-        "PMBSR_EL1.S",
+        RULE,
     );
+}
 
+/// Returns `PMBSR_EL1` of an event.
+fn event(ec: u64, mss: u64) -> u64 {
+    PMBSR_EL1_S | field(PMBSR_EL1_EC, ec) | field(PMBSR_EL1_MSS, mss)
+}
+
+/// Samples to a buffer at `address`, and checks which fault there is.
+fn fault(report: &mut Report, address: u64, want: u64, fact: &str, rule: &str) {
+    prepare(PAGES);
+    enable(address, PAGE);
+    sample(PMSCR_EL1_E1SPE, 1, profiled);
+    report.same(read!(SYS_PMBSR_EL1), want, fact, rule);
+}
+
+/// Checks faults of stage 1: nothing is mapped, then memory that is read-only.
+fn stage1(report: &mut Report) {
     let sctlr = map_el1();
-    // SAFETY: The table is not in use. Blocks of 1 GiB, as for stage 1.
-    unsafe {
-        let stage2 = core::ptr::addr_of_mut!(STAGE2).cast::<u64>();
-        stage2.write_volatile(1 << 10 | 3 << 6 | 1);
-        stage2
-            .add(1)
-            .write_volatile(0x4000_0000 | 1 << 10 | 3 << 6 | 0xf << 2 | 1);
-    }
-    prepare(PAGES as u64);
-    write!("s3_0_c9_c10_1", 0x8000_0000);
-    write!("s3_0_c9_c10_0", 0x8000_1000 | 1);
-    sample(EL1, 1, profiled);
-    report.same(
-        read!("s3_0_c9_c10_3"),
-        0x24 << 26 | S | 0x05,
+
+    fault(
+        report,
+        BEYOND,
+        event(PMBSR_EL1_EC_FAULT_S1, FSC_TRANSLATION_L1),
         "stage 1 translation fault on the buffer, level 1",
         "PMBSR_EL1: EC 0b100100, FSC 0b000101",
     );
     report.same(
-        read!("s3_0_c9_c10_1"),
-        0x8000_0000,
+        read!(SYS_PMBPTR_EL1),
+        BEYOND,
         "the pointer stays where the record would be",
         "PMBPTR_EL1",
     );
-    prepare(PAGES as u64);
-    // SAFETY: The entry is not in use: the second view of the memory, read-only.
-    unsafe {
-        core::ptr::addr_of_mut!(STAGE1)
-            .cast::<u64>()
-            .add(2)
-            .write_volatile(0x4000_0000 | 1 << 10 | 1 << 7 | 1 << 2 | 1)
-    };
-    write!("s3_0_c9_c10_1", buffer() + 0x4000_0000);
-    write!("s3_0_c9_c10_0", (buffer() + 0x4000_1000) | 1);
-    sample(EL1, 1, profiled);
-    report.same(
-        read!("s3_0_c9_c10_3"),
-        0x24 << 26 | S | 0x0d,
+    let view = table::MEMORY | table::NORMAL | table::READ_ONLY | table::BLOCK;
+    // SAFETY: The entry is not in use: it becomes a second view of the memory.
+    unsafe { table::map(addr_of_mut!(STAGE1), 2, view) };
+    fault(
+        report,
+        buffer() - table::MEMORY + BEYOND,
+        event(PMBSR_EL1_EC_FAULT_S1, FSC_PERMISSION_L1),
         "stage 1 permission fault on the buffer, level 1",
         "PMBSR_EL1: EC 0b100100, FSC 0b001101",
     );
     write!("sctlr_el1", sctlr);
+}
 
-    // Stage 2: T0SZ 25, SL0 1 (level 1), the same blocks.
-    write!("vtcr_el2", 25 | 1 << 6 | 1 << 31);
-    write!("vttbr_el2", core::ptr::addr_of!(STAGE2) as u64);
-    write!("hcr_el2", HCR_RW | 1);
-    prepare(PAGES as u64);
-    write!("s3_0_c9_c10_1", 0x8000_0000);
-    write!("s3_0_c9_c10_0", 0x8000_1000 | 1);
-    sample(EL1, 1, profiled);
-    report.same(
-        read!("s3_0_c9_c10_3"),
-        0x25 << 26 | S | 0x05,
+/// Switches stage 2 on, which maps what stage 1 of [`map_el1`] does.
+fn map_stage2() {
+    /// `VTCR_EL2.SL0`: level 1.
+    const LEVEL_1: u64 = 1;
+    let block = table::S2_READ_WRITE | table::BLOCK;
+
+    // SAFETY: The table is not in use.
+    unsafe {
+        let stage2 = addr_of_mut!(STAGE2);
+        table::map(stage2, 0, block);
+        table::map(stage2, 1, table::MEMORY | table::S2_NORMAL | block);
+    }
+    let vtcr = field(VTCR_EL2_T0SZ, table::T0SZ) | field(VTCR_EL2_SL0, LEVEL_1) | VTCR_EL2_RES1;
+    write!("vtcr_el2", vtcr);
+    write!("vttbr_el2", addr_of!(STAGE2) as u64);
+    write!("hcr_el2", HCR_EL2_RW | HCR_EL2_VM);
+}
+
+/// Checks that the buffer goes through stage 2, and a fault of that.
+fn stage2(report: &mut Report) {
+    map_stage2();
+    fault(
+        report,
+        BEYOND,
+        event(PMBSR_EL1_EC_FAULT_S2, FSC_TRANSLATION_L1),
         "stage 2 translation fault on the buffer, level 1",
         "PMBSR_EL1: EC 0b100101, FSC 0b000101",
     );
-    prepare(PAGES as u64);
-    sample(EL1, 1, profiled);
-    write!("hcr_el2", HCR_RW);
+    prepare(PAGES);
+    sample(PMSCR_EL1_E1SPE, 1, profiled);
+    write!("hcr_el2", HCR_EL2_RW);
     report.same(
         records(),
-        TURNS * TURN / INTERVAL,
+        SAMPLES,
         "with stage 2 in force, the buffer is the guest's",
         "Profiling Buffer",
     );
+}
 
-    // At EL3 nothing is sampled.
-    prepare(PAGES as u64);
-    write!("s3_0_c9_c9_0", EL0 | EL1);
+/// Checks that at EL3 nothing is sampled.
+fn at_el3(report: &mut Report) {
+    prepare(PAGES);
+    write!(SYS_PMSCR_EL1, PMSCR_EL1_E0SPE | PMSCR_EL1_E1SPE);
     // SAFETY: As in profiled().
     unsafe { asm!("bl work", clobber_abi("C")) };
-    write!("s3_0_c9_c9_0", 0);
+    write!(SYS_PMSCR_EL1, 0);
     report.same(
         records(),
         0,
         "nothing of EL3",
         "StatisticalProfilingEnabled()",
     );
+}
+
+/// Checks all of it.
+pub(super) fn test(report: &mut Report) {
+    full(report);
+    interrupt(report);
+    stage1(report);
+    stage2(report);
+    at_el3(report);
 }

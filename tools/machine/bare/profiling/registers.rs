@@ -4,208 +4,244 @@
 
 use super::*;
 
-const SYSREG_TRAP: u64 = 0x18;
-
 /// A read and a write of one register, which both may be trapped.
 macro_rules! access {
-    ($register:literal) => {{
+    ($register:ident) => {{
         extern "C" fn access(_: u64) {
             let value = read!($register);
             write!($register, value);
         }
-        access as extern "C" fn(u64)
+        access as Access
     }};
 }
 
-/// The registers that EL1 may write, with their bit of HDFGRTR_EL2 and HDFGWTR_EL2.
-fn writable() -> [(&'static str, u32, extern "C" fn(u64)); 9] {
-    [
-        ("PMBLIMITR", 23, access!("s3_0_c9_c10_0")),
-        ("PMBPTR", 24, access!("s3_0_c9_c10_1")),
-        ("PMBSR", 25, access!("s3_0_c9_c10_3")),
-        ("PMSCR", 26, access!("s3_0_c9_c9_0")),
-        ("PMSEVFR", 27, access!("s3_0_c9_c9_5")),
-        ("PMSFCR", 28, access!("s3_0_c9_c9_4")),
-        ("PMSICR", 29, access!("s3_0_c9_c9_2")),
-        ("PMSIRR", 31, access!("s3_0_c9_c9_3")),
-        ("PMSLATFR", 32, access!("s3_0_c9_c9_6")),
-    ]
-}
+type Access = extern "C" fn(u64);
 
+/// The registers that EL1 may write, with their bit of HDFGRTR_EL2, which HDFGWTR_EL2 has as well.
+const WRITABLE: [(&str, u64, Access); 9] = [
+    (
+        "PMBLIMITR",
+        HDFGRTR_EL2_PMBLIMITR_EL1,
+        access!(SYS_PMBLIMITR_EL1),
+    ),
+    ("PMBPTR", HDFGRTR_EL2_PMBPTR_EL1, access!(SYS_PMBPTR_EL1)),
+    ("PMBSR", HDFGRTR_EL2_PMBSR_EL1, access!(SYS_PMBSR_EL1)),
+    ("PMSCR", HDFGRTR_EL2_PMSCR_EL1, access!(SYS_PMSCR_EL1)),
+    ("PMSEVFR", HDFGRTR_EL2_PMSEVFR_EL1, access!(SYS_PMSEVFR_EL1)),
+    ("PMSFCR", HDFGRTR_EL2_PMSFCR_EL1, access!(SYS_PMSFCR_EL1)),
+    ("PMSICR", HDFGRTR_EL2_PMSICR_EL1, access!(SYS_PMSICR_EL1)),
+    ("PMSIRR", HDFGRTR_EL2_PMSIRR_EL1, access!(SYS_PMSIRR_EL1)),
+    (
+        "PMSLATFR",
+        HDFGRTR_EL2_PMSLATFR_EL1,
+        access!(SYS_PMSLATFR_EL1),
+    ),
+];
+
+/// Reads the ID registers of FEAT_SPE.
 extern "C" fn read_identification(_: u64) {
-    let _ = (read!("s3_0_c9_c9_7"), read!("s3_0_c9_c10_7"));
+    let _ = (read!(SYS_PMSIDR_EL1), read!(SYS_PMBIDR_EL1));
 }
 
 /// Reads `PMBIDR_EL1` and leaves it where the caller finds it.
 extern "C" fn read_identity(to: u64) {
-    let value = read!("s3_0_c9_c10_7");
+    let value = read!(SYS_PMBIDR_EL1);
     // SAFETY: The caller's variable.
     unsafe { (to as *mut u64).write_volatile(value) };
 }
 
-pub(super) fn present(report: &mut Report, expected: &Expected) {
-    let dfr0 = read!("id_aa64dfr0_el1");
-    let idr = read!("s3_0_c9_c9_7");
+/// Checks what the ID registers say.
+fn identification(report: &mut Report) {
+    const FILTERS: u64 = PMSIDR_EL1_FE | PMSIDR_EL1_FT | PMSIDR_EL1_FL;
+    let version = field_of(read!("id_aa64dfr0_el1"), ID_AA64DFR0_EL1_PMSVer);
+    let idr = read!(SYS_PMSIDR_EL1);
 
     report.check(
-        dfr0 >> 32 & 0xf >= 2,
+        version >= ID_AA64DFR0_EL1_PMSVer_V1P1,
         format_args!("FEAT_SPEv1p1 or later"),
         "ID_AA64DFR0_EL1.PMSVer",
     );
     report.same(
-        idr & 7,
-        7,
+        idr & FILTERS,
+        FILTERS,
         "filtering by event, type and latency",
         "PMSIDR_EL1",
     );
     report.same(
-        idr >> 12 & 0xf,
-        6,
+        field_of(idr, PMSIDR_EL1_MAXSIZE),
+        MAXSIZE_64,
         "records are at most 64 bytes",
         "PMSIDR_EL1.MaxSize",
     );
-    for (name, mdcr, function) in [
-        (
-            "MDCR_EL2.TPMS traps PMSCR_EL1",
-            E2PB_EL1 | TPMS,
-            access!("s3_0_c9_c9_0"),
-        ),
-        (
-            "MDCR_EL2.E2PB 0b10 traps PMBPTR_EL1",
-            2 << 12,
-            access!("s3_0_c9_c10_1"),
-        ),
-        (
-            "MDCR_EL2.E2PB 0b00 traps PMBPTR_EL1",
-            0,
-            access!("s3_0_c9_c10_1"),
-        ),
-    ] {
+}
+
+/// Traps to EL2: `MDCR_EL2`, and an access that it traps.
+const TRAPS: [(&str, u64, Access); 3] = [
+    (
+        "MDCR_EL2.TPMS traps PMSCR_EL1",
+        MDCR_EL2 | MDCR_EL2_TPMS,
+        access!(SYS_PMSCR_EL1),
+    ),
+    (
+        "MDCR_EL2.E2PB 0b10 traps PMBPTR_EL1",
+        field(MDCR_EL2_E2PB, E2PB_TRAPPED),
+        access!(SYS_PMBPTR_EL1),
+    ),
+    (
+        "MDCR_EL2.E2PB 0b00 traps PMBPTR_EL1",
+        0,
+        access!(SYS_PMBPTR_EL1),
+    ),
+];
+
+/// Checks the traps of all registers, and that there is none otherwise.
+fn traps(report: &mut Report) {
+    for (name, mdcr, access) in TRAPS {
         write!("mdcr_el2", mdcr);
-        let taken = cpu::at(1, function, 0);
         report.check(
-            taken.count == 2 && taken.el == 2 && taken.class() == SYSREG_TRAP,
+            cpu::at(1, access, 0).trapped(2, 2),
             format_args!("{name} to EL2"),
             "MDCR_EL2",
         );
     }
-    write!("mdcr_el2", E2PB_EL1);
-    write!("mdcr_el3", 2 << 12);
-    let taken = cpu::at(1, access!("s3_0_c9_c9_0"), 0);
+    write!("mdcr_el2", MDCR_EL2);
+    write!("mdcr_el3", field(MDCR_EL3_NSPB, NSPB_TRAPPED));
     report.check(
-        taken.count == 2 && taken.el == 3 && taken.class() == SYSREG_TRAP,
+        cpu::at(1, access!(SYS_PMSCR_EL1), 0).trapped(2, 3),
         format_args!("MDCR_EL3.NSPB 0b10 traps PMSCR_EL1 to EL3"),
         "MDCR_EL3.NSPB",
     );
-    write!("mdcr_el3", 3 << 12);
+    write!("mdcr_el3", field(MDCR_EL3_NSPB, NSPB_OWN));
     report.same(
-        cpu::at(1, access!("s3_0_c9_c10_1"), 0).count,
+        cpu::at(1, access!(SYS_PMBPTR_EL1), 0).count,
         0,
         "EL1 may access its buffer",
         "MDCR_EL2.E2PB 0b11",
     );
-    if expected.features & 1 != 0 {
-        for (name, bit, function) in writable() {
-            write!("s3_4_c3_c1_4", 1 << bit);
-            let reads = cpu::at(1, function, 0);
-            write!("s3_4_c3_c1_4", 0);
-            write!("s3_4_c3_c1_5", 1 << bit);
-            let writes = cpu::at(1, function, 0);
-            write!("s3_4_c3_c1_5", 0);
-            report.check(
-                reads.count == 1
-                    && reads.el == 2
-                    && reads.class() == SYSREG_TRAP
-                    && reads.esr & 1 == 1
-                    && writes.count == 1
-                    && writes.el == 2
-                    && writes.class() == SYSREG_TRAP
-                    && writes.esr & 1 == 0,
-                format_args!("HDFGRTR_EL2 and HDFGWTR_EL2 trap {name}_EL1"),
-                "HDFGRTR_EL2, HDFGWTR_EL2",
-            );
-        }
-        // PMSIDR_EL1 and PMBIDR_EL1.
-        for bit in [30, 63] {
-            write!("s3_4_c3_c1_4", 1 << bit);
-            let taken = cpu::at(1, read_identification, 0);
-            write!("s3_4_c3_c1_4", 0);
-            report.check(
-                taken.count == 1 && taken.el == 2,
-                format_args!("HDFGRTR_EL2 bit {bit} traps one identification register"),
-                "HDFGRTR_EL2",
-            );
-        }
-    }
-    for (e2pb, want) in [(0, 1), (3, 0)] {
-        let mut identity = 0u64;
-        write!("mdcr_el2", e2pb << 12);
-        cpu::at(1, read_identity, core::ptr::addr_of_mut!(identity) as u64);
-        report.same(
-            identity >> 4 & 1,
-            want,
-            "PMBIDR_EL1.P says whether EL1 may program the buffer",
-            "PMBIDR_EL1.P",
+}
+
+/// Checks the traps of single registers.
+fn fine_grained_traps(report: &mut Report) {
+    for (name, bit, access) in WRITABLE {
+        let (reads, writes) = cpu::fine_grained(bit, access);
+        let good = reads.trapped(1, 2) && reads.read() && writes.trapped(1, 2) && !writes.read();
+
+        report.check(
+            good,
+            format_args!("HDFGRTR_EL2 and HDFGWTR_EL2 trap {name}_EL1"),
+            "HDFGRTR_EL2, HDFGWTR_EL2",
         );
     }
-    write!("mdcr_el2", 0);
+    for bit in [HDFGRTR_EL2_PMSIDR_EL1_SHIFT, HDFGRTR_EL2_PMBIDR_EL1_SHIFT] {
+        write!(SYS_HDFGRTR_EL2, 1 << bit);
+        let taken = cpu::at(1, read_identification, 0);
+        write!(SYS_HDFGRTR_EL2, 0);
+        report.check(
+            taken.count == 1 && taken.el == 2,
+            format_args!("HDFGRTR_EL2 bit {bit} traps one identification register"),
+            "HDFGRTR_EL2",
+        );
+    }
+}
+
+/// Returns `PMBIDR_EL1.P` as it is read at that exception level: 1 if the buffer is not its.
+fn not_programmable(el: usize, mdcr: u64) -> u64 {
     let mut identity = 0u64;
-    cpu::at(2, read_identity, core::ptr::addr_of_mut!(identity) as u64);
-    report.same(
-        identity >> 4 & 1,
+
+    write!("mdcr_el2", mdcr);
+    match el {
+        3 => identity = read!(SYS_PMBIDR_EL1),
+        _ => _ = cpu::at(el, read_identity, addr_of_mut!(identity) as u64),
+    }
+    write!("mdcr_el2", MDCR_EL2);
+    field_of(identity, PMBIDR_EL1_P)
+}
+
+/// Who may program the buffer: an exception level, `MDCR_EL2`, and PMBIDR_EL1.P.
+const OWNERS: [(usize, u64, u64, &str); 4] = [
+    (
+        1,
         0,
-        "EL2 may program the buffer",
-        "PMBIDR_EL1.P",
-    );
-    let at_el3 = read!("s3_0_c9_c10_7");
-    report.same(
-        at_el3 >> 4 & 1,
+        1,
+        "PMBIDR_EL1.P says whether EL1 may program the buffer",
+    ),
+    (
+        1,
+        MDCR_EL2,
         0,
-        "EL3 may program the buffer",
-        "PMBIDR_EL1.P",
-    );
-    write!("mdcr_el2", E2PB_EL1);
-    // With HCR_EL2.E2H, PMSCR_EL1 at EL2 is PMSCR_EL2; checked from EL2.
-    write!("s3_0_c9_c9_0", 0x1b);
-    write!("hcr_el2", HCR_RW | 1 << 34);
+        "PMBIDR_EL1.P says whether EL1 may program the buffer",
+    ),
+    (2, 0, 0, "EL2 may program the buffer"),
+    (3, 0, 0, "EL3 may program the buffer"),
+];
+
+/// Checks what is said of who may program the buffer.
+fn owners(report: &mut Report) {
+    for (el, mdcr, want, fact) in OWNERS {
+        report.same(not_programmable(el, mdcr), want, fact, "PMBIDR_EL1.P");
+    }
+}
+
+// What is written to PMSCR_EL1 and PMSCR_EL2.
+const OF_EL1: u64 = PMSCR_EL1_CX;
+const OF_EL2: u64 = PMSCR_EL2_E2SPE | PMSCR_EL2_E0HSPE;
+
+/// Writes both, at EL2 with HCR_EL2.E2H.
+extern "C" fn write_redirected(_: u64) {
+    write!(SYS_PMSCR_EL1, OF_EL2);
+    write!(SYS_PMSCR_EL12, OF_EL1);
+}
+
+/// Checks that with HCR_EL2.E2H, PMSCR_EL1 at EL2 is PMSCR_EL2.
+fn redirection(report: &mut Report) {
+    const OTHER: u64 = PMSCR_EL1_E0SPE | PMSCR_EL1_E1SPE | PMSCR_EL1_CX | PMSCR_EL1_PA;
+
+    write!(SYS_PMSCR_EL1, OTHER);
+    write!("hcr_el2", HCR_EL2_RW | HCR_EL2_E2H);
     cpu::at(2, write_redirected, 0);
-    write!("hcr_el2", HCR_RW);
+    write!("hcr_el2", HCR_EL2_RW);
     report.same(
-        read!("s3_4_c9_c9_0"),
-        0x3,
+        read!(SYS_PMSCR_EL2),
+        OF_EL2,
         "with E2H, PMSCR_EL1 at EL2 is PMSCR_EL2",
         "PMSCR_EL2",
     );
     report.same(
-        read!("s3_0_c9_c9_0"),
-        0x8,
+        read!(SYS_PMSCR_EL1),
+        OF_EL1,
         "with E2H, PMSCR_EL12 is PMSCR_EL1",
         "PMSCR_EL1",
     );
-    write!("s3_4_c9_c9_0", 0);
-    write!("s3_0_c9_c9_0", 0);
+    write!(SYS_PMSCR_EL2, 0);
+    write!(SYS_PMSCR_EL1, 0);
 }
 
-extern "C" fn write_redirected(_: u64) {
-    write!("s3_0_c9_c9_0", 0x3);
-    write!("s3_5_c9_c9_0", 0x8);
+/// Checks the registers of FEAT_SPE.
+pub(super) fn present(report: &mut Report, expected: &Expected) {
+    identification(report);
+    traps(report);
+    if expected.has(FGT) {
+        fine_grained_traps(report);
+    }
+    owners(report);
+    redirection(report);
 }
 
+/// Checks that there is none of the registers of a later version.
 pub(super) fn later_version(report: &mut Report) {
-    let taken = cpu::at(1, access!("s3_0_c9_c9_1"), 0);
     report.check(
-        taken.count == 2 && taken.class() == 0,
+        cpu::at(1, access!(SYS_PMSNEVFR_EL1), 0).undefined(2),
         format_args!("PMSNEVFR_EL1 is UNDEFINED before FEAT_SPEv1p2"),
         "PMSNEVFR_EL1",
     );
 }
 
-/// Without FEAT_SPE there is none of its registers.
+/// Checks that without FEAT_SPE there is none of its registers.
 pub(super) fn absent(report: &mut Report) {
-    for (name, _, function) in writable() {
-        let taken = cpu::at(1, function, 0);
+    for (name, _, access) in WRITABLE {
+        let taken = cpu::at(1, access, 0);
         report.check(
-            taken.count == 2 && taken.el == 1 && taken.class() == 0,
+            taken.undefined(2) && taken.el == 1,
             format_args!("without FEAT_SPE, {name}_EL1 is UNDEFINED"),
             "FEAT_SPE",
         );

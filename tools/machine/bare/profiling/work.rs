@@ -4,16 +4,16 @@
 
 use core::arch::{asm, global_asm};
 
-/// Instructions of one turn of the loop below.
+/// Instructions of one turn of the first loop below, and turns of it.
 pub(super) const TURN: u64 = 4;
 pub(super) const TURNS: u64 = 4096;
 
 // The work that is profiled: in each turn a load, a store, an addition, a branch.
 global_asm!(
-    ".global work",
+    ".global work, work_loop, work_end",
     "work:",
     "ldr x2, =WORD",
-    "mov x3, #4096",
+    "mov x3, #{turns}",
     "work_loop:",
     "ldr x4, [x2]",
     "str x4, [x2, #8]",
@@ -21,13 +21,14 @@ global_asm!(
     "b.ne work_loop",
     "work_end:",
     "ret",
+    turns = const TURNS,
 );
 
 // One of each kind, and a load that goes to another page each time; the instructions
 // that are told apart are those of MIXED, in its order.
 global_asm!(
     ".arch_extension lse",
-    ".global mixed",
+    ".global mixed, mixed_loop",
     "mixed:",
     "ldr x2, =WORD",
     "ldr x9, =0x44000000",
@@ -48,21 +49,32 @@ global_asm!(
     "ret",
 );
 
-/// Class and subclass of the instructions of the loop ("Operation Type packet").
+// Classes ("Operation Type packet").
+pub(super) const OTHER: u8 = 0;
+pub(super) const LOAD_STORE: u8 = 1;
+pub(super) const BRANCH: u8 = 2;
+
+/// Class and subclass of the instructions of the loop.
 pub(super) const MIXED: [(u8, u8); 12] = [
-    (1, 0x06),
-    (1, 0x07),
-    (1, 0x1a),
-    (1, 0x0b),
-    (1, 0x04),
-    (0, 0x01),
-    (0, 0x00),
-    (1, 0x00),
-    (0, 0x00),
-    (1, 0x00),
-    (0, 0x00),
-    (2, 0x01),
+    // Atomic, load; atomic, store; load-acquire exclusive; store exclusive; SIMD&FP load.
+    (LOAD_STORE, 0x06),
+    (LOAD_STORE, 0x07),
+    (LOAD_STORE, 0x1a),
+    (LOAD_STORE, 0x0b),
+    (LOAD_STORE, 0x04),
+    // Conditional select; other.
+    (OTHER, 0x01),
+    (OTHER, 0x00),
+    // Load of a general-purpose register, which walks the tables; and one that is not aligned.
+    (LOAD_STORE, 0x00),
+    (OTHER, 0x00),
+    (LOAD_STORE, 0x00),
+    (OTHER, 0x00),
+    // Conditional branch.
+    (BRANCH, 0x01),
 ];
+pub(super) const WALKING: usize = 7;
+pub(super) const UNALIGNED: usize = 9;
 
 #[repr(align(16))]
 struct Words(#[allow(dead_code)] [u64; 4]);
@@ -76,17 +88,19 @@ extern "C" {
     pub(super) fn mixed_loop();
 }
 
+/// Does the work, and drains the buffer (`PSB CSYNC`, which is `HINT #17`).
 pub(super) extern "C" fn profiled(_: u64) {
     // SAFETY: The routine uses caller-saved registers.
     unsafe { asm!("bl work", "hint #17", "isb", clobber_abi("C")) };
 }
 
-/// The same at EL0.
+/// Does the work at EL0.
 pub(super) extern "C" fn profiled_el0(_: u64) {
     // SAFETY: As above; the buffer is drained by who comes after.
     unsafe { asm!("bl work", clobber_abi("C")) };
 }
 
+/// Goes through the loop of different instructions, and drains the buffer.
 pub(super) extern "C" fn profiled_mixed(_: u64) {
     // SAFETY: The routine uses caller-saved registers, and reads memory of the board.
     unsafe { asm!("bl mixed", "hint #17", "isb", clobber_abi("C")) };

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Counts the instructions that the base kernel and ours execute, on one emulated CPU.
+
+What makes two runs of one kernel the same run, instruction for instruction:
+  -icount shift=0,sleep=off   1 ns an instruction; idle time is skipped over
+  -smp 1                      one order of events
+  cntfrq=1000000000           a counter tick an instruction, on every model
+  -seed, dtb-randomness=off   FEAT_RNG and the seeds in the device tree
+  -rtc ...,clock=vm           no date from outside
+  nokaslr, norandmaps         addresses
+The command line is padded to one length: the alignment of the device tree's strings, which its
+length decides, is worth 0.13 % of the boot figure. kunit.enable=0 keeps the number of tests that
+are built in out of it.
+"""
+
+import collections.abc
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import shutil
+
+from armature import build, compare, counts, machine, process
+from armature.compare import Rules
+from armature.kernels import Kernel
+from armature.ktap import Result
+from armature.matrix import Machine
+from armature.place import BUILD, TOP, asked
+from armature.process import Failure, inside, say
+
+LIMIT = 900
+CMDLINE = "console=ttyAMA0 quiet nokaslr norandmaps kunit.enable=0"
+# How long these take depends on where the linker has put the strings.
+STRINGS = ("strcmp", "strncmp", "strlen", "strnlen", "strchr", "strrchr", "memchr", "memcmp")
+TSO = "max,tso=on,midr=0x610f0ff0"
+
+
+def program(work: pathlib.Path) -> pathlib.Path:
+    """Returns an initramfs with the benchmark as its /init: always the same bytes."""
+    stage = process.scratch(f"{work.name}-init")
+    build.built("bench", inside(TOP / "tools/bench/build", stage / "init"))
+    for made in (stage / "init", stage):
+        os.utime(made, (0, 0))
+    machine.pack(stage, work.with_suffix(".cpio"))
+    shutil.rmtree(stage)
+    return work.with_suffix(".cpio")
+
+
+def qemu(cpu: str, image: pathlib.Path, cmdline: str, *more: str) -> list[str]:
+    """Returns the command line of QEMU for a run that is always the same."""
+    fixed = f"""-M virt,virtualization=on,gic-version=3,dtb-randomness=off
+        -cpu {cpu},cntfrq=1000000000 -smp 1 -m 1G -icount shift=0,sleep=off -seed 1
+        -rtc base=2000-01-01,clock=vm -nodefaults -serial stdio -display none -monitor none
+        -no-reboot -kernel {image}"""
+    own = machine.emulator(Machine(cpu=cpu))
+    return [own, *fixed.split(), "-append", f"{cmdline:256}", *more]
+
+
+def measure(image: pathlib.Path, out: pathlib.Path, cpu: str, mode: str, strings: bool) -> None:
+    """Runs the benchmark on one kernel and writes its lines to `out`; with `strings`, boots once
+    more for the row boot_but_strings. The console is OUT.log."""
+    out.unlink(missing_ok=True)
+    cmdline = CMDLINE + ("" if mode == "vhe" else f" kvm-arm.mode={mode}")
+    console = pathlib.Path(f"{out}.log")
+    code = machine.run(qemu(cpu, image, cmdline, "-initrd", str(program(out))), LIMIT, console)
+    said = machine.said(console)
+    if code or "\nbench-end\n" not in said:
+        raise Failure(
+            f"{image} has not come to the end of the benchmark (status {code}); "
+            f"the console is {console.relative_to(TOP)}"
+        )
+    lines = re.findall(r"^(?:bench|info) .*$", said, re.M)
+    if strings:
+        lines.append(boot_but_strings(image, out, cpu, cmdline))
+    out.write_text("\n".join(lines) + "\n")
+
+
+def string_ranges(image: pathlib.Path) -> str:
+    """Returns where those functions are, as the plugin takes it: "NAME:FIRST-LAST;..."."""
+    system_map = image.parents[3] / "System.map"
+    symbols = sorted(line.split() for line in system_map.read_text().splitlines())
+    ranges: dict[str, str] = {}
+    for number, (address, _, name) in enumerate(symbols):
+        if name in STRINGS and name not in ranges:
+            end = next(other for other, _, _ in symbols[number:] if other != address)
+            ranges[name] = f"{name}:{address}-{int(end, 16) - 1:x}"
+    return ";".join(ranges.values())
+
+
+def boot_but_strings(image: pathlib.Path, out: pathlib.Path, cpu: str, cmdline: str) -> str:
+    """Boots without a program to run, and returns a line with its instructions but for those of the
+    functions for strings."""
+    figures, console = pathlib.Path(f"{out}.opcodes"), pathlib.Path(f"{out}.boot.log")
+    plugin = f"{BUILD / 'plugins/libopcodes.so'},out={figures},ranges={string_ranges(image)}"
+    machine.run(
+        qemu(cpu, image, f"{cmdline} rdinit=/none panic=-1", "-plugin", plugin), LIMIT, console
+    )
+    if "Kernel panic - not syncing: No working init found" not in machine.said(console):
+        raise Failure(
+            f"{image} does not boot to its end; the console is {console.relative_to(TOP)}"
+        )
+    count = counts.read(machine.said(figures))
+    strings = [count[f"range {name} insns"] for name in STRINGS if f"range {name} insns" in count]
+    if not strings:
+        raise Failure(f"{figures} has no figures of string functions")
+    return f"bench boot_but_strings {count['insns'] - sum(strings)} 1"
+
+
+def both(ours: str, name: str, cpu: str, mode: str, strings: bool = False) -> None:
+    """Measures the base kernel and ours at the same time, into NAME.vanilla and NAME.ours."""
+    out = BUILD / "bench"
+    out.mkdir(exist_ok=True)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for job in [
+            pool.submit(measure, Kernel(kernel).image(), out / f"{name}.{side}", cpu, mode, strings)
+            for side, kernel in (("vanilla", "vanilla"), ("ours", ours))
+        ]:
+            job.result()
+
+
+def judge(name: str, rules: Rules) -> compare.Outcome:
+    """Compares what has been measured under that name."""
+    out = BUILD / "bench"
+    return compare.compare(
+        compare.load(out / f"{name}.vanilla"), compare.load(out / f"{name}.ours"), rules
+    )
+
+
+# What a write that traps because breakpoints are mapped costs, by what a hypercall does.
+WRITES = ("debug_write_mapped", "debug_write_idle_mapped")
+WRITE_BOUNDS = (
+    ("debug_write_mapped", 110, "hypercall_debug_mapped"),
+    ("debug_write_idle_mapped", 110, "hypercall"),
+)
+SWITCHES = ("switch_process_pipe", "switch_thread_yield", "switch_thread_tso")
+
+
+def facts(mode: str) -> collections.abc.Iterator[tuple[str, Rules]]:
+    """Yields the rows that stand for a "Must hold", and what must be true of them."""
+    yield (
+        f"{mode}: a VM left alone: nothing more for a hypercall, at most 0.1 % for KVM_RUN",
+        Rules(
+            only=("hypercall", "exit_to_user", "hypercall_debug"),
+            at_most=(("hypercall", 0), ("hypercall_debug", 6)),
+        ),
+    )
+    mapped = ("hypercall_debug_mapped", "exit_to_user_debug_mapped")
+    yield (
+        f"{mode}: a VM whose breakpoints are mapped and in use costs less than before to switch",
+        Rules(only=mapped, below=mapped),
+    )
+    yield (
+        f"{mode}: a write that traps because breakpoints are mapped costs at most 1.1 hypercalls",
+        Rules(only=WRITES, cost=WRITES, bounds=WRITE_BOUNDS),
+    )
+    if mode == "vhe":
+        # Two switches each, and nothing but a patched-out branch in one.
+        yield (
+            "vhe: a context switch without the feature",
+            Rules(only=SWITCHES[:2], at_most=tuple((name, 2) for name in SWITCHES[:2])),
+        )
+
+
+def step() -> list[Result]:
+    """Returns those facts, on the kernels that the tests boot."""
+    build.all_of({"kernel:vanilla", "kernel:armature", "model"})
+    results = []
+    for mode in ("vhe", "nvhe"):
+        both("armature", f"counts-{mode}", "max", mode)
+        for what, rules in facts(mode):
+            outcome = judge(f"counts-{mode}", rules)
+            print(compare.table(outcome))
+            results.append(Result("counts", what, "pass" if outcome.good else "fail", "see above"))
+    both("armature", "counts-tso", TSO, "vhe")
+    print("with the feature:")
+    print(compare.table(judge("counts-tso", Rules(only=SWITCHES, cost=SWITCHES))))
+    return results
+
+
+def rules_of(cpu: str, mode: str) -> Rules:
+    """Returns what is asked of every row of `make bench` on one machine."""
+    # Not in protected mode: the guest has as many breakpoints as the host there.
+    below = (
+        ("hypercall_debug_mapped", "exit_to_user_debug_mapped")
+        if cpu == "max" and mode != "protected"
+        else ()
+    )
+    # No CTR_EL0.DIC: here the bound on I-cache invalidation is at work.
+    in_use = ("exec_fault_4k", "exec_fault_2m") if cpu == "neoverse-n1" else ()
+    cost = ("boot", *WRITES, *(("switch_thread_tso",) if "tso=on" in cpu else ()))
+    return Rules(below=below, in_use=in_use, cost=cost, bounds=WRITE_BOUNDS)
+
+
+def main() -> int:
+    """Measures on each CPU model and in each KVM mode, or on CPU= alone; returns 1 if an idle
+    capability costs something."""
+    build.all_of(
+        {"kernel:vanilla", "kernel:bench", "plugins", *(["model"] if "," in asked("CPU") else [])}
+    )
+    good = True
+    for mode in ("vhe", "nvhe", "protected"):
+        for cpu in [asked("CPU")] if asked("CPU") else ["max", "neoverse-n1"]:
+            say("bench", f"{cpu}, {mode}")
+            # A comma would end the plugin's argument.
+            name = f"{cpu}-{mode}".replace(",", "+")
+            both("bench", name, cpu, mode, strings=True)
+            outcome = judge(name, rules_of(cpu, mode))
+            (BUILD / f"bench/{name}.json").write_text(
+                json.dumps(compare.as_json(outcome), indent=2)
+            )
+            print(f"\n{cpu}, {mode}\n{compare.table(outcome)}", flush=True)
+            good &= outcome.good
+    print(
+        "\nbench: an idle capability costs at most 0.1 %; 'boot' is shown and judged as "
+        "'boot_but_strings'"
+        if good
+        else "\nbench: FAILED, see above"
+    )
+    return 0 if good else 1

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Breaks things on purpose, and sees the tests that are there for them fail.
+
+Each file of tools/test/breaks is a patch with lines "Noticed-by: BOOT: TEST". The number in front
+of its name is a group: patches of one group hide nothing from each other, and share a kernel.
+BREAKS=WORD takes those whose name has that word. The source that is broken is build/tree, which the
+next build puts right.
+"""
+
+import collections.abc
+import itertools
+import os
+import pathlib
+import re
+import subprocess
+
+from armature import boot, build, kernels, matrix
+from armature.kernels import Kernel
+from armature.ktap import Result
+from armature.place import BUILD, TOP, TREE, asked
+from armature.process import Failure, say
+
+PATCHES = TOP / "tools/test/breaks"
+
+
+def group(patch: pathlib.Path) -> int:
+    """Returns the group of a patch."""
+    return int(patch.name.split("-", 1)[0])
+
+
+def noticed_by(patch: pathlib.Path) -> list[tuple[str, str]]:
+    """Returns (boot, test) that have to notice a patch."""
+    return re.findall(r"^Noticed-by: ([^:]*): (.*)$", patch.read_text(), re.M)
+
+
+def git(*words: str) -> int:
+    """Runs git on the tree; returns its exit status."""
+    return subprocess.run(["git", "-C", str(TREE), *words], close_fds=False, check=False).returncode
+
+
+def apply(patches: collections.abc.Sequence[pathlib.Path]) -> None:
+    """Breaks the tree, which is whole before."""
+    git("checkout", "-q", "-f")
+    for patch in patches:
+        if git("apply", str(patch)):
+            raise Failure(f"{patch.name} no longer applies: make it anew for what it breaks")
+
+
+def failed(results: list[Result], where: str, test: str) -> bool:
+    """Returns whether that test of that boot has failed, and the boot has come to its end: a figure
+    that is not there is no failure of the test."""
+    own = [result for result in results if result.where == where and result.status == "fail"]
+    return not any(result.name.startswith("machine/") for result in own) and any(
+        result.name.startswith(test) and "counted nothing" not in result.detail for result in own
+    )
+
+
+def broken(patches: list[pathlib.Path]) -> list[Result]:
+    """Returns whether each test that has to notice one of the patches does."""
+    apply(patches)
+    Kernel("armature").build()
+    names = {where for patch in patches for where, _ in noticed_by(patch)}
+    results, _ = boot.run_all([one for one in matrix.load() if one.name in names], BUILD / "breaks")
+    found = []
+    for patch in patches:
+        what = f"{patch.stem}: {patch.read_text().splitlines()[0]}"
+        found += [
+            Result(
+                "breaks",
+                f"{what}: noticed by {where}: {test}",
+                "pass" if failed(results, where, test) else "fail",
+                "not noticed",
+            )
+            for where, test in noticed_by(patch)
+        ]
+    return found
+
+
+def step() -> list[Result]:
+    """Returns what was noticed of all that was broken."""
+    chosen = sorted(
+        PATCHES.glob(f"*{asked('BREAKS')}*.patch"), key=lambda patch: (group(patch), patch.name)
+    )
+    if not chosen:
+        raise Failure(f"BREAKS={asked('BREAKS')} matches nothing in tools/test/breaks")
+    names = {where for patch in chosen for where, _ in noticed_by(patch)}
+    build.all_of(boot.needs(one for one in matrix.load() if one.name in names))
+    # What is done to the tree from here on is what is to be built.
+    os.environ["AS_IT_IS"] = "1"
+    results: list[Result] = []
+    try:
+        for number, patches in itertools.groupby(chosen, group):
+            say("breaks", f"group {number}")
+            results += broken(list(patches))
+    finally:
+        del os.environ["AS_IT_IS"]
+        kernels.tree()
+    return results

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What is built, and what has to be built first.
+
+A goal is a word: kernel:VARIANT, model (the emulator of the machine model), perf and l2 (programs
+of Debian's for arm64), plugins, files:PLACE (what tests take into machines), sysreg (constants of
+the system registers), tree.
+"""
+
+import collections.abc
+import concurrent.futures
+import dataclasses
+import functools
+import pathlib
+import shutil
+
+from armature import kernels, process
+from armature.kernels import Kernel
+from armature.place import BUILD, JOBS, LOGS, TOP, TREE, asked
+from armature.process import Failure, inside, say
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """What reaches a goal, and what has to be reached before."""
+
+    reach: collections.abc.Callable[[], object]
+    needs: set[str] = dataclasses.field(default_factory=set)
+
+
+# Goals of this run only.
+ALSO: dict[str, Goal] = {}
+# What has been reached in this run.
+_reached: set[str] = set()
+
+
+@functools.cache
+def model() -> pathlib.Path:
+    """Returns the emulator of the machine model."""
+    return printed("machine/qemu.sh")
+
+
+@functools.cache
+def foreign(program: str) -> pathlib.Path:
+    """Returns the directory of a program of Debian's for arm64, laid out as in a machine."""
+    return printed("machine/foreign.sh", program)
+
+
+def printed(step: str, *words: str) -> pathlib.Path:
+    """Returns the path that a step of the shell's prints, which builds what is not there."""
+    return pathlib.Path(process.output(["nice", "-n", "10", process.script(step), *words]))
+
+
+def module_kernel() -> str:
+    """Returns the kernel that `make module` builds for."""
+    return "debug" if asked("CONFIG") == "debug" else "armature"
+
+
+def goal(name: str) -> Goal:
+    """Returns what a goal is."""
+    kind, _, rest = name.partition(":")
+    if kind == "kernel":
+        kernel = Kernel(rest)
+        return Goal(kernel.build, set() if kernel.of_base else {"tree"})
+    return (FILES if kind == "files" else GOALS | ALSO)[rest if kind == "files" else name]
+
+
+def closure(goals: collections.abc.Iterable[str]) -> list[str]:
+    """Returns the goals with all that they need, each after what it needs."""
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name not in order and name not in _reached:
+            for before in sorted(goal(name).needs):
+                visit(before)
+            order.append(name)
+
+    for name in sorted(goals, key=importance):
+        visit(name)
+    return order
+
+
+def importance(name: str) -> tuple[int, str]:
+    """Returns the place of a goal among others: the emulator takes long and little waits for it,
+    and what only reads the source can come last."""
+    first = ("tree", "model", "kernel", "files", "", "step")
+    kind = name.partition(":")[0]
+    return first.index(kind if kind in first else ""), name
+
+
+def all_of(goals: collections.abc.Iterable[str], workers: int = 2) -> None:
+    """Reaches all goals: at most `workers` at a time, since one compiler alone leaves a CPU idle
+    whenever it links or compiles a crate. Raises the first Failure, and stops what runs then."""
+    waiting = closure(goals)
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        running: dict[concurrent.futures.Future[object], str] = {}
+        while waiting or running:
+            ready = [name for name in waiting if goal(name).needs <= _reached]
+            for name in ready[: workers - len(running)]:
+                waiting.remove(name)
+                running[pool.submit(goal(name).reach)] = name
+            done, _ = concurrent.futures.wait(running, return_when="FIRST_COMPLETED")
+            for job in done:
+                name = running.pop(job)
+                if job.exception():
+                    process.stop_all()
+                job.result()
+                _reached.add(name)
+
+
+def built(name: str, command: list[str]) -> None:
+    """Runs what builds a program, with its output in a log. Raises Failure if it does not build."""
+    with process.started(command, LOGS / f"{name}.log") as work:
+        if work.wait():
+            raise Failure(f"{name} does not build: build/log/{name}.log")
+
+
+def plugins() -> None:
+    """Builds the emulator's plugins."""
+    built("plugins", inside(TOP / "tools/machine/plugins/build", BUILD / "plugins"))
+
+
+def workload() -> None:
+    """Builds the program that profilers and debuggers are tried on; its script goes beside it."""
+    (BUILD / "perf").mkdir(exist_ok=True)
+    built("workload", inside(TOP / "tools/machine/perf/build", BUILD / "perf"))
+    shutil.copy(TOP / "tools/machine/perf/spe-test.sh", BUILD / "perf")
+
+
+def oracle() -> None:
+    """Builds the VMM and the guest that runs debug programs; the scripts of the machines that run
+    them go beside it."""
+    out = BUILD / "oracle"
+    out.mkdir(exist_ok=True)
+    built("payload", inside(*with_sysreg(), TOP / "tools/oracle/build", out / "payload"))
+    built("vmm", inside(*with_sysreg(), TOP / "tools/vmm/build", out / "vmm"))
+    for name in ("compare", "migrate"):
+        shutil.copy(TOP / "tools/oracle" / name, out)
+
+
+def with_sysreg() -> list[str]:
+    """Returns what tells the build of a program where the constants of system registers are."""
+    return ["env", f"SYSREG_CONSTS={BUILD / 'sysreg/consts.rs'}"]
+
+
+def selftests(part: str) -> None:
+    """Builds the kselftests of KVM ("kvm") or our own of arm64 ("arm64"), static."""
+    out = BUILD / "selftests"
+    (out / part).mkdir(parents=True, exist_ok=True)
+    say("selftests", f"building those of {part}")
+    process.logged(
+        f"selftests-{part}",
+        inside(
+            "sh",
+            "-eu",
+            "-c",
+            SELFTESTS[part],
+            "sh",
+            f"-j{JOBS}",
+            binds={TREE: "/armature/src", out: "/armature/out"},
+        ),
+    )
+
+
+_MAKE = """
+make="make -s -C /armature/src ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- $1"
+$make O=/armature/out/headers-{0} INSTALL_HDR_PATH=/armature/out/usr-{0} headers_install
+flags="-isystem /armature/out/usr-{0}/include"
+"""
+SELFTESTS = {
+    "kvm": _MAKE.format("kvm")
+    + """
+$make -C tools/testing/selftests/kvm O=/armature/out/headers-kvm OUTPUT=/armature/out/kvm \
+    KHDR_INCLUDES="$flags" EXTRA_CFLAGS=-static
+""",
+    "arm64": _MAKE.format("arm64")
+    + """
+$make -C tools/testing/selftests/arm64 ARM64_SUBTARGETS="nolse memory_model" \
+    OUTPUT=/armature/out/arm64 KHDR_INCLUDES="$flags" LDFLAGS=-static
+""",
+}
+
+
+def module() -> None:
+    """Builds Kbuild of this repository as an external module, into build/module, where nothing of
+    another kernel's is left."""
+    kernel, out = Kernel(module_kernel()), BUILD / "module"
+    mark = out / "for"
+    if out.exists() and not (mark.exists() and mark.read_text() == kernel.variant):
+        shutil.rmtree(out)
+    out.mkdir(exist_ok=True)
+    mark.write_text(kernel.variant)
+    say("module", "building")
+    process.logged(
+        "module",
+        inside(
+            "make",
+            "-C",
+            kernels.OBJECTS,
+            "LLVM=1",
+            "ARCH=arm64",
+            f"M={TOP}",
+            f"MO={out}",
+            "modules",
+            binds={TREE: kernels.SOURCE, kernel.objects(): kernels.OBJECTS},
+        ),
+    )
+    say("module", "build/module/samples/rust/rust_arm64_idregs.ko")
+
+
+def sysreg() -> None:
+    """Makes build/sysreg/consts.rs of the tree's description of the system registers."""
+    out, source = BUILD / "sysreg", TREE / "arch/arm64/tools/sysreg"
+    generator = TREE / "arch/arm64/tools/gen_sysreg"
+    newest = max(path.stat().st_mtime for path in (source, *generator.glob("*.rs")))
+    if (out / "consts.rs").exists() and (out / "consts.rs").stat().st_mtime > newest:
+        return
+    out.mkdir(exist_ok=True)
+    built(
+        "sysreg",
+        inside(
+            "sh",
+            "-euc",
+            """
+        rustc --edition 2021 -O -o "$1/gen-sysreg" "$2/gen_sysreg.rs"
+        "$1/gen-sysreg" --consts "$3" > "$1/consts.new"
+        mv "$1/consts.new" "$1/consts.rs"
+        """,
+            "sh",
+            out,
+            generator,
+            source,
+        ),
+    )
+
+
+GOALS = {
+    "tree": Goal(kernels.tree),
+    "model": Goal(model),
+    "perf": Goal(lambda: foreign("perf")),
+    "l2": Goal(lambda: foreign("qemu")),
+    "plugins": Goal(plugins),
+    "sysreg": Goal(sysreg, {"tree"}),
+}
+# What tests take into machines, by its place (matrix.PLACES); a kernel's own is built with it.
+FILES = {
+    "kvm": Goal(lambda: selftests("kvm"), {"tree"}),
+    "arm64": Goal(lambda: selftests("arm64"), {"tree"}),
+    "oracle": Goal(oracle, {"sysreg"}),
+    "perf": Goal(workload),
+    "l2": Goal(lambda: None),
+    "module": Goal(module, {f"kernel:{module_kernel()}"}),
+    "kernel": Goal(lambda: None),
+}

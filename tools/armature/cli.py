@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The commands that tools/armature.sh hands on."""
+
+import collections.abc
+import os
+import signal
+import sys
+
+from armature import bench, build, deb, kernels, migrate, oracle, prefixes, process, show, steps
+from armature.kernels import Kernel
+from armature.place import BUILD, LOGS, asked
+from armature.process import Failure
+
+Words = list[str]
+
+
+def kernel(words: Words) -> int:
+    """Builds KERNEL= or the first word, whole or the targets after it; "NAME --make WORD..." runs
+    the make of a kernel that is there."""
+    name, *rest = words or [asked("KERNEL", "armature")]
+    own = Kernel(name)
+    if rest[:1] == ["--make"]:
+        process.run(own.make(*rest[1:]))
+        return 0
+    if not own.of_base:
+        kernels.tree()
+    own.build(*rest)
+    return 0
+
+
+def sysreg(_: Words) -> int:
+    """Makes the constants of the system registers, for programs that no kernel has."""
+    build.all_of({"sysreg"})
+    return 0
+
+
+def module(_: Words) -> int:
+    """Builds samples/ as an external module of our kernel."""
+    build.all_of({"files:module"})
+    return 0
+
+
+def plain(main: collections.abc.Callable[[], int]) -> collections.abc.Callable[[Words], int]:
+    """Returns a command that takes no words."""
+
+    def command(words: Words) -> int:
+        if words:
+            raise Failure(f"'{words[0]}' is no argument of this command")
+        return main()
+
+    return command
+
+
+COMMANDS: dict[str, collections.abc.Callable[[Words], int]] = {
+    "run": plain(show.main),
+    "migrate": plain(migrate.main),
+    "test": plain(steps.test),
+    "bench": plain(bench.main),
+    "kernel": kernel,
+    "deb": plain(deb.main),
+    "module": module,
+    "sysreg": sysreg,
+    "oracle": oracle.main,
+    "prefixes": prefixes.main,
+}
+
+
+def main(words: Words) -> int:
+    """Runs a command; returns its exit status."""
+    # What is started is to find its own Python, if it has one.
+    for name in ("PYTHONHOME", "PYTHONPATH"):
+        os.environ.pop(name, None)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for directory in (BUILD, LOGS):
+        directory.mkdir(exist_ok=True)
+    try:
+        return COMMANDS[words[0]](words[1:])
+    except Failure as failure:
+        print(f"armature: {failure}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("armature: interrupted; the same command goes on from here", file=sys.stderr)
+    finally:
+        process.stop_all()
+    return 1

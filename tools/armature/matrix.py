@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The machines of the tests: reads tools/test/matrix/*.toml.
+
+A [[boot]] is one machine:
+
+  name      of the boot, unique
+  for       what it proves: `make test ONLY=pattern` selects by this and by name
+  kernel    which of kernels.py (default armature; with CONFIG=debug, debug takes the place of
+            armature)
+  machine   the [machine.NAME] of the same file that has cpu, smp and the like
+  cpu, smp, memory, mte, mode (vhe, nvhe, protected, nested), cmdline, qemu; what is
+            not said is max, 2 CPUs, 1G, false, vhe, and nothing
+  board     more properties of the board
+  model     true: the emulator of the machine model, also where the CPU has none of
+            its properties (one of them is enough to get it)
+  perf      true: Debian's perf is there
+  l2        true: Debian's QEMU is there, and a Linux for it to boot
+  image     true: /Image is this kernel, for a test that boots it in place of the running one;
+            tests after that one are run there, if its command line has CONTINUE=N, the number of
+            that test
+  crash     true: a test makes this kernel panic, by sysrq
+  apart     true: only if ONLY names it, or what it is for, since it takes a kernel of its own
+  same      a boot whose console and test output must be the same as these
+  bootargs  false: none at all, so that CONFIG_CMDLINE counts
+  lie       "CPU1 lacks REGISTER.FIELD": what that CPU reads once the tests run
+  kunit     true: KUnit suites of ours run at boot and are counted
+  tests     commands, a line each: "name: command"; {PLACE/FILE} is a file that is taken into the
+            machine (PLACES), and stands for where it is there
+  skips     what may skip on this machine, as patterns of name and reason: any other
+            skip is a failure
+  log       regular expressions that the console must show
+  nolog     those it must not show
+  plugin    arguments for the opcode-counting plugin
+  count     what the plugin's figures must be: "NAME == n", "NAME > n", "NAME <= n";
+            NAME is a class, "el E CLASS", "range R CLASS" (R is named in plugin), or
+            "mark CLASS" between a test's marks
+  limit     seconds (default 120) on a fast host: three times that ends the boot
+
+What is written once: [default] has keys of all boots of its file, [machine.NAME] those of a
+machine, or of what a group of boots shares, and [lists] lists that a boot names in place of writing
+them (tests = "NAME"). A list may have others in it, as "@NAME". Words after its name, quoted as in
+a shell, stand where its lines have {1}, {2}: with oracle = ["oracle-{1}: sh {oracle/{1}.bin} {2}"]
+in [lists], a boot tests "@oracle 4-2 4/2".
+
+A [[boot]] may be many. A list where one value belongs (mode = ["vhe", "nvhe"]) is an axis: a boot
+for each value. [boot.each] has the names of boots with the keys that each has beside those of the
+[[boot]], which it may have too. {mode}, or the name of another key that can be an axis, stands for
+its value in the texts of a boot: its name, the lists that it names, lines of its own.
+"""
+
+import collections.abc
+import dataclasses
+import fnmatch
+import pathlib
+import re
+import shlex
+import tomllib
+from typing import Any
+
+from armature.place import BUILD, TOP, asked
+from armature.process import Failure
+
+Row = dict[str, Any]
+
+FILES = TOP / "tools/test/matrix"
+SCALARS = ("cpu", "smp", "memory", "mode", "kernel", "machine", "cmdline")
+LISTS = ("for", "board", "tests", "skips", "log", "nolog", "count")
+# What a limit of the matrix is multiplied by: it is for a machine that hangs, and hosts differ
+# that much in speed. The debug kernel takes longer still.
+PATIENCE, PATIENCE_DEBUG = 3, 24
+# Where the files of tests are; those of "kernel" are built with the kernel of the boot.
+PLACES = {
+    "kvm": BUILD / "selftests/kvm",
+    "arm64": BUILD / "selftests/arm64",
+    "oracle": BUILD / "oracle",
+    "perf": BUILD / "perf",
+    "l2": TOP / "tools/machine/l2",
+    "module": BUILD / "module",
+    "kernel": pathlib.Path(),
+}
+FILE = re.compile(r"(?<!\$)\{([\w.-]+)/([\w./-]+)\}")
+# What stands for a word in a line of a list.
+WORD = re.compile(r"\{(\d+)\}")
+# The CPU properties of the machine model (tools/machine/README.md).
+PROPERTIES = {"brps", "ctx-cmps", "wrps", "fgt", "fwb", "dic", "idc", "iminline", "tso", "spe"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """A machine: QEMU's arm64 `virt` board with a kernel at EL2."""
+
+    cpu: str = "max"
+    smp: int = 2
+    memory: str = "1G"
+    mte: bool = False
+    mode: str = "vhe"
+    cmdline: str = ""
+    qemu: str = ""
+    board: tuple[str, ...] = ()
+    model: bool = False
+    bootargs: bool = True
+
+    def wants_model(self) -> bool:
+        """Returns whether it needs the emulator of the machine model."""
+        named = {word.split("=")[0] for word in self.cpu.split(",")[1:]}
+        return self.model or bool(named & PROPERTIES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Boot:
+    """A machine, what is tested there, and what must be seen."""
+
+    name: str
+    purposes: tuple[str, ...]
+    machine: Machine
+    kernel: str = "armature"
+    tests: tuple[tuple[str, str], ...] = ()
+    skips: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()
+    nolog: tuple[str, ...] = ()
+    count: tuple[str, ...] = ()
+    plugin: str | None = None
+    lie: str | None = None
+    same: str | None = None
+    kunit: bool = False
+    perf: bool = False
+    l2: bool = False
+    image: bool = False
+    crash: bool = False
+    apart: bool = False
+    limit: float = 120
+
+    def places(self) -> set[str]:
+        """Returns the places that its tests name."""
+        return {place for _, command in self.tests for place, _ in FILE.findall(command)}
+
+    def needs(self) -> set[str]:
+        """Returns what has to be built for it (build.py)."""
+        needs = {f"kernel:{self.kernel}"}
+        needs |= {f"files:{place}" for place in self.places()}
+        needs |= {"model"} if self.machine.wants_model() else set()
+        needs |= {"plugins"} if self.plugin is not None else set()
+        return needs | {word for word in ("perf", "l2") if getattr(self, word)}
+
+
+def along_axes(row: Row) -> list[Row]:
+    """Returns a row for each value of each axis, in the order in which they are written."""
+    for axis, values in row.items():
+        if axis == "each":
+            return [one for each in each_of(row) for one in along_axes(each)]
+        if axis in SCALARS and isinstance(values, list):
+            return [one for value in values for one in along_axes({**row, axis: value})]
+    return [row]
+
+
+def each_of(row: Row) -> list[Row]:
+    """Returns the rows of a [boot.each], with what they share."""
+    shared = {key: value for key, value in row.items() if key != "each"}
+    if slips := [name for name, keys in row["each"].items() if not isinstance(keys, dict)]:
+        raise Failure(f"the matrix has a [boot.each] with '{slips[0]}', which is no table")
+    return [{**shared, "name": name, **keys} for name, keys in row["each"].items()]
+
+
+def filled(row: Row) -> Row:
+    """Returns the row with the values of what can be an axis in place of {its name}."""
+
+    def fill(old: Any) -> Any:
+        if isinstance(old, list):
+            return [fill(one) for one in old]
+        for axis in SCALARS if isinstance(old, str) else ():
+            old = old.replace(f"{{{axis}}}", str(row.get(axis, f"{{{axis}}}")))
+        return old
+
+    return {key: fill(old) for key, old in row.items()}
+
+
+def spelt_out(lines: str | list[str], lists: dict[str, list[str]]) -> list[str]:
+    """Returns the lines with those of the lists that they name in place of the names."""
+    if isinstance(lines, str):
+        lines = [f"@{lines}"]
+    return [
+        one
+        for line in lines
+        for one in (spelt_out(lines_of(line[1:], lists), lists) if line[:1] == "@" else [line])
+    ]
+
+
+def lines_of(name: str, lists: dict[str, list[str]]) -> list[str]:
+    """Returns the lines of the list of that name, with the words after it in their places."""
+    name, *words = shlex.split(name)
+    used = {int(number) for line in lists[name] for number in WORD.findall(line)}
+    if used != set(range(1, len(words) + 1)):
+        raise Failure(f"the matrix has a list '{name}' that takes {len(used)} words: {words}")
+    return [WORD.sub(lambda number: words[int(number[1]) - 1], line) for line in lists[name]]
+
+
+def resolve(row: Row, file: Row) -> Row:
+    """Returns the row with its machine, its axes and its lists in place of their names."""
+    machine = file.get("machine", {})[row["machine"]] if "machine" in row else {}
+    whole = filled({**file.get("default", {}), **machine, **row})
+    whole.pop("machine", None)
+    for name in LISTS:
+        if name in whole:
+            whole[name] = spelt_out(whole[name], file.get("lists", {}))
+    return whole
+
+
+def test_of(line: str) -> tuple[str, str]:
+    """Returns the name and the command of a line of `tests`."""
+    name, colon, command = (part.strip() for part in line.partition(":"))
+    if not colon or not command:
+        raise Failure(f"the matrix has a test without a command: '{line}'")
+    if unknown := [place for place, _ in FILE.findall(command) if place not in PLACES]:
+        raise Failure(f"the matrix has a test with files of '{unknown[0]}': {', '.join(PLACES)}")
+    return name, command
+
+
+def boot_of(row: Row) -> Boot:
+    """Returns a row as what it means. Raises Failure for what is a slip of whoever wrote it."""
+    machines = {field.name for field in dataclasses.fields(Machine)}
+    boots = {field.name for field in dataclasses.fields(Boot)} - {"machine", "purposes"} | {"for"}
+    if unknown := sorted(set(row) - machines - boots):
+        raise Failure(f"the boot {row['name']} has unknown keys: {', '.join(unknown)}")
+    if "{" in row["name"]:
+        raise Failure(f"the boot {row['name']} names an axis that it does not have")
+    if not row.get("tests") and not row.get("kunit"):
+        raise Failure(f"the boot {row['name']} tests nothing")
+    given: Row = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in row.items()
+    }
+    given["tests"] = tuple(test_of(line) for line in row.get("tests", ()))
+    purposes = given.pop("for")
+    machine = Machine(**{key: given.pop(key) for key in sorted(machines & set(given))})
+    return Boot(purposes=purposes, machine=machine, **given)
+
+
+def in_force(boot: Boot) -> Boot:
+    """Returns the boot with the patience that this run has, and its kernel."""
+    debug = asked("CONFIG") == "debug"
+    return dataclasses.replace(
+        boot,
+        limit=boot.limit * (PATIENCE_DEBUG if debug else PATIENCE),
+        kernel="debug" if debug and boot.kernel == "armature" else boot.kernel,
+    )
+
+
+def load(files: pathlib.Path = FILES) -> list[Boot]:
+    """Returns every boot, a file after the other."""
+    boots: list[Boot] = []
+    for path in sorted(files.glob("*.toml")):
+        try:
+            file = tomllib.loads(path.read_text())
+            boots += [
+                boot_of(resolve(one, file)) for row in file["boot"] for one in along_axes(row)
+            ]
+        except (KeyError, ValueError) as error:
+            raise Failure(f"{path.name}: {error} is missing or is no TOML") from error
+    names = [boot.name for boot in boots]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise Failure(f"the matrix has two boots of one name: {', '.join(twice)}")
+    return [in_force(boot) for boot in boots]
+
+
+def words(boots: collections.abc.Iterable[Boot]) -> list[str]:
+    """Returns every word that a boot is for."""
+    return sorted({word for boot in boots for word in boot.purposes})
+
+
+def select(boots: list[Boot], pattern: str) -> list[Boot]:
+    """Returns the boots that ONLY=`pattern` means: all that take no kernel of their own, the one
+    that "=NAME" names with what it is compared with, or those whose name or purpose has it."""
+    if not pattern:
+        return [boot for boot in boots if not boot.apart]
+    if pattern.startswith("="):
+        chosen = [boot for boot in boots if boot.name == pattern[1:]]
+        if not chosen:
+            raise Failure(f"there is no boot '{pattern[1:]}' in tools/test/matrix")
+        compared = {boot.same for boot in chosen}
+        return [boot for boot in boots if boot.name in compared] + chosen
+    return [
+        boot
+        for boot in boots
+        if any(fnmatch.fnmatch(word, f"*{pattern}*") for word in (boot.name, *boot.purposes))
+    ]

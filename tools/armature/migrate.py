@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A VM with armed, linked breakpoints goes from host to host.
+
+The hosts are machines with 16 and with 6 breakpoints. The guest has 4, of which 2 are
+context-aware, and runs a debug program of the oracle, whose trace tells what its breakpoints did.
+Each host runs it up to a checkpoint and saves it; the next one goes on from there. In the end the
+trace is that of a machine with 4 breakpoints.
+"""
+
+import base64
+import gzip
+import pathlib
+
+from armature import build, machine, oracle, process, programs
+from armature.ktap import Result
+from armature.matrix import Machine
+from armature.place import BUILD
+from armature.process import Failure
+from armature.programs import (
+    BCR,
+    BVR,
+    CHECKPOINT,
+    CONTEXTIDR,
+    CONTEXTS,
+    MDSCR,
+    READ,
+    RUN,
+    WCR,
+    WRITE,
+    WVR,
+    Program,
+)
+from armature.sysreg import field
+
+HOSTS = ["max,brps=16,ctx-cmps=4", "max,brps=6,ctx-cmps=2"] * 2
+BRPS, CTX_CMPS = 4, 2
+# How the VMM says that it has saved the VM at a checkpoint.
+SAVED = 3
+
+
+def breakpoint_(n: int, value: int, **fields: int | str) -> Program:
+    """Returns what arms breakpoint `n`, at EL1 and EL0."""
+    control = field("DBGBCRn_EL1", BAS=programs.ALL_OF_WORD, PMC=3, E=1, **fields)
+    return [(WRITE, n * 4 + BCR, control), (WRITE, n * 4 + BVR, value)]
+
+
+def watchpoint(n: int, value: int, lbn: int) -> Program:
+    """Returns what arms watchpoint `n` for loads and stores, linked to a breakpoint."""
+    control = field("DBGWCRn_EL1", WT=1, LBN=lbn, BAS=programs.ALL_OF_DOUBLEWORD, LSC=3, PAC=3, E=1)
+    return [(WRITE, n * 4 + WCR, control), (WRITE, n * 4 + WVR, value)]
+
+
+def program(checkpoints: bool) -> Program:
+    """Returns two linked pairs and a linked watchpoint, in three contexts, after each move too."""
+    ops = [
+        (MDSCR, 0, programs.enabled()),
+        *breakpoint_(2, CONTEXTS[0], BT="LINKED_CONTEXT"),
+        *breakpoint_(3, CONTEXTS[1], BT="LINKED_CONTEXT"),
+        *breakpoint_(0, 0, BT="LINKED_ADDRESS", LBN=2),
+        *breakpoint_(1, 1, BT="LINKED_ADDRESS", LBN=3),
+        *watchpoint(0, 4, 3),
+    ]
+    for host in range(len(HOSTS)):
+        for context in CONTEXTS:
+            ops += [(CONTEXTIDR, 0, context), (RUN, host % 2, 0)]
+        ops += [(READ, n, 0) for n in range(BRPS * 4) if n % 4 < 2]
+        if checkpoints and host < len(HOSTS) - 1:
+            ops.append((CHECKPOINT, 0, 0))
+    return ops
+
+
+def on_host(
+    number: int, kernel: str, options: str, files: dict[str, machine.File]
+) -> tuple[str, bytes | None]:
+    """Runs the VMM on a host; returns what the guest has printed, and the VM that was saved."""
+    run = (
+        f"/vmm {options} > /tmp/guest; rc=$?; cat /tmp/guest; "
+        f"test $rc = {SAVED} && {{ echo STATE; gzip -c /tmp/state | base64; }}; "
+        f"test $rc = 0 -o $rc = {SAVED}"
+    )
+    lines = oracle.in_machine(
+        Machine(cpu=HOSTS[number]),
+        kernel,
+        f"migrate-{number + 1}",
+        run,
+        {**files, "/vmm": oracle.OUT / "vmm"},
+        2400 if kernel == "debug" else 300,
+    )
+    if "STATE" not in lines:
+        return "\n".join(lines), None
+    at = lines.index("STATE")
+    return "\n".join(lines[:at]), gzip.decompress(base64.b64decode("".join(lines[at + 1 :])))
+
+
+def around(kernel: str, work: pathlib.Path) -> tuple[str, int]:
+    """Lets the VM go from host to host; returns what the guest has printed, and how many hosts it
+    has been on."""
+    programs.write(work / "programs", [(1, program(True))], True)
+    options = f"{oracle.LOAD} --breakpoints {BRPS}/{CTX_CMPS} --save /tmp/state"
+    files = oracle.vm_files(work / "programs")
+    for number, cpu in enumerate(HOSTS):
+        said, state = on_host(number, kernel, options, files)
+        if state is None:
+            print(f"host {number + 1}, {cpu}: the guest has ended", flush=True)
+            return said, number + 1
+        print(
+            f"host {number + 1}, {cpu}: ran to a checkpoint, saved ({len(state)} bytes)", flush=True
+        )
+        (work / "state").write_bytes(state)
+        options, files = "--restore /state --save /tmp/state", {"/state": work / "state"}
+    return said, 0
+
+
+def migrate(kernel: str) -> Result:
+    """Returns whether breakpoints fired on every host as on a machine with so many."""
+    work = process.scratch("migrate")
+    programs.write(work / "native", [(1, program(False))], True)
+    want = oracle.native(BRPS, CTX_CMPS, work / "native")
+    print(
+        f"guest: {BRPS} breakpoints, of which 2 and 3 are context-aware; 0 is linked to 2, 1 and a "
+        "watchpoint to 3",
+        flush=True,
+    )
+    try:
+        said, hosts = around(kernel, work)
+    except Failure as failure:
+        return Result("migrate", "the VM goes from host to host", "fail", str(failure))
+    print(f"guest: {said}\na machine with {BRPS}: {want}")
+    fired = all(said.split().count(what) for what in ("b0:0", "b1:0", "w4:0"))
+    good = said == want and hosts == len(HOSTS) and fired
+    return Result(
+        "migrate",
+        f"breakpoints fired on every host as on a machine with {BRPS}",
+        "pass" if good else "fail",
+        f"{hosts} hosts: {said}",
+    )
+
+
+def step() -> list[Result]:
+    """Returns what became of the VM, on the kernel of the tests."""
+    kernel = build.module_kernel()
+    build.all_of({"model", "files:oracle", f"kernel:{kernel}"})
+    return [migrate(kernel)]
+
+
+def main() -> int:
+    """Shows the way of the VM; returns 1 if it is not what it would be on one machine."""
+    build.all_of({"model", "files:oracle", "kernel:armature"})
+    process.say("migrate", "booting four hosts, one after the other")
+    (BUILD / "report/boots").mkdir(parents=True, exist_ok=True)
+    result = migrate("armature")
+    print(
+        f"{'the same' if result.status == 'pass' else 'NOT the same'}: {result.name}"
+        f"{'' if result.status == 'pass' else f' ({result.detail})'}"
+    )
+    return 0 if result.status == "pass" else 1

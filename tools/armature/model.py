@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Tests the machine model without a kernel: the bare-metal image on CPUs with different
+properties, and what the emulator says to bad values."""
+
+import collections.abc
+import dataclasses
+import re
+import subprocess
+
+from armature import build, ktap
+from armature.ktap import Result
+from armature.place import BUILD, LOGS, TOP
+from armature.process import inside
+
+FGT, S2FWB, DIC, IDC = 1, 2, 4, 8
+ALL = FGT | S2FWB | DIC | IDC
+# What `tso=` means to the image; see bare/main.rs.
+NO_TSO, ON, RO, EL12, IMPDEF = range(5)
+PROPERTIES = ("brps", "ctx-cmps", "wrps", "fgt", "fwb", "dic", "idc", "iminline", "tso", "spe")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cpu:
+    """A CPU, and what the image must find: counts of breakpoints, context-aware ones and
+    watchpoints, features, CTR_EL0.IminLine, the memory model control, FEAT_SPE."""
+
+    name: str
+    brps: int = 6
+    ctx_cmps: int = 2
+    wrps: int = 4
+    features: int = ALL
+    iminline: int = 4
+    tso: int = NO_TSO
+    spe: bool = False
+
+    def expected(self) -> int:
+        """Returns what it must find, as the image takes it: a byte each, the first one lowest."""
+        return int.from_bytes(
+            bytes(
+                (
+                    self.brps,
+                    self.ctx_cmps,
+                    self.wrps,
+                    self.features,
+                    self.iminline,
+                    self.tso,
+                    self.spe,
+                )
+            ),
+            "little",
+        )
+
+
+SPE = Cpu("max,spe=on", spe=True)
+CPUS = (
+    Cpu("max"),
+    Cpu("cortex-a57", features=0),
+    Cpu("neoverse-n1", features=0),
+    Cpu("a64fx", features=0, iminline=6),
+    Cpu("max,brps=4,ctx-cmps=1", brps=4, ctx_cmps=1),
+    Cpu("max,brps=2,ctx-cmps=1,wrps=2,fgt=off", 2, 1, 2, ALL & ~FGT),
+    Cpu("max,brps=16,ctx-cmps=6,wrps=16", 16, 6, 16),
+    Cpu("max,brps=16,ctx-cmps=16", 16, 16),
+    Cpu("max,fwb=off", features=ALL & ~S2FWB),
+    Cpu("max,dic=off", features=ALL & ~DIC),
+    Cpu("max,idc=off,iminline=6", features=ALL & ~IDC, iminline=6),
+    Cpu("max,tso=on", tso=ON),
+    Cpu("max,tso=ro", tso=RO),
+    Cpu("max,tso=el12", tso=EL12),
+    Cpu("max,tso=impdef", tso=IMPDEF),
+    SPE,
+    Cpu("max,spe=on,fgt=off", features=ALL & ~FGT, spe=True),
+)
+
+# What the emulator says, and to which arguments.
+REFUSALS = (
+    ("'1' is no value of 'brps'", "-cpu max,brps=1"),
+    ("'17' is no value of 'brps'", "-cpu max,brps=17"),
+    ("'x' is no value of 'wrps'", "-cpu max,wrps=4:x"),
+    ("'' is no value of 'brps'", "-cpu max,brps=4:"),
+    ("'yes' is no value of 'spe'", "-cpu max,spe=yes"),
+    ("'ro' is no value of 'fgt'", "-cpu max,fgt=ro"),
+    ("'el12' is no value of 'fgt'", "-cpu max,fgt=el12"),
+    ("'1' is no value of 'iminline'", "-cpu max,iminline=1"),
+    (
+        "there cannot be more context-aware breakpoints than breakpoints",
+        "-cpu max,brps=2,ctx-cmps=3",
+    ),
+    ("'brps' has 3 values and the machine 2 CPUs", "-cpu max,brps=6:8:4"),
+    ("need gic-version=3", "-M virt,gic-version=2 -cpu max,spe=on"),
+)
+
+# What can be traced, as patterns of a line.
+TRACES = (
+    ("writes of ACTLR_EL1", "arm_actlr_write.*cpu 0 EL3 own of EL2 0 value 0xffffffffffffffff"),
+    ("trapped accesses to debug registers", "arm_sysreg_trap.*cpu 0 EL1 to EL2: DBGBCR0_EL1 write"),
+)
+
+
+def fact(good: bool, name: str, detail: str = "") -> Result:
+    """Returns a result of this step."""
+    return Result("machine", name, "pass" if good else "fail", detail)
+
+
+def qemu(*words: str) -> tuple[str, int]:
+    """Runs the emulator; returns what it says and its exit status."""
+    rest = "-nodefaults -display none -monitor none".split()
+    line = inside("timeout", "60", build.model(), *words, *rest)
+    done = subprocess.run(
+        line,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        close_fds=False,
+        check=False,
+    )
+    return done.stdout.decode(errors="replace").replace("\r", ""), done.returncode
+
+
+def image(cpu: Cpu, *more: str) -> tuple[str, int]:
+    """Runs the bare-metal image; returns what it and the emulator say, and the exit status."""
+    line = f"""-M virt,secure=on,virtualization=on,gic-version=3 -cpu {cpu.name} -m 1G
+        -semihosting-config enable=on,target=native
+        -device loader,addr=0x40100000,data={cpu.expected()},data-len=8
+        -kernel {BUILD / "bare/image"}"""
+    return qemu(*line.split(), *more)
+
+
+def counted(cpu: Cpu) -> tuple[str, int]:
+    """Runs the image so that two runs are the same."""
+    return image(cpu, "-icount", "shift=0,sleep=off", "-serial", "stdio")
+
+
+def on_cpu(cpu: Cpu) -> collections.abc.Iterator[Result]:
+    """Yields what the image says on one CPU."""
+    said, code = counted(cpu)
+    for result in ktap.of_step("machine", said, code):
+        yield dataclasses.replace(result, name=f"{cpu.name}: {result.name}")
+    yield fact(code == 0, f"{cpu.name}: the image runs to its end", f"status {code}")
+
+
+def runs_are_the_same() -> Result:
+    """Returns whether two runs say the same, with the same bytes in SPE's buffer."""
+    first, second = counted(SPE)[0], counted(SPE)[0]
+    same = first == second and re.search("^# buffer 0x", first, re.M) is not None
+    return fact(same, f"{SPE.name}: a second run says the same, with the same bytes in the buffer")
+
+
+def traced() -> collections.abc.Iterator[Result]:
+    """Yields whether what happens to system registers can be traced."""
+    said, code = image(
+        Cpu("max,tso=on", tso=ON),
+        "-serial",
+        "null",
+        "-trace",
+        "arm_actlr_write",
+        "-trace",
+        "arm_sysreg_trap",
+    )
+    yield fact(code == 0, "the image runs with its accesses traced", f"status {code}")
+    for name, pattern in TRACES:
+        yield fact(re.search(pattern, said) is not None, f"{name} can be traced")
+
+
+def refused() -> collections.abc.Iterator[Result]:
+    """Yields whether bad values are refused by their name."""
+    for text, words in REFUSALS:
+        board = [] if "-M" in words else ["-M", "virt"]
+        said, code = qemu(*board, "-smp", "2", "-S", *words.split())
+        yield fact(code not in (0, 124) and text in said, f"refused: {words}", said[-200:])
+
+
+def listed() -> collections.abc.Iterator[Result]:
+    """Yields whether the help of the CPU lists each property."""
+    said, _ = qemu("-M", "virt", "-cpu", "max,help")
+    for name in PROPERTIES:
+        yield fact(f"\n  {name}=<list>  - " in said, f"-cpu max,help lists {name}")
+
+
+def step() -> list[Result]:
+    """Returns what the machine model does."""
+    build.all_of({"model", "sysreg"})
+    (BUILD / "bare").mkdir(exist_ok=True)
+    script = TOP / "tools/machine/bare/build"
+    build.built("bare", inside(*build.with_sysreg(), script, BUILD / "bare/image"))
+    results = [result for cpu in CPUS for result in on_cpu(cpu)]
+    (LOGS / "step-machine.log").write_text(
+        "\n".join(f"{r.status} {r.name} {r.detail}" for r in results)
+    )
+    return [*results, runs_are_the_same(), *traced(), *refused(), *listed()]

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs debug programs on machines that really have so many breakpoints, and in VMs.
+
+Leaves in build/oracle, for the boots that run the same programs in VMs: B-C.bin and B-C.trace;
+6-2-el1 has the types of breakpoints only that need no EL2; B-C.moving is saved and restored
+half-way.
+SEEDS= programs a topology (default 1000), MOVING= of the second kind (default 20).
+"""
+
+import collections.abc
+import pathlib
+import shutil
+
+from armature import build, machine, process, programs
+from armature.kernels import Kernel
+from armature.ktap import Result
+from armature.matrix import Machine
+from armature.place import BUILD, asked
+from armature.process import Failure, inside
+from armature.programs import Program
+
+OUT = BUILD / "oracle"
+PROGRAMS_AT, PAYLOAD_AT = 0x44000000, 0x40200000
+LIMIT = 600
+# (breakpoints, context-aware ones, types of EL1 only)
+TOPOLOGIES = (
+    (2, 1, False),
+    (2, 2, False),
+    (4, 2, False),
+    (5, 1, False),
+    (6, 1, False),
+    (6, 2, False),
+    (6, 2, True),
+)
+
+
+def native(brps: int, ctx_cmps: int, file: pathlib.Path) -> str:
+    """Returns the trace of the programs on a machine that has so many breakpoints."""
+    line = f"""-M virt,gic-version=3 -cpu max,brps={brps},ctx-cmps={ctx_cmps} -m 128M
+        -nodefaults -display none -monitor none -serial stdio
+        -device loader,file={OUT / "payload"},addr={PAYLOAD_AT:#x},cpu-num=0
+        -device loader,file={file},addr={PROGRAMS_AT:#x},force-raw=on"""
+    said = process.output(inside("timeout", str(LIMIT), build.model(), *line.split()))
+    return said.replace("\r", "")
+
+
+def topology(brps: int, ctx_cmps: int, el1: bool) -> Result:
+    """Makes programs for a topology and their traces. There have to be so many hits that a
+    comparison means something."""
+    seeds, name = int(asked("SEEDS", "1000")), f"{brps}-{ctx_cmps}{'-el1' if el1 else ''}"
+    made = [(seed, programs.of_seed(seed, brps, ctx_cmps)) for seed in range(1, seeds + 1)]
+    if el1:
+        made = [(seed, programs.without_el2(ops)) for seed, ops in made]
+    programs.write(OUT / f"{name}.bin", made, False)
+    moving = made[: int(asked("MOVING", "20"))]
+    programs.write(
+        OUT / f"{name}.moving",
+        [(seed, programs.with_checkpoint(ops)) for seed, ops in moving],
+        False,
+    )
+    trace = native(brps, ctx_cmps, OUT / f"{name}.bin")
+    (OUT / f"{name}.trace").write_text(f"{trace}\n")
+    hits = [int(line.split()[1]) for line in trace.splitlines()]
+    quiet = hits.count(0)
+    good = len(hits) == seeds and sum(hits) > seeds * 10 and quiet * 4 < seeds
+    return Result(
+        "oracle",
+        f"{seeds} programs on {name}: {sum(hits)} hits, {quiet} programs without any",
+        "pass" if good else "fail",
+        f"{len(hits)} traces",
+    )
+
+
+def step() -> list[Result]:
+    """Returns what the programs do on machines that have as many breakpoints as they are for."""
+    build.all_of({"model", "files:oracle"})
+    return [topology(*one) for one in TOPOLOGIES]
+
+
+def vm_files(file: pathlib.Path) -> dict[str, machine.File]:
+    """Returns what a machine needs to run programs in a VM."""
+    return {"/vmm": OUT / "vmm", "/payload": OUT / "payload", "/programs": file}
+
+
+# The VMM's arguments for a VM that runs programs.
+LOAD = f"--load {PAYLOAD_AT:#x}:/payload --load {PROGRAMS_AT:#x}:/programs --start {PAYLOAD_AT:#x}"
+
+
+def in_machine(
+    cpu: Machine,
+    kernel: str,
+    name: str,
+    command: str,
+    files: collections.abc.Mapping[str, machine.File],
+    limit: float,
+) -> list[str]:
+    """Runs a command on a machine and returns the lines that it prints; consoles are in
+    build/report/boots/NAME. Raises Failure if the command fails, or the kernel complains."""
+    where = BUILD / "report/boots" / name
+    shutil.rmtree(where, ignore_errors=True)
+    where.mkdir(parents=True)
+    initrd, console, tap = where / "initrd", where / "console.log", where / "tap.log"
+    machine.initramfs(initrd, {**files, "/tests": f"command\t{command}\n"})
+    line = machine.command(cpu, Kernel(kernel).image(), initrd, console, "-serial", f"file:{tap}")
+    code = machine.run(line, limit, where / "qemu.log")
+    initrd.unlink()
+    if complaint := machine.SPLAT.search(machine.said(console)):
+        raise Failure(f"the kernel of the host with {cpu.cpu} says: {complaint.group(0)}")
+    said = machine.said(tap)
+    lines = [line[2:] for line in said.splitlines() if line.startswith("# ")]
+    if code != 0 or "\nnot ok" in said or lines[:1] != ["running command"] or lines[-1:] != ["end"]:
+        raise Failure(
+            f"the host with {cpu.cpu} "
+            + (
+                "is not done in time"
+                if code is None
+                else f"ended with {code}: {' / '.join(lines[-3:])}"
+            )
+        )
+    return lines[1:-1]
+
+
+def in_vm(cpu: Machine, given: str, file: pathlib.Path) -> str:
+    """Returns the trace of the programs in a VM on a machine, where the VM is `given` B/C
+    breakpoints, or "-" for what the host has."""
+    command = f"/vmm {LOAD}{'' if given == '-' else f' --breakpoints {given}'}"
+    return "\n".join(in_machine(cpu, "armature", "in-vm", command, vm_files(file), LIMIT))
+
+
+Side = collections.abc.Callable[[pathlib.Path], str]
+
+
+def traces(
+    made: list[tuple[int, Program]], sides: list[Side], verbose: bool = False
+) -> list[list[str]]:
+    """Returns what each side makes of the programs, a line each."""
+    file = process.scratch("minimise") / "programs"
+    programs.write(file, made, verbose)
+    return [side(file).splitlines() for side in sides]
+
+
+def minimise(ops: Program, sides: list[Side]) -> Program:
+    """Returns the shortest part of a program about which the two sides still disagree."""
+    size = max(1, len(ops))
+    while size:
+        candidates = (
+            [ops]
+            if size == len(ops)
+            else [ops[:i] + ops[i + size :] for i in range(0, len(ops), size)]
+        )
+        first, second = traces(list(enumerate(candidates)), sides)
+        differ = [one for one, a, b in zip(candidates, first, second) if a != b]
+        if size == len(ops) and not differ:
+            raise Failure("both sides agree on this program")
+        if not differ or size == len(ops):
+            size //= 2
+        else:
+            ops = differ[0]
+    return ops
+
+
+def main(words: list[str]) -> int:
+    """Minimises a program: "minimise B/C SEED CPU [GIVEN [MODE]]" prints the shortest part of it
+    that still does something else in a VM with B/C on a machine with CPU than on a machine that has
+    B/C. GIVEN is what the VM is given, if not B/C: "-" for what the host has."""
+    if words[:1] != ["minimise"] or not 4 <= len(words) <= 6:
+        raise Failure("usage: oracle minimise B/C SEED CPU [GIVEN [MODE]]")
+    counts, seed, cpu, given, mode = [*words[1:], *[words[1], "vhe"][len(words) - 4 :]]
+    build.all_of({"model", "files:oracle", "kernel:armature"})
+    brps, ctx_cmps = map(int, counts.split("/"))
+    board = Machine(cpu=cpu, mode=mode)
+    sides: list[Side] = [
+        lambda file: native(brps, ctx_cmps, file),
+        lambda file: in_vm(board, given, file),
+    ]
+    ops = minimise(programs.of_seed(int(seed, 16), brps, ctx_cmps), sides)
+    print(f"seed {seed} on {counts}: {len(ops)} operations are enough")
+    for op in ops:
+        print(f"  {programs.describe(op)}")
+    for name, trace in zip(("native", "VM"), traces([(int(seed, 16), ops)], sides, verbose=True)):
+        print(f"  {name:6}: {' '.join(trace)}")
+    return 0

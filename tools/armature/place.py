@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Where things are, and what the environment asks for."""
+
+import os
+import pathlib
+import time
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+BUILD = TOP / "build"
+LOGS = BUILD / "log"
+REPORT = BUILD / "report"
+CACHE = pathlib.Path(os.environ.get("CACHE", BUILD / "cache"))
+ROOT = pathlib.Path(os.environ.get("ROOT", "/"))
+TREE = BUILD / "tree"
+JOBS = max(1, int(os.environ.get("JOBS") or os.cpu_count() or 1))
+STARTED = float(os.environ.get("STARTED") or time.time())
+
+
+def asked(name: str, default: str = "") -> str:
+    """Returns what the user has set the variable to, or the default if that is nothing."""
+    return os.environ.get(name) or default
+
+
+def spent() -> float:
+    """Returns the seconds since the command began."""
+    return time.time() - STARTED

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Builds every prefix of the series, our Rust code without a warning: with our options as far as it
+has them, without them, and without Rust; the whole of it also with each option alone off, without
+KVM, with C helpers inlined into Rust code, and with Rust's overflow checks, which Debian has on.
+Prints TAP.
+"""
+
+import concurrent.futures
+import re
+import shutil
+import subprocess
+
+from armature import kernels, process
+from armature.kernels import OBJECTS, SOURCE, fragment, options
+from armature.place import BUILD, JOBS, LOGS, TREE
+from armature.process import inside, say
+
+OURS = re.compile(
+    r"^ +--> /armature/src/(arch/arm64|rust/kernel/(arm64|kvm)|samples/rust/rust_arm64)", re.M
+)
+NOKVM = "# CONFIG_KVM is not set\n"
+
+
+def names() -> list[str]:
+    """Returns the project's options, without CONFIG_."""
+    return re.findall(r"^CONFIG_(\w+)=y$", options(), re.M)
+
+
+def configuration(name: str) -> str:
+    """Returns the configuration of that name."""
+    base, norust = fragment("base"), fragment("norust")
+    if name.startswith("without-"):
+        return f"{base}{options()}# CONFIG_{name.removeprefix('without-')} is not set\n"
+    return {
+        "on": base + fragment("options") + fragment("tests"),
+        "off": base,
+        "norust": base + norust,
+        "inline-helpers": f"{base}{options()}CONFIG_RUST_INLINE_HELPERS=y\n",
+        "overflow-checks": f"{base}{options()}CONFIG_RUST_OVERFLOW_CHECKS=y\n",
+        "nokvm": base + options() + NOKVM,
+        "nokvm-norust": f"{base}{norust}{NOKVM}CONFIG_ARM64_NOLSE_ATOMICS=y\n",
+    }[name]
+
+
+def expected(name: str, option: str) -> bool:
+    """Returns whether an option is to be in force in the configuration of that name."""
+    if name in ("off", "norust") or name == f"without-{option}":
+        return False
+    if name == "nokvm-norust":
+        return option == "ARM64_NOLSE_ATOMICS"
+    return not (name == "nokvm" and option.startswith("KVM_"))
+
+
+def git(*words: str) -> str:
+    """Returns what git says of the tree."""
+    return process.output(["git", "-C", str(TREE), *words])
+
+
+def not_as_asked(name: str, config: str) -> list[str]:
+    """Returns the options of this prefix that are not in force as they should be."""
+    has = [
+        option
+        for option in names()
+        if not subprocess.run(
+            [
+                "git",
+                "-C",
+                str(TREE),
+                "grep",
+                "-q",
+                f"^config {option}$",
+                "HEAD",
+                "--",
+                "arch/arm64/",
+            ],
+            check=False,
+        ).returncode
+    ]
+    wrong = [
+        option for option in has if (f"CONFIG_{option}=y\n" in config) != expected(name, option)
+    ]
+    extra = {
+        "inline-helpers": "RUST_INLINE_HELPERS",
+        "overflow-checks": "RUST_OVERFLOW_CHECKS",
+    }.get(name)
+    return wrong + ([extra] if extra and f"CONFIG_{extra}=y\n" not in config else [])
+
+
+def build(name: str) -> str | None:
+    """Builds what is checked out; returns what is wrong, or None."""
+    objects, log = BUILD / f"obj/prefix-{name}", LOGS / f"prefix-{name}.log"
+    objects.mkdir(parents=True, exist_ok=True)
+    (objects / "want.config").write_text(configuration(name))
+
+    def make(*words: str) -> list[str]:
+        return inside(
+            "make",
+            "-s",
+            "-C",
+            SOURCE,
+            f"O={OBJECTS}",
+            "LLVM=1",
+            "ARCH=arm64",
+            f"-j{JOBS}",
+            *words,
+            binds={TREE: SOURCE, objects: OBJECTS},
+        )
+
+    with process.started(
+        make(f"KCONFIG_ALLCONFIG={OBJECTS}/want.config", "allnoconfig"), log
+    ) as child:
+        if child.wait():
+            return "it has no configuration"
+    if wrong := not_as_asked(name, (objects / ".config").read_text()):
+        return f"{', '.join(wrong)} not as asked for"
+    with process.started(make("vmlinux", "modules"), log) as child:
+        if child.wait():
+            return "\n".join(process.last_lines(log, 5))
+    return (
+        "a warning in Rust code of ours" if OURS.search(log.read_text(errors="replace")) else None
+    )
+
+
+class Report:
+    """Prints TAP."""
+
+    def __init__(self) -> None:
+        """Begins with nothing."""
+        self.count = self.failed = 0
+
+    def add(self, what: str, wrong: str | None) -> None:
+        """Prints one line, and what is wrong."""
+        self.count += 1
+        self.failed += wrong is not None
+        print(f"{'not ok' if wrong else 'ok'} {self.count} - {what}", flush=True)
+        for line in (wrong or "").splitlines():
+            print(f"# {line}", flush=True)
+
+
+def check(report: Report, configurations: list[str]) -> None:
+    """Builds what is checked out in each of them: the first one alone, so that ccache has for the
+    others what they share; those at the same time, since most of such a build waits for one crate
+    or one link."""
+    subject = git("log", "-1", "--format=%s")
+    say("prefix", subject)
+    first, *others = configurations
+    report.add(f"{subject}, {first}", build(first))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for name, wrong in zip(others, pool.map(build, others)):
+            report.add(f"{subject}, {name}", wrong)
+
+
+def main(words: list[str]) -> int:
+    """Checks every prefix, or those from the patch of the number in `words` on; returns 1 if one
+    does not build."""
+    kernels.tree()
+    report = Report()
+    try:
+        commits = git("rev-list", "--reverse", "base..series").split()
+        for commit in commits[int(words[0]) - 1 if words else 0 :]:
+            git("checkout", "-q", "-f", "--detach", commit)
+            check(report, ["on", "off", "norust"])
+        for option in names():
+            check(report, [f"without-{option}"])
+        check(report, ["nokvm", "nokvm-norust", "inline-helpers", "overflow-checks"])
+    finally:
+        kernels.tree()
+    for made in BUILD.glob("obj/prefix-*"):
+        if made.name not in ("prefix-on", "prefix-off", "prefix-norust"):
+            shutil.rmtree(made)
+    print(f"1..{report.count}")
+    return 1 if report.failed else 0

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs commands: on the host or in the build root, with progress, and with errors of one line."""
+
+import collections.abc
+import contextlib
+import fcntl
+import hashlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from typing import IO
+
+from armature.place import BUILD, CACHE, LOGS, TOP, spent
+
+Child = subprocess.Popen[bytes]
+Word = str | pathlib.Path
+Binds = collections.abc.Mapping[Word, str]
+# Seconds after which a step that is still at work says so.
+BEAT = 30
+_children: set[Child] = set()
+
+
+class Failure(Exception):
+    """What is wrong and what to do about it, in one line."""
+
+
+def say(step: str, text: str) -> None:
+    """Prints one line of progress with the time since the command began."""
+    seconds = int(spent())
+    print(f"[{seconds // 60:3}:{seconds % 60:02}] {step:9} {text}", file=sys.stderr, flush=True)
+
+
+def inside(*command: Word, binds: Binds | None = None) -> list[str]:
+    """Returns the command that runs `command` in the build root; `binds` are more directories of
+    the host, by where they are there."""
+    line = [str(TOP / "tools/build/enter.sh")]
+    for source, target in (binds or {}).items():
+        line += ["-b", f"{source}:{target}"]
+    return line + [str(word) for word in command]
+
+
+@contextlib.contextmanager
+def kept_in_mind(child: Child) -> collections.abc.Iterator[Child]:
+    """Makes sure that what has been started, and all that it has, ends with the block."""
+    _children.add(child)
+    try:
+        yield child
+    finally:
+        stop(child)
+        _children.discard(child)
+
+
+def stop(child: Child) -> None:
+    """Ends what has been started, unless it has ended."""
+    if child.poll() is None:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def stop_all() -> None:
+    """Ends everything that has been started."""
+    for child in tuple(_children):
+        stop(child)
+
+
+def output(command: list[str]) -> str:
+    """Returns what the command prints; its messages go where ours go."""
+    with kept_in_mind(
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            close_fds=False,
+        )
+    ) as child:
+        said = child.communicate()[0].decode(errors="replace")
+    if child.returncode:
+        raise Failure(f"{pathlib.Path(command[0]).name} has failed")
+    return said.strip()
+
+
+def run(command: list[str]) -> None:
+    """Runs a command whose output and messages are ours."""
+    if code := subprocess.run(command, close_fds=False, check=False).returncode:
+        sys.exit(code)
+
+
+@contextlib.contextmanager
+def started(
+    command: list[str],
+    log: pathlib.Path,
+    out: IO[bytes] | None = None,
+    env: collections.abc.Mapping[str, str] | None = None,
+) -> collections.abc.Iterator[Child]:
+    """Starts a command with its messages in `log`, and its output too, unless there is `out` for
+    that; it does not outlive the block."""
+    with open(log, "wb") as messages:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out or messages,
+            stderr=messages,
+            env=env,
+            start_new_session=True,
+            close_fds=False,
+        )
+    with kept_in_mind(child):
+        yield child
+
+
+def last_lines(log: pathlib.Path, count: int) -> list[str]:
+    """Returns the end of a log."""
+    return log.read_text(errors="replace").splitlines()[-count:]
+
+
+def logged(name: str, command: list[str]) -> None:
+    """Runs a command with its output in build/log/NAME.log, and says now and then that it goes
+    on. Raises Failure, after the end of the log has been shown, if the command does."""
+    log = LOGS / f"{name}.log"
+    with started(command, log) as child:
+        while True:
+            try:
+                code = child.wait(BEAT)
+                break
+            except subprocess.TimeoutExpired:
+                say(name, "".join(last_lines(log, 1))[:70])
+    if code:
+        print("\n".join(last_lines(log, 25)), file=sys.stderr)
+        raise Failure(f"{name} failed; the whole log is {log.relative_to(TOP)}")
+
+
+@contextlib.contextmanager
+def locked(name: str) -> collections.abc.Iterator[None]:
+    """Holds the lock of that name, so that two checkouts do not make one entry of the cache at
+    the same time."""
+    with open(CACHE / f"{name}.lock", "wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("lock", f"waiting for another run that makes {name}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def need_space(where: pathlib.Path, gib: int) -> None:
+    """Raises Failure where a step would not fit."""
+    stat = os.statvfs(where)
+    free = stat.f_bavail * stat.f_frsize >> 30
+    if free < gib:
+        elsewhere = (
+            ", or point XDG_CACHE_HOME elsewhere" if CACHE in (where, *where.parents) else ""
+        )
+        raise Failure(
+            f"{where} has {free} GiB free and this step needs {gib}: free some{elsewhere}"
+        )
+
+
+def key(*parts: str) -> str:
+    """Returns 16 hex digits that change when a part does."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def script(path: str) -> str:
+    """Returns the path of one of the shell's steps."""
+    return str(TOP / "tools" / path)
+
+
+def scratch(name: str) -> pathlib.Path:
+    """Returns a new, empty directory of that name that the build root can see."""
+    where = BUILD / "scratch" / name
+    subprocess.run(["rm", "-rf", where], check=True)
+    where.mkdir(parents=True)
+    return where

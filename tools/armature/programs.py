@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Debug programs from seeds.
+
+A file of them, in words of 64 bits: the number of programs, whether traces are wanted whole, and
+for each program its seed, its number of operations, and those, two words each: kind | number << 8,
+and a value.
+
+  WRITE, READ   the register `number`, which is n * 4 + op2 - 4; in the value registers a value
+                below 4 is a slot of code, below 12 a word of data
+  CONTEXTIDR, MDSCR, OSLAR   the value for that register
+  RUN           at EL `number`
+  CHECKPOINT    for a VMM that can stop there; it leaves no trace
+
+A program is a function of its seed, of the number of breakpoints and that of context-aware ones.
+"""
+
+import collections.abc
+import pathlib
+import random
+import struct
+
+from armature.sysreg import constants, field
+
+Op = tuple[int, int, int]
+Program = list[Op]
+
+WRITE, READ, CONTEXTIDR, MDSCR, OSLAR, RUN, CHECKPOINT = range(1, 8)
+BVR, BCR, WVR, WCR = range(4)
+CONTEXTS = [0x11, 0x22, 0x33]
+# Which bytes of a word, of a doubleword.
+ALL_OF_WORD, ALL_OF_DOUBLEWORD = 0xF, 0xFF
+
+
+def mdscr(**bits: int) -> int:
+    """Returns MDSCR_EL1 with these fields."""
+    return field("MDSCR_EL1", **bits)
+
+
+def enabled() -> int:
+    """Returns MDSCR_EL1 with debug exceptions on, at EL1 as well."""
+    return mdscr(MDE=1, KDE=1)
+
+
+class Writer:
+    """Writes one program."""
+
+    def __init__(self, seed: int, brps: int, ctx_cmps: int, wrps: int = 4) -> None:
+        """Begins the program of a seed."""
+        self.rng = random.Random(f"{seed} {brps} {ctx_cmps}")
+        self.brps, self.wrps = brps, wrps
+        self.context_aware = range(brps - ctx_cmps, brps)
+
+    def lbn(self) -> int:
+        """Returns a breakpoint to link to: mostly one that is context-aware."""
+        return (
+            self.rng.choice(self.context_aware)
+            if self.rng.random() < 0.8
+            else self.rng.randrange(16)
+        )
+
+    def type_of(self, n: int) -> int:
+        """Returns a type for breakpoint `n`: mostly one that it can have."""
+        if n in self.context_aware and self.rng.random() < 0.8:
+            return self.rng.choice([2, 3, 3, 3, 3, 6, 7, 7])
+        return self.rng.choice([0, 1, 1, 1]) if self.rng.random() < 0.9 else self.rng.randrange(16)
+
+    def control(self, n: int) -> tuple[int, int]:
+        """Returns DBGBCR<n>_EL1, now and then with bits anywhere, and its type."""
+        bt = self.type_of(n)
+        lbn, bas = self.lbn(), self.rng.choice([15, 15, 15, 15, 3, 12])
+        value = field(
+            "DBGBCRn_EL1",
+            BT=bt,
+            LBN=lbn,
+            BAS=bas,
+            PMC=self.rng.choice([1, 1, 2, 3, 3]),
+            E=int(self.rng.random() < 0.9),
+        )
+        named = field("DBGBCRn_EL1", BT=15, LBN=15, BAS=15, PMC=3, E=1)
+        return value | (self.rng.getrandbits(64) & ~named if self.rng.random() < 0.05 else 0), bt
+
+    def some_of(self, pair: Program) -> Program:
+        """Returns both writes in any order, or now and then one of them."""
+        return self.rng.sample(pair, self.rng.choice([1, 2, 2, 2, 2]))
+
+    def breakpoint(self, n: int) -> Program:
+        """Returns writes to the registers of breakpoint `n`."""
+        control, bt = self.control(n)
+        value = self.rng.choice(CONTEXTS) if bt & 2 else self.rng.randrange(4)
+        return self.some_of([(WRITE, n * 4 + BCR, control), (WRITE, n * 4 + BVR, value)])
+
+    def watchpoint(self, n: int) -> Program:
+        """Returns writes to the registers of watchpoint `n`."""
+        rng = self.rng
+        control = field(
+            "DBGWCRn_EL1",
+            WT=int(rng.random() < 0.6),
+            LBN=self.lbn(),
+            BAS=rng.choice([255, 255, 255, 15, 240]),
+            LSC=rng.choice([1, 2, 3]),
+            PAC=rng.choice([1, 2, 3, 3]),
+            E=int(rng.random() < 0.9),
+        )
+        return self.some_of(
+            [(WRITE, n * 4 + WCR, control), (WRITE, n * 4 + WVR, 4 + rng.randrange(4))]
+        )
+
+    def step(self) -> Program:
+        """Returns what comes next; now and then it is about a breakpoint that is not there."""
+        rng, what = self.rng, self.rng.random()
+        if what < 0.40:
+            return self.breakpoint(
+                rng.randrange(self.brps) if rng.random() < 0.97 else rng.randrange(16)
+            )
+        if what < 0.60:
+            return self.watchpoint(rng.randrange(self.wrps))
+        if what < 0.75:
+            return [(CONTEXTIDR, 0, rng.choice(CONTEXTS))]
+        if what < 0.78:
+            return [(MDSCR, 0, rng.choice([enabled(), enabled(), mdscr(MDE=1), 0]))]
+        if what < 0.80:
+            return [(OSLAR, 0, rng.randrange(2))]
+        if what < 0.90:
+            n = rng.randrange(self.brps if rng.random() < 0.9 else 16)
+            return [(READ, n * 4 + rng.randrange(2), 0)]
+        return [(RUN, rng.randrange(2), 0)]
+
+    def whole(self) -> Program:
+        """Returns the program: first what gives most hits, a linked pair and what links to it; last
+        every context, and what the registers read."""
+        ops: Program = [(MDSCR, 0, enabled()), (CONTEXTIDR, 0, CONTEXTS[0])]
+        for n in self.context_aware:
+            ops += self.breakpoint(n)
+        for _ in range(self.rng.randrange(10, 50)):
+            ops += self.step()
+        ops += [(OSLAR, 0, 0), (MDSCR, 0, enabled())]
+        for context in CONTEXTS:
+            ops += [(CONTEXTIDR, 0, context), (RUN, 1, 0), (RUN, 0, 0)]
+        ops += [(READ, n * 4 + which, 0) for n in range(self.brps) for which in (BVR, BCR)]
+        return ops + [(READ, n * 4 + which, 0) for n in range(self.wrps) for which in (WVR, WCR)]
+
+
+def of_seed(seed: int, brps: int, ctx_cmps: int) -> Program:
+    """Returns the program of a seed."""
+    return Writer(seed, brps, ctx_cmps).whole()
+
+
+def without_el2(ops: Program) -> Program:
+    """Returns the operations with breakpoints of those types only that a machine without EL2 has:
+    none that compares CONTEXTIDR_EL2 or a VMID (DBGBCR<n>_EL1.BT 0b1xxx)."""
+    el2 = constants()["DBGBCRn_EL1_BT_VMID"] << constants()["DBGBCRn_EL1_BT_SHIFT"]
+    return [
+        (kind, number, value & ~el2 if (kind, number % 4) == (WRITE, BCR) else value)
+        for kind, number, value in ops
+    ]
+
+
+def with_checkpoint(ops: Program) -> Program:
+    """Returns the operations with a checkpoint after two thirds of them."""
+    at = len(ops) * 2 // 3
+    return ops[:at] + [(CHECKPOINT, 0, 0)] + ops[at:]
+
+
+def write(
+    path: pathlib.Path, programs: collections.abc.Sequence[tuple[int, Program]], verbose: bool
+) -> None:
+    """Writes programs with their seeds."""
+    with open(path, "wb") as out:
+        out.write(struct.pack("<QQ", len(programs), verbose))
+        for seed, ops in programs:
+            out.write(struct.pack("<QQ", seed, len(ops)))
+            for kind, number, value in ops:
+                out.write(struct.pack("<QQ", kind | number << 8, value))
+
+
+def describe(op: Op) -> str:
+    """Returns an operation in the names of the architecture."""
+    kind, number, value = op
+    register = f"{('DBGBVR', 'DBGBCR', 'DBGWVR', 'DBGWCR')[number % 4]}{number // 4}_EL1"
+    return {
+        WRITE: f"{register} = {value:#x}",
+        READ: f"read {register}",
+        CONTEXTIDR: f"CONTEXTIDR_EL1 = {value:#x}",
+        MDSCR: f"MDSCR_EL1 = {value:#x}",
+        OSLAR: f"OSLAR_EL1 = {value}",
+        RUN: f"run at EL{number}",
+        CHECKPOINT: "checkpoint",
+    }[kind]

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Boots machines and shows each capability in a few lines: what was asked, what the machine has,
+what happened. On a terminal, ends in a shell on the last machine."""
+
+import collections.abc
+import dataclasses
+import pathlib
+import re
+import subprocess
+import sys
+
+from armature import build, machine
+from armature.kernels import Kernel
+from armature.matrix import Machine
+from armature.place import BUILD, asked
+from armature.process import Failure, inside, say
+
+WORK = BUILD / "show"
+LIMIT = 120
+PROGRAMS = {
+    "icache_bound": "kvm",
+    "nolse_hwcap": "arm64",
+    "debug_topology": "kvm",
+    "memory_model": "arm64",
+}
+
+STORM = """
+/tests.d/icache_bound -v 4 -r 2 > /tmp/out 2>&1 || echo "not ok: exit $?"
+sed -n 's/^# round/round/p; s/^ok [0-9]* //p; /^not ok/p' /tmp/out | grep -v SKIP
+"""
+
+ATOMICS = r"""
+grep -m1 Features /proc/cpuinfo | grep -q atomics && echo 'user space sees: atomics' ||
+    echo 'user space sees: no atomics'
+test -e /dev/kvm && echo 'KVM: runs guests' || echo 'KVM: does not run guests'
+dmesg | sed 's/^\[[^]]*\] *//' |
+    grep -E 'ISAR0_EL1\[23:20\]|kvm \[|kvm:' | grep -iE 'forced|nolse|atomics'
+"""
+
+# The distribution's emulator matches a context only where an address is linked to it: the
+# machine model (make test ONLY=debug_topology) has the rest.
+BREAKPOINTS = r"""
+/tests.d/debug_topology -y > /tmp/out 2>&1
+sed -n -e '/4.2: context match/d' -e '/^not ok [0-9]* 4.2/p' \
+    -e 's/^ok [0-9]* \(4.2: \(.*match\|.*watchpoint\|registers\|a bad\).*\)/\1/p' /tmp/out
+"""
+
+TSO = """
+/tests.d/memory_model fixed > /tmp/out 2>&1 || echo "not ok: exit $?"
+sed -n 's/^ok [0-9]* //p; /^not ok/p' /tmp/out | grep -v SKIP
+"""
+
+FOUND = r"""
+dmesg | sed 's/^\[[^]]*\] *//' |
+    grep -E 'hw-breakpoint|arm_spe|SANITY|PPI partition|Detected .*cache|kvm \[1\]: .*initialized'
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """What is shown: on which machine, by which script with which program; each of `must` begins a
+    line that the script prints."""
+
+    title: str
+    question: str
+    machine: Machine
+    script: str
+    must: tuple[str, ...]
+    program: str | None = None
+    plugin: str | None = None
+
+
+CONTAIN = "arm64.nolse_atomics kvm-arm.nolse_policy=contain"
+SCENES = (
+    # Each full invalidation takes 100 ms, so that requests meet, and each turn of a wait 1 ms, so
+    # that waiting for another one is worth it.
+    Scene(
+        "Bounded instruction-cache invalidation",
+        "4 vCPUs fetch from 4 new 2 MiB blocks at once, twice",
+        Machine("neoverse-n1", 4, "2G"),
+        STORM,
+        ("round 1", "round 2"),
+        "icache_bound",
+        "slow=ic_ialluis:100000,slow=yield:1000",
+    ),
+    Scene(
+        "arm64.nolse_atomics",
+        "no atomics, and guests that have no memory but Write-Back",
+        Machine(cmdline=CONTAIN),
+        ATOMICS,
+        ("user space sees: no atomics", "KVM: runs guests"),
+        plugin="insns=on",
+    ),
+    Scene(
+        "The same, on CPUs without FEAT_S2FWB",
+        "the same",
+        Machine("neoverse-n1", cmdline=CONTAIN),
+        ATOMICS,
+        ("user space sees: no atomics", "KVM: does not run guests"),
+    ),
+    Scene(
+        "A VM with fewer breakpoints than its CPU",
+        "4 of 6 breakpoints, the context-aware ones its last two",
+        Machine(),
+        BREAKPOINTS,
+        ("4/2: linked", "4/2: registers", "4/2: a bad link"),
+        "debug_topology",
+    ),
+    Scene(
+        "Memory model of a thread",
+        "prctl(PR_SET_MEM_MODEL) on a CPU that has total store order always",
+        Machine("a64fx"),
+        TSO,
+        ("SET(TSO) succeeds",),
+        "memory_model",
+    ),
+)
+
+
+def file_of(program: str) -> pathlib.Path:
+    """Returns where a selftest is."""
+    directory = {"kvm": "kvm/arm64", "arm64": f"arm64/{program.split('_hwcap')[0]}"}[
+        PROGRAMS[program]
+    ]
+    return BUILD / "selftests" / directory / program
+
+
+def heading(scene: Scene) -> None:
+    """Prints what is shown, and where."""
+    own = scene.machine
+    mode = "" if own.mode == "vhe" else f", kvm-arm.mode={own.mode}"
+    print(
+        f"\n{scene.title}\n  asked:   {scene.question}\n  machine: {own.cpu}, {own.smp} CPUs{mode}",
+        flush=True,
+    )
+
+
+def counted(counts: pathlib.Path) -> None:
+    """Prints what the plugin has counted, if it was there."""
+    figures = re.findall(
+        r"^(el \d atomics|mark|atomics|ic_ialluis) (\d+)$", machine.said(counts), re.M
+    )
+    if figures:
+        print("  counted: " + ", ".join(f"{name} {figure}" for name, figure in sorted(figures)))
+
+
+def play(scene: Scene) -> tuple[list[str], int | None]:
+    """Boots the machine and runs the script; returns what that printed, and QEMU's exit status.
+    Warnings go to the console too, where splats are looked for."""
+    console, counts = WORK / "console.log", WORK / "counts.txt"
+    for old in (console, counts):
+        old.unlink(missing_ok=True)
+    files: dict[str, machine.File] = {"/show": f"{scene.script}\necho shown\n"}
+    if scene.program:
+        files[f"/tests.d/{scene.program}"] = file_of(scene.program)
+    machine.initramfs(WORK / "initrd", files)
+    board = dataclasses.replace(scene.machine, cmdline=f"loglevel=5 {scene.machine.cmdline}")
+    more = (
+        ["-plugin", f"{BUILD}/plugins/libopcodes.so,out={counts},{scene.plugin}"]
+        if scene.plugin
+        else []
+    )
+    image = Kernel("armature").image()
+    line = machine.command(board, image, WORK / "initrd", console, *more)
+    code = machine.run(line, LIMIT, WORK / "qemu.log")
+    # The kernel's own lines have a time in front; the script shows those that matter.
+    said = [
+        line
+        for line in machine.said(console).splitlines()
+        if line.strip() and not line.startswith("[")
+    ]
+    return said, code
+
+
+def show(scene: Scene) -> None:
+    """Shows one scene. Raises Failure if it is not as it should be."""
+    heading(scene)
+    said, code = play(scene)
+    for line in [line for line in said if line != "shown"][-10:]:
+        print(f"  {line}")
+    counted(WORK / "counts.txt")
+    wrong = [line for line in said if line.startswith("not ok")]
+    wrong += [
+        f"no line '{start}...'"
+        for start in scene.must
+        if not any(line.startswith(start) for line in said)
+    ]
+    if splat := machine.SPLAT.search(machine.said(WORK / "console.log")):
+        wrong.append(splat.group(0))
+    if code != 0 or "shown" not in said or wrong:
+        raise Failure(
+            f"this is not as it should be{': ' + wrong[0] if wrong else ''}; "
+            "the machine's console is build/show/console.log"
+        )
+
+
+def shell(own: Machine) -> None:
+    """Gives a shell in the machine, on this terminal."""
+    machine.initramfs(WORK / "initrd", {f"/tests.d/{name}": file_of(name) for name in PROGRAMS})
+    print("\nA shell in the machine; 'poweroff -f' or Ctrl-A X ends it.", flush=True)
+    board = dataclasses.replace(own, cmdline="quiet SHELL_ON_CONSOLE=1")
+    line = machine.command(board, Kernel("armature").image(), WORK / "initrd", None)
+    subprocess.run(inside(*line), close_fds=False, check=False)
+
+
+def scenes() -> collections.abc.Sequence[Scene]:
+    """Returns what is shown: every capability, or what the kernel finds on CPU= with SMP= CPUs."""
+    if not asked("CPU"):
+        return SCENES
+    own = Machine(asked("CPU"), int(asked("SMP", "2")), "2G")
+    return [
+        Scene("A machine of your own", "what does the kernel find?", own, FOUND, ("hw-breakpoint",))
+    ]
+
+
+def main() -> int:
+    """Builds what is missing, and shows it."""
+    build.all_of(
+        {
+            "kernel:armature",
+            "plugins",
+            "files:kvm",
+            "files:arm64",
+            *(["model"] if asked("CPU") else []),
+        }
+    )
+    WORK.mkdir(exist_ok=True)
+    say(
+        "run",
+        (
+            f"booting: -cpu {asked('CPU')}"
+            if asked("CPU")
+            else "booting: a CPU without CTR_EL0.DIC, then one with everything"
+        ),
+    )
+    for scene in scenes():
+        show(scene)
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        shell(scenes()[-1].machine if asked("CPU") else Machine())
+    say("run", "done")
+    return 0

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What is tested besides the boots: `make test`, from the selection to the report."""
+
+import collections.abc
+import contextlib
+import dataclasses
+import os
+import shutil
+import time
+
+from armature import (
+    bench,
+    boot,
+    breaks,
+    build,
+    deb,
+    matrix,
+    migrate,
+    model,
+    oracle,
+    process,
+    report,
+)
+from armature.ktap import Result, of_step
+from armature.matrix import Boot
+from armature.place import LOGS, REPORT, asked, spent
+from armature.process import Failure, inside, say, script
+
+# What part of DEADLINE may be over when a step begins that reads the source: boots go first.
+READERS_SHARE = 2 / 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A step outside the machines of the matrix: `run` gives its results."""
+
+    name: str
+    run: collections.abc.Callable[[], list[Result]]
+    # For ONLY= that names it, or nothing; never for everything; if a boot needs its results.
+    alone: bool = False
+    needs: frozenset[str] = frozenset()
+    reader: bool = False
+
+
+def shell(name: str, command: list[str]) -> list[Result]:
+    """Runs a step of the shell's that speaks TAP, which build/report/steps has then."""
+    tap, env = REPORT / f"steps/{name}.tap", {**os.environ, "AS_IT_IS": "1"}
+    with open(tap, "wb") as out, process.started(
+        command, LOGS / f"step-{name}.log", out, env
+    ) as child:
+        code = child.wait()
+    return of_step(name, tap.read_text(errors="replace"), code)
+
+
+def of_shell(name: str, command: list[str], **how: bool | frozenset[str]) -> Step:
+    """Returns a step of the shell's."""
+    return Step(name, lambda: shell(name, command), **how)  # type: ignore[arg-type]
+
+
+# In the order in which they run.
+PURE = of_shell("pure", inside(script("test/pure.sh")))
+OUTSIDE = (
+    PURE,
+    of_shell("house", ["env", "OBJECTS=1", script("test/house.sh")]),
+    of_shell("plugins", inside(script("machine/plugins/test.sh"))),
+    of_shell("lint", [script("lint/lint.sh")], reader=True),
+    of_shell("docs", [script("lint/docs.sh")], reader=True),
+)
+ON_MACHINES = (
+    Step("machine", model.step, needs=frozenset({"model"})),
+    Step("oracle", oracle.step, needs=frozenset({"files:oracle"})),
+    Step("migrate", migrate.step),
+    Step("counts", bench.step),
+    Step("breaks", breaks.step, alone=True),
+    Step("deb", deb.step, alone=True),
+)
+
+
+@dataclasses.dataclass
+class Selection:
+    """What ONLY= means."""
+
+    boots: list[Boot]
+    steps: list[Step]
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What a step has given."""
+
+    results: list[Result]
+    seconds: float = 0.0
+
+
+def words_of_steps() -> list[str]:
+    """Returns the steps that ONLY= may name besides boots."""
+    return ["pure", "house", "plugins", "breaks", "deb"]
+
+
+def wanted(step: Step, pattern: str, boots: list[Boot]) -> bool:
+    """Returns whether a step belongs to what ONLY=`pattern` means."""
+    if step.reader:
+        return bool(asked("LINT"))
+    if step.name == "counts" and asked("CONFIG"):
+        # Without what finds bugs.
+        return False
+    if not pattern:
+        return not step.alone
+    if step.name in ("migrate", "counts"):
+        return pattern in ("debug_topology", "memory_model" if step.name == "counts" else "")
+    if pattern.startswith("=") and step.name in ("pure", "machine"):
+        # One boot alone is somebody's inner loop.
+        return False
+    return pattern == step.name or bool(step.needs & boot.needs(boots)) or step is PURE
+
+
+def select(pattern: str) -> Selection:
+    """Returns what ONLY=`pattern` means. Raises Failure if that is nothing."""
+    boots = matrix.load()
+    alone = pattern in words_of_steps()
+    names = {one.name for one in boots}
+    chosen = [] if alone else matrix.select(boots, pattern)
+    if not chosen and not alone:
+        raise Failure(
+            f"ONLY={pattern} matches nothing; it may be part of a boot's name or one of: "
+            f"{' '.join([*matrix.words(boots), *words_of_steps()])}"
+        )
+    if pattern in names:
+        pattern = f"={pattern}"
+    steps = [step for step in (*OUTSIDE, *ON_MACHINES) if wanted(step, pattern, chosen)]
+    return Selection(chosen, steps)
+
+
+def attempt(step: Step) -> Outcome:
+    """Runs a step. One that fails is a result, and the others go on."""
+    if step.reader and asked("DEADLINE") and spent() > float(asked("DEADLINE")) * READERS_SHARE:
+        say(step.name, "skipped: two thirds of the time are over")
+        return Outcome([Result(step.name, step.name, "skip", "no time left")])
+    say(step.name, "testing")
+    begun = time.monotonic()
+    try:
+        results = step.run()
+    except Failure as failure:
+        results = [Result(step.name, f"{step.name} ran to its end", "fail", str(failure))]
+    bad = sum(result.status == "fail" for result in results)
+    say(step.name, f"{len(results) - bad} of {len(results)}{'  FAILED' if bad else ''}")
+    return Outcome(results, time.monotonic() - begun)
+
+
+def beside_the_build(chosen: Selection) -> dict[str, Outcome]:
+    """Builds what is needed, and runs the steps that need no machine meanwhile."""
+    outcomes: dict[str, Outcome] = {}
+
+    def goal_of(step: Step) -> build.Goal:
+        def run() -> None:
+            outcomes[step.name] = attempt(step)
+
+        return build.Goal(run, {"tree"})
+
+    build.ALSO.update(
+        {f"step:{step.name}": goal_of(step) for step in chosen.steps if step in OUTSIDE}
+    )
+    build.all_of(boot.needs(chosen.boots) | set(build.ALSO))
+    return {step.name: outcomes[step.name] for step in OUTSIDE if step.name in outcomes}
+
+
+def test() -> int:
+    """Builds what the chosen tests need, runs them, and reports; returns 1 if something fails."""
+    if asked("CONFIG") not in ("", "debug"):
+        raise Failure(f"CONFIG={asked('CONFIG')} is unknown: debug, or nothing")
+    chosen = select(asked("ONLY"))
+    shutil.rmtree(REPORT, ignore_errors=True)
+    (REPORT / "steps").mkdir(parents=True)
+    outcomes = beside_the_build(chosen)
+    for step in (step for step in chosen.steps if step in ON_MACHINES):
+        with open(
+            REPORT / f"steps/{step.name}.txt", "w", encoding="utf-8"
+        ) as said, contextlib.redirect_stdout(said):
+            outcomes[step.name] = attempt(step)
+    found: list[Result] = []
+    took: dict[str, float] = {}
+    if chosen.boots:
+        say("boot", f"booting {len(chosen.boots)} machines")
+        found, took = boot.run_all(chosen.boots, REPORT / "boots")
+    results = [result for outcome in outcomes.values() for result in outcome.results]
+    seconds = {name: outcome.seconds for name, outcome in outcomes.items()}
+    return report.write(results + found, seconds | took, chosen.boots)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Tests what is built before what, what a kernel's configuration has to have, and steps."""
+
+import unittest
+import unittest.mock
+
+from armature import breaks, build, kernels, steps
+from armature.kernels import Kernel
+from armature.ktap import Result
+from armature.process import Failure
+
+
+class Graph(unittest.TestCase):
+    """Goals and what they need."""
+
+    def goals(self, done: list[str], **needs: set[str]) -> dict[str, build.Goal]:
+        """Returns goals that note that they are reached."""
+
+        def noting(name: str) -> build.Goal:
+            return build.Goal(lambda: done.append(name), needs[name])
+
+        return {name: noting(name) for name in needs}
+
+    def test_order(self) -> None:
+        """What is needed comes first, each goal once, and only what is asked for."""
+        done: list[str] = []
+        with unittest.mock.patch.object(
+            build, "ALSO", self.goals(done, a={"b", "c"}, b={"c"}, c=set(), d=set())
+        ), unittest.mock.patch.object(build, "_reached", set()):
+            build.all_of({"a"})
+            build.all_of({"a", "b"})
+        self.assertEqual(done, ["c", "b", "a"])
+
+    def test_failure(self) -> None:
+        """It ends the whole, and nothing is built on it."""
+
+        def fails() -> None:
+            raise Failure("no")
+
+        done: list[str] = []
+        goals = {**self.goals(done, a={"b"}), "b": build.Goal(fails)}
+        with unittest.mock.patch.object(build, "ALSO", goals), unittest.mock.patch.object(
+            build, "_reached", set()
+        ), self.assertRaisesRegex(Failure, "no"):
+            build.all_of({"a"})
+        self.assertEqual(done, [])
+
+
+class Configuration(unittest.TestCase):
+    """The configuration of a kernel."""
+
+    def test_options_are_those_of_the_menu(self) -> None:
+        """And those of tests are apart."""
+        self.assertIn("CONFIG_KVM_ARM64_DEBUG_TOPOLOGY=y\n", kernels.options())
+        self.assertNotIn("_TEST", kernels.options())
+        self.assertEqual(
+            [line for line in kernels.options(test=True).split() if "_TEST=" not in line], []
+        )
+
+    def test_what_is_not_taken(self) -> None:
+        """The last line that names an option counts."""
+        config = "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=m\n"
+        for want, missing in (
+            ("CONFIG_A=y\n", []),
+            ("# CONFIG_D is not set\n", []),
+            ("CONFIG_A=n\nCONFIG_A=y\n", []),
+            ("CONFIG_B=y\n", ["CONFIG_B=y"]),
+            ("# CONFIG_C is not set\n", ["# CONFIG_C is not set"]),
+        ):
+            self.assertEqual(kernels.not_taken(want, config), missing)
+
+    def test_no_such_kernel(self) -> None:
+        """The choices are named."""
+        with self.assertRaisesRegex(Failure, "no kernel 'x': armature"):
+            Kernel("x")
+
+
+class Steps(unittest.TestCase):
+    """Which steps belong to a selection."""
+
+    def names(self, only: str, **env: str) -> list[str]:
+        """Returns the steps of ONLY=."""
+        with unittest.mock.patch.dict("os.environ", {"CONFIG": "", "LINT": "", **env}):
+            return [step.name for step in steps.select(only).steps]
+
+    def test_selections(self) -> None:
+        """Everything, one boot, a capability, a step."""
+        everything = ["pure", "house", "plugins", "machine", "oracle", "migrate", "counts"]
+        self.assertEqual(self.names(""), everything)
+        self.assertEqual(
+            self.names("", LINT="1"), [*everything[:3], "lint", "docs", *everything[3:]]
+        )
+        self.assertNotIn("counts", self.names("", CONFIG="debug"))
+        self.assertEqual(self.names("=icache-n1-vhe"), [])
+        self.assertEqual(self.names("=debug_topology-vhe"), ["oracle"])
+        self.assertEqual(self.names("icache"), ["pure", "machine"])
+        self.assertEqual(
+            self.names("debug_topology"), ["pure", "machine", "oracle", "migrate", "counts"]
+        )
+        self.assertEqual(self.names("breaks"), ["pure", "breaks"])
+        self.assertEqual(self.names("pure"), ["pure"])
+        with self.assertRaisesRegex(Failure, "matches nothing"):
+            self.names("no-such-test")
+
+
+class Breaks(unittest.TestCase):
+    """Whether something broken was noticed."""
+
+    def test_noticed(self) -> None:
+        """By that test of that boot, which has come to its end, and not for want of a figure."""
+        bad, other = Result("b", "one/two", "fail", "x"), Result("b", "three", "fail", "x")
+        self.assertTrue(breaks.failed([bad], "b", "one/two"))
+        self.assertFalse(breaks.failed([other], "b", "one"))
+        self.assertFalse(breaks.failed([Result("b", "one", "pass")], "b", "one"))
+        self.assertFalse(breaks.failed([bad], "c", "one/two"))
+        self.assertFalse(breaks.failed([bad, Result("b", "machine/ended", "fail")], "b", "one/two"))
+        self.assertFalse(breaks.failed([Result("b", "one", "fail", "counted nothing")], "b", "one"))
+
+
+if __name__ == "__main__":
+    unittest.main()

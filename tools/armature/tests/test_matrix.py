@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Tests axes, machines and lists with names, slips, and what ONLY= means."""
+
+import pathlib
+import tempfile
+import unittest
+
+from armature import matrix
+from armature.matrix import Boot, Machine
+from armature.process import Failure
+
+FILE = """
+[default]
+for = ["one"]
+limit = 10
+[machine.large]
+cpu = "max"
+smp = 8
+[lists]
+both = ["a: true", "b: {kvm/x} {oracle/y} ${no}"]
+all = ["@both", "c: true"]
+pair = ["{1}: {kvm/{1}} {2}", "@both"]
+log-nvhe = ["nVHE"]
+log-vhe = ["VHE"]
+[[boot]]
+name = "large-{mode}"
+machine = "large"
+mode = ["vhe", "nvhe"]
+tests = "all"
+log = "log-{mode}"
+[[boot]]
+name = "small"
+for = ["two"]
+cpu = "max,brps=6:8"
+limit = 20
+kunit = true
+apart = true
+"""
+BOTH = (("a", "true"), ("b", "{kvm/x} {oracle/y} ${no}"), ("c", "true"))
+
+
+def load(text: str) -> list[Boot]:
+    """Returns the boots of a file."""
+    with tempfile.TemporaryDirectory() as where:
+        (pathlib.Path(where) / "file.toml").write_text(text)
+        return matrix.load(pathlib.Path(where))
+
+
+GROUP = FILE[: FILE.index("[[boot]]")] + """
+[[boot]]
+kernel = ["k1", "k2"]
+tests = ["@pair x 'y z'"]
+skips = ["{kernel}-{mode}"]
+[boot.each]
+"{kernel}-{mode}" = { mode = ["vhe", "nvhe"] }
+"{kernel}-{machine}" = { machine = "large", mode = "nested", tests = "both" }
+"""
+
+
+class Matrix(unittest.TestCase):
+    """What a file means."""
+
+    def test_everything_that_has_a_name(self) -> None:
+        """Axes, machines and lists, lists of lists among them."""
+
+        def large(mode: str, log: str) -> Boot:
+            return Boot(
+                f"large-{mode}",
+                ("one",),
+                Machine(cpu="max", smp=8, mode=mode),
+                tests=BOTH,
+                log=(log,),
+                limit=30,
+            )
+
+        self.assertEqual(
+            load(FILE),
+            [
+                large("vhe", "VHE"),
+                large("nvhe", "nVHE"),
+                Boot(
+                    "small", ("two",), Machine(cpu="max,brps=6:8"), kunit=True, apart=True, limit=60
+                ),
+            ],
+        )
+
+    def test_groups(self) -> None:
+        """Boots of one [[boot]], what is named in braces, and a list that takes words."""
+        boots = load(GROUP)
+        self.assertEqual(
+            [(boot.name, boot.machine.mode, boot.machine.smp) for boot in boots],
+            [
+                ("k1-vhe", "vhe", 2),
+                ("k1-nvhe", "nvhe", 2),
+                ("k1-large", "nested", 8),
+                ("k2-vhe", "vhe", 2),
+                ("k2-nvhe", "nvhe", 2),
+                ("k2-large", "nested", 8),
+            ],
+        )
+        self.assertEqual(boots[0].tests, (("x", "{kvm/x} y z"), *BOTH[:2]))
+        self.assertEqual(boots[2].tests, BOTH[:2])
+        self.assertEqual(boots[4].skips, ("k2-nvhe",))
+
+    def test_slips_in_groups(self) -> None:
+        """Each is refused with what it is."""
+        for text, old, new in (
+            ("a list 'pair' that takes 2 words", "@pair x 'y z'", "@pair x y z"),
+            ("a list 'pair' that takes 2 words", "@pair x 'y z'", "@pair x"),
+            ("a list 'both' that takes 0 words", '"both"', '"both x"'),
+            ("No closing quotation", "@pair x 'y z'", "@pair x 'y z"),
+            ("with 'cpu', which is no table", "[boot.each]", '[boot.each]\ncpu = "max"'),
+        ):
+            with self.subTest(text), self.assertRaisesRegex(Failure, text):
+                load(GROUP.replace(old, new))
+
+    def test_slips(self) -> None:
+        """Each is refused with what it is."""
+        for text, old, new in (
+            ("unknown keys: limits", "limit = 20", "limits = 20"),
+            ("two boots", 'name = "small"', 'name = "large-vhe"'),
+            ("tests nothing", "kunit = true", ""),
+            ("does not have", "large-{mode}", "large-{kernel}-{mode}"),
+            ("without a command", "c: true", "c"),
+            ("files of 'nowhere'", "{kvm/x}", "{nowhere/x}"),
+            ("missing or is no TOML", 'machine = "large"', 'machine = "huge"'),
+            ("missing or is no TOML", '"all"', '"none"'),
+            ("missing or is no TOML", "[lists]", "[lists"),
+        ):
+            with self.subTest(text), self.assertRaisesRegex(Failure, text):
+                load(FILE.replace(old, new))
+
+    def test_needs(self) -> None:
+        """A kernel, what the tests take along, and the model for a property of it."""
+        large, _, small = load(FILE)
+        self.assertEqual(large.needs(), {"kernel:armature", "files:kvm", "files:oracle"})
+        self.assertEqual(small.needs(), {"kernel:armature", "model"})
+
+    def test_the_matrix_itself(self) -> None:
+        """Every row of the project is one, and what it is compared with is there."""
+        boots = matrix.load()
+        names = {boot.name for boot in boots}
+        self.assertGreater(len(boots), 100)
+        self.assertLessEqual({boot.same for boot in boots if boot.same}, names)
+
+
+class Select(unittest.TestCase):
+    """What ONLY= means."""
+
+    def chosen(self, pattern: str) -> list[str]:
+        """Returns the names of the boots."""
+        return [boot.name for boot in matrix.select(load(FILE), pattern)]
+
+    def test_patterns(self) -> None:
+        """Nothing, one boot, part of a name, what a boot is for."""
+        self.assertEqual(self.chosen(""), ["large-vhe", "large-nvhe"])
+        self.assertEqual(self.chosen("=small"), ["small"])
+        self.assertEqual(self.chosen("vhe"), ["large-vhe", "large-nvhe"])
+        self.assertEqual(self.chosen("two"), ["small"])
+        self.assertEqual(self.chosen("three"), [])
+        with self.assertRaisesRegex(Failure, "no boot 'smal'"):
+            self.chosen("=smal")
+
+
+if __name__ == "__main__":
+    unittest.main()

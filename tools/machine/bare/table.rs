@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Translation tables with 4 KiB granule: one level, of blocks of 1 GiB.
+//!
+//! The fields are those of "VMSAv8-64 Block descriptor" in the Arm ARM.
+
+/// Where the memory of the board begins; below are devices.
+pub const MEMORY: u64 = 0x4000_0000;
+/// A block, valid, with the Access flag set.
+pub const BLOCK: u64 = 1 << 10 | 0b01;
+/// Stage 1, EL3: XN.
+pub const NEVER_EXECUTED: u64 = 1 << 54;
+/// Stage 1: AttrIndx, for [`crate::sysreg::MAIR_DEVICE_NORMAL`].
+pub const NORMAL: u64 = 1 << 2;
+/// Stage 1: AP\[2\].
+pub const READ_ONLY: u64 = 1 << 7;
+/// Stage 2: S2AP, both bits.
+pub const S2_READ_WRITE: u64 = 0b11 << 6;
+/// Stage 2: MemAttr, Normal and Write-Back, inner and outer.
+pub const S2_NORMAL: u64 = 0b1111 << 2;
+/// T0SZ of 39 bits of address: the walk begins at level 1.
+pub const T0SZ: u64 = 25;
+
+/// A table of level 1.
+#[repr(align(4096))]
+pub struct Table([u64; 512]);
+
+impl Table {
+    /// Returns a table in which nothing is mapped.
+    pub const fn new() -> Self {
+        Self([0; 512])
+    }
+}
+
+/// Maps gigabyte `n`.
+///
+/// # Safety
+///
+/// The table is this program's, and nobody walks that entry now.
+pub unsafe fn map(table: *mut Table, n: usize, descriptor: u64) {
+    // SAFETY: By the contract of this function.
+    unsafe { core::ptr::addr_of_mut!((*table).0[n]).write_volatile(descriptor) };
+}
