@@ -9,7 +9,7 @@ help() {
 	cat << 'TEXT'
 Use
   make run             build what is missing, boot the machine, show what the kernel can do
-                         CPU=max,brps=6:16 SMP=2       a machine of your own (tools/machine/README.md)
+                         CPU=max,brps=6:16 SMP=2  a machine of your own (tools/machine/README.md)
   make migrate         a VM with armed breakpoints goes between hosts with 16 and with 6
   make shell           a shell in the build root, with every tool
   make test            everything that proves the project; ends with a table
@@ -21,9 +21,10 @@ Change
   make edit            build/edit: a git work tree, one commit a patch
   make refresh         write its commits back to the overlay and patches/
   make series          build/series: the mails for a list
-  make kernel          build/obj/armature: the kernel alone (KERNEL=debug|rt|cfi|pauth|kcsan|debian|64k|...)
-  make deb             build/deb: Debian packages for arm64, by Debian's configuration of this kernel or
-                       that of CONFIG=file, with our options on
+  make kernel          build/obj/armature: the kernel alone
+                         KERNEL=debug|rt|cfi|pauth|kcsan|debian|64k|...
+  make deb             build/deb: Debian packages for arm64, by Debian's configuration of
+                       this kernel or that of CONFIG=file, with our options on
   make module          build/module: samples/ as an external module of that kernel
 Check
   make lint            rustfmt, clippy, rustdoc, checkpatch, sparse, W=1, kernel-doc; then every
@@ -40,37 +41,45 @@ TEXT
 doctor() {
 	local bad=0
 
-	ok() { printf '  ok      %s\n' "$1"; }
-	lacks() { printf '  lacking %s: %s\n' "$1" "$2"; bad=1; }
+	# test_for NAME REMEDY COMMAND...: says whether the command succeeds, or else what does it.
+	test_for() {
+		if "${@:3}" > /dev/null 2>&1; then
+			printf '  ok      %s\n' "$1"
+		else
+			printf '  lacking %s: %s\n' "$1" "$2"
+			bad=1
+		fi
+	}
 	for tool in git make mmdebstrap bwrap; do
 		case $tool in bwrap) package=bubblewrap ;; *) package=$tool ;; esac
-		if command -v "$tool" > /dev/null; then ok "$tool"; else lacks "$tool" "apt-get install $package"; fi
+		test_for "$tool" "apt-get install $package" command -v "$tool"
 	done
-	if archive_key; then ok "Debian's archive keys"; else lacks "Debian's archive keys" "apt-get install debian-archive-keyring"; fi
-	if ! command -v bwrap > /dev/null; then
-		:
-	elif bwrap --ro-bind / / --unshare-pid true 2> /dev/null; then
-		ok "namespaces, by bubblewrap"
-	else
-		lacks "namespaces, by bubblewrap" "'bwrap --ro-bind / / --unshare-pid true' says why: a container needs to be allowed them"
+	test_for "Debian's archive keys" "apt-get install debian-archive-keyring" archive_key
+	if command -v bwrap > /dev/null; then
+		test_for "namespaces, by bubblewrap" \
+			"'bwrap --ro-bind / / --unshare-pid true' says why: a container needs to be allowed them" \
+			bwrap --ro-bind / / --unshare-pid true
 	fi
 	if [ "$(id -u)" != 0 ]; then
-		if command -v newuidmap > /dev/null; then ok newuidmap; else lacks newuidmap "apt-get install uidmap"; fi
-		if grep -qE "^($(id -un)|$(id -u)):" /etc/subuid 2> /dev/null; then ok "subordinate user ids"; else lacks "subordinate user ids" "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)"; fi
-		if unshare -Ur true 2> /dev/null; then ok "user namespaces"; else lacks "user namespaces" "sysctl -w kernel.unprivileged_userns_clone=1 or, on Ubuntu, kernel.apparmor_restrict_unprivileged_userns=0; or run as root"; fi
+		test_for newuidmap "apt-get install uidmap" command -v newuidmap
+		test_for "subordinate user ids" \
+			"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)" \
+			grep -qE "^($(id -un)|$(id -u)):" /etc/subuid
+		test_for "user namespaces" "sysctl -w kernel.unprivileged_userns_clone=1 or, on Ubuntu, \
+kernel.apparmor_restrict_unprivileged_userns=0; or run as root" unshare -Ur true
 	fi
 	# /var/tmp: where the build root is made.
 	for place in "$CACHE 20" "$BUILD 20" "/var/tmp 4"; do
 		want=${place##* } place=${place% *}
 		free=$(df --output=avail -BG "$place" | tail -n 1 | tr -dc 0-9)
-		if [ "$free" -ge "$want" ]; then ok "$free GiB free in $place"; else lacks "space in $place ($free of $want GiB)" "free some"; fi
+		test_for "$free GiB free in $place, of $want" "free some" [ "$free" -ge "$want" ]
 	done
 	[ $bad = 0 ] && echo "Nothing is missing: make run"
 	return $bad
 }
 
-# python COMMAND...: tools/armature, by the Python of the build root and with its loader and libraries,
-# so that this host needs none.
+# python COMMAND...: tools/armature, by the Python of the build root and with its loader and
+# libraries, so that this host needs none.
 python() {
 	local root usr loader
 
@@ -87,33 +96,35 @@ python() {
 		"$usr/$loader" --library-path "$usr/lib/$(uname -m)-linux-gnu" "$usr/bin/python3" -m armature "$@"
 }
 
+TARGETS="run migrate shell test bench edit refresh series kernel module deb lint docs doctor clean \
+distclean help"
+case " $TARGETS oracle prefixes pure " in
+*" ${1:-help} "*) ;;
+*) die "there is no target '$1': ${TARGETS// /, }" ;;
+esac
 case ${1:-help} in
-run | migrate | test | bench | edit | refresh | series | kernel | module | deb | oracle | prefixes | sysreg | lint | docs | clean | distclean)
-	alone
-	;;
+help | doctor | shell) ;;
+*) alone ;;
 esac
 case ${1:-help} in
 help) help ;;
 doctor) doctor ;;
-run | migrate | test | bench | kernel | module | deb | oracle | prefixes | sysreg) python "$@" ;;
+run | migrate | test | bench | kernel | module | deb | oracle | prefixes | pure | lint | docs)
+	python "$@" ;;
 shell)
 	in_use
 	"$here/build/root.sh" && in_root bash
 	;;
 edit | refresh) exec "$here/build/series.sh" "$1" ;;
 series) exec "$here/build/series.sh" mail ;;
-lint)
-	"$here/lint/lint.sh"
-	python prefixes
-	;;
-docs) exec "$here/lint/docs.sh" ;;
 clean | distclean)
-	work=$("$here/build/series.sh" unsaved) || die "build/edit cannot be looked at: see there, or remove it"
-	[ -z "$work" ] || die "build/edit has work that is not in patches/: 'make refresh', or remove build/edit"
+	work=$("$here/build/series.sh" unsaved) ||
+		die "build/edit cannot be looked at: see there, or remove it"
+	[ -z "$work" ] ||
+		die "build/edit has work that is not in patches/: 'make refresh', or remove build/edit"
 	[ "$1" = clean ] || sole_user
 	# In one step, so that what an interruption leaves is nothing to go on from.
 	discard "$BUILD"
 	[ "$1" = clean ] || discard "$CACHE"
 	;;
-*) die "there is no target '$1': run, migrate, shell, test, bench, edit, refresh, series, kernel, module, deb, lint, docs, doctor, clean, distclean or help" ;;
 esac

@@ -6,7 +6,20 @@ import os
 import signal
 import sys
 
-from armature import bench, build, deb, kernels, migrate, oracle, prefixes, process, show, steps
+from armature import (
+    bench,
+    build,
+    deb,
+    kernels,
+    lint,
+    migrate,
+    oracle,
+    prefixes,
+    process,
+    pure,
+    show,
+    steps,
+)
 from armature.kernels import Kernel
 from armature.place import BUILD, LOGS, asked
 from armature.process import Failure
@@ -28,16 +41,15 @@ def kernel(words: Words) -> int:
     return 0
 
 
-def sysreg(_: Words) -> int:
-    """Makes the constants of the system registers, for programs that no kernel has."""
-    build.all_of({"sysreg"})
-    return 0
-
-
 def module(_: Words) -> int:
     """Builds samples/ as an external module of our kernel."""
     build.all_of({"files:module"})
     return 0
+
+
+def lint_all() -> int:
+    """Lints, then builds every prefix of the series; returns 1 if something is wrong."""
+    return lint.show(lint.step()) | prefixes.main([])
 
 
 def plain(main: collections.abc.Callable[[], int]) -> collections.abc.Callable[[Words], int]:
@@ -59,9 +71,11 @@ COMMANDS: dict[str, collections.abc.Callable[[Words], int]] = {
     "kernel": kernel,
     "deb": plain(deb.main),
     "module": module,
-    "sysreg": sysreg,
     "oracle": oracle.main,
     "prefixes": prefixes.main,
+    "lint": plain(lint_all),
+    "docs": plain(lambda: lint.show(lint.docs())),
+    "pure": plain(lambda: lint.show(pure.step())),
 }
 
 

@@ -106,17 +106,17 @@ def in_machine(
     initrd.unlink()
     if complaint := machine.SPLAT.search(machine.said(console)):
         raise Failure(f"the kernel of the host with {cpu.cpu} says: {complaint.group(0)}")
-    said = machine.said(tap)
-    lines = [line[2:] for line in said.splitlines() if line.startswith("# ")]
-    if code != 0 or "\nnot ok" in said or lines[:1] != ["running command"] or lines[-1:] != ["end"]:
-        raise Failure(
-            f"the host with {cpu.cpu} "
-            + (
-                "is not done in time"
-                if code is None
-                else f"ended with {code}: {' / '.join(lines[-3:])}"
-            )
-        )
+    return what_it_said(cpu, code, machine.said(tap))
+
+
+def what_it_said(cpu: Machine, code: int | None, tap: str) -> list[str]:
+    """Returns the lines of the only command of a machine that has ended with `code`. Raises
+    Failure if either has failed."""
+    lines = [line[2:] for line in tap.splitlines() if line.startswith("# ")]
+    if code is None:
+        raise Failure(f"the host with {cpu.cpu} is not done in time")
+    if code or "\nnot ok" in tap or lines[:1] + lines[-1:] != ["running command", "end"]:
+        raise Failure(f"the host with {cpu.cpu} ended with {code}: {' / '.join(lines[-3:])}")
     return lines[1:-1]
 
 

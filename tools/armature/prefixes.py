@@ -6,6 +6,7 @@ Prints TAP.
 """
 
 import concurrent.futures
+import pathlib
 import re
 import shutil
 import subprocess
@@ -86,39 +87,32 @@ def not_as_asked(name: str, config: str) -> list[str]:
     return wrong + ([extra] if extra and f"CONFIG_{extra}=y\n" not in config else [])
 
 
+def make(objects: pathlib.Path, *words: str) -> list[str]:
+    """Returns the command that runs the kernel's make for these objects."""
+    fixed = f"make -s -C {SOURCE} O={OBJECTS} LLVM=1 ARCH=arm64 -j{JOBS}".split()
+    return inside(*fixed, *words, binds={TREE: SOURCE, objects: OBJECTS})
+
+
+def runs(command: list[str], log: pathlib.Path) -> bool:
+    """Runs a command with its output in a log; returns whether it succeeds."""
+    with process.started(command, log) as child:
+        return child.wait() == 0
+
+
 def build(name: str) -> str | None:
     """Builds what is checked out; returns what is wrong, or None."""
     objects, log = BUILD / f"obj/prefix-{name}", LOGS / f"prefix-{name}.log"
     objects.mkdir(parents=True, exist_ok=True)
     (objects / "want.config").write_text(configuration(name))
-
-    def make(*words: str) -> list[str]:
-        return inside(
-            "make",
-            "-s",
-            "-C",
-            SOURCE,
-            f"O={OBJECTS}",
-            "LLVM=1",
-            "ARCH=arm64",
-            f"-j{JOBS}",
-            *words,
-            binds={TREE: SOURCE, objects: OBJECTS},
-        )
-
-    with process.started(
-        make(f"KCONFIG_ALLCONFIG={OBJECTS}/want.config", "allnoconfig"), log
-    ) as child:
-        if child.wait():
-            return "it has no configuration"
+    config = make(objects, f"KCONFIG_ALLCONFIG={OBJECTS}/want.config", "allnoconfig")
+    if not runs(config, log):
+        return "it has no configuration"
     if wrong := not_as_asked(name, (objects / ".config").read_text()):
         return f"{', '.join(wrong)} not as asked for"
-    with process.started(make("vmlinux", "modules"), log) as child:
-        if child.wait():
-            return "\n".join(process.last_lines(log, 5))
-    return (
-        "a warning in Rust code of ours" if OURS.search(log.read_text(errors="replace")) else None
-    )
+    if not runs(make(objects, "vmlinux", "modules"), log):
+        return "\n".join(process.last_lines(log, 5))
+    warned = OURS.search(log.read_text(errors="replace"))
+    return "a warning in Rust code of ours" if warned else None
 
 
 class Report:

@@ -14,11 +14,13 @@ from armature import (
     breaks,
     build,
     deb,
+    lint,
     matrix,
     migrate,
     model,
     oracle,
     process,
+    pure,
     report,
 )
 from armature.ktap import Result, of_step
@@ -58,13 +60,13 @@ def of_shell(name: str, command: list[str], **how: bool | frozenset[str]) -> Ste
 
 
 # In the order in which they run.
-PURE = of_shell("pure", inside(script("test/pure.sh")))
+PURE = Step("pure", pure.step)
 OUTSIDE = (
     PURE,
     of_shell("house", ["env", "OBJECTS=1", script("test/house.sh")]),
     of_shell("plugins", inside(script("machine/plugins/test.sh"))),
-    of_shell("lint", [script("lint/lint.sh")], reader=True),
-    of_shell("docs", [script("lint/docs.sh")], reader=True),
+    Step("lint", lint.step, reader=True),
+    Step("docs", lint.docs, reader=True),
 )
 ON_MACHINES = (
     Step("machine", model.step, needs=frozenset({"model"})),

@@ -2,8 +2,8 @@
 
 //! The `kernel` crate as far as pure logic needs it, for the build host.
 //!
-//! `bitfield`, `num`, `arm64::access` and `arm64::sysreg` are the kernel's own files: `pure.sh` puts them beside
-//! this one. What they need of the rest of the crate is here, with the same names.
+//! `bitfield`, `num`, `arm64::access` and `arm64::sysreg` are the kernel's own files: `pure.py` puts
+//! them beside this one. What they need of the rest of the crate is here, with the same names.
 
 #![allow(clippy::all, dead_code, missing_docs, unused_imports, unused_macros)]
 

@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Checks everything that a maintainer would run over the series before reading it."""
+
+import collections.abc
+import pathlib
+import re
+
+from armature import build, process
+from armature.kernels import SOURCE, Kernel
+from armature.ktap import Result
+from armature.place import BUILD, LOGS, TOP, TREE
+from armature.process import inside, say
+
+CLIPPY = Kernel("clippy")
+TARGET = ("--target", "aarch64-unknown-linux-gnu", "-C", "panic=abort")
+# The crate roots of the kernel; that of EL2 is built by the hypervisor's Makefile.
+ROOTS = """rust/kernel.o samples/rust/rust_arm64_idregs.o
+    arch/arm64/kernel/memory_model/memory_model.o
+    arch/arm64/kvm/debug_topology/debug_topology.o arch/arm64/kvm/nolse/nolse.o
+    arch/arm64/kvm/icache/icache.o arch/arm64/kvm/icache/el2.nvhe.o""".split()
+# Programs for arm64 that no kernel has, and those for the build host with their kind.
+PROGRAMS = ("machine/bare/main", "machine/perf/workload", "oracle/payload")
+HOST_PROGRAMS = (
+    ("arch/arm64/tools/gen_sysreg/gen_sysreg", "bin"),
+    ("tools/machine/plugins/opcodes/lib", "cdylib"),
+)
+OUR_RUST = re.compile(
+    r"^ +--> .*(arm64|kernel/kvm\.rs|icache|nolse|debug_topology|memory_model|rust_arm64)", re.M
+)
+OUR_DOC = re.compile(r"^(?:warning|error).*\n(?:.*\n){0,6}?.*kernel/(?:arm64|kvm)", re.M)
+IGNORED_BY_CHECKPATCH = "FILE_PATH_CHANGES,CAMELCASE,NO_AUTHOR_SIGN_OFF,EMBEDDED_FILENAME"
+# shellcheck: "[ condition ]; report $? name" is how results are reported, "for try in 1 2".
+IGNORED_BY_SHELLCHECK = "SC2319,SC2034"
+# pycodestyle: the formatter has a space before a colon that is an operator.
+IGNORED_BY_PYCODESTYLE = "E203,W503,E704"
+COLUMNS = 100
+# What would only be true on the machine where it was written.
+TRACES = r"deb\.debian\.org|/root/|/home/"
+
+
+class Log:
+    """What a check runs, and all that was said."""
+
+    def __init__(self, name: str) -> None:
+        """Begins an empty log."""
+        self.path = LOGS / f"lint-{re.sub('[^a-zA-Z0-9]+', '-', name)}.log"
+        self.path.write_text("")
+
+    def run(self, command: list[str]) -> bool:
+        """Runs a command; returns whether it succeeds."""
+        part = self.path.with_suffix(".part")
+        with process.started(command, part) as child:
+            code = child.wait()
+        with open(self.path, "a", encoding="utf-8") as log:
+            log.write(part.read_text(errors="replace"))
+        part.unlink()
+        return code == 0
+
+    def text(self) -> str:
+        """Returns all that was said."""
+        return self.path.read_text()
+
+    def complain(self, text: str) -> bool:
+        """Notes what is wrong; returns whether that is nothing."""
+        with open(self.path, "a", encoding="utf-8") as log:
+            log.write(text)
+        return not text
+
+
+def ours(*patterns: str) -> list[str]:
+    """Returns the files of the project with these patterns of git's."""
+    listed = process.output(
+        ["git", "-C", str(TOP), "ls-files", "-co", "--exclude-standard", "--", *patterns]
+    )
+    return [path for path in listed.splitlines() if (TOP / path).exists()]
+
+
+def patches() -> str:
+    """Returns all patches, one after the other."""
+    return "".join(path.read_text() for path in sorted((TOP / "patches").glob("*.patch")))
+
+
+def touched_objects() -> list[str]:
+    """Returns the objects of upstream's C and assembly files that the series touches, and of its
+    own C."""
+    changed = re.findall(r"^diff --git a/((?!rust/|tools/).*)\.[cS] b/", patches(), re.M)
+    sources = {*changed, *(path.removesuffix(".c") for path in ours("arch/*.c"))}
+    return sorted({object_of(path) for path in sources})
+
+
+def object_of(path: str) -> str:
+    """Returns the object of a C source, as make is asked for it."""
+    if "/nvhe/" in path:
+        return f"{path}.nvhe.o"
+    if "/kvm/icache/el2" in path:
+        return path.replace("/kvm/icache/", "/kvm/hyp/nvhe/../../icache/") + ".nvhe.o"
+    return f"{path}.o"
+
+
+def again(objects: collections.abc.Iterable[str]) -> None:
+    """Removes objects, so that their compilers speak once more."""
+    for path in objects:
+        (CLIPPY.objects() / path).unlink(missing_ok=True)
+
+
+def rust_format(log: Log) -> bool:
+    """rustfmt; the modules of the host's kernel crate are beside it only where it is built."""
+    command = "rustfmt --edition 2021 --config-path build/tree/.rustfmt.toml --check".split()
+    host = "tools/test/host/kernel.rs"
+    good = log.run(inside(*command, *ours("*.rs", f":!{host}")))
+    return log.run(inside("sh", "-c", '"$@" < ' + host, "sh", *command)) and good
+
+
+def rust_clippy(log: Log) -> bool:
+    """clippy, on the kernel's crates and on programs."""
+    again(ROOTS)
+    roots = [path.replace("icache/el2.nvhe.o", "hyp/nvhe/") for path in ROOTS]
+    good = [log.run(CLIPPY.make("CLIPPY=1", *roots))]
+    driver = ["clippy-driver", "--edition", "2021", "-D", "warnings", "--emit=metadata"]
+    driver += ["-o", "/tmp/out"]
+    for program in PROGRAMS:
+        # Fields of registers are written as shifts between ors, as in the kernel.
+        words = [*driver, *TARGET, "-A", "clippy::precedence", f"tools/{program}.rs"]
+        good.append(log.run(inside(*build.with_sysreg(), *words)))
+    for program, kind in HOST_PROGRAMS:
+        good.append(log.run(inside(*driver, "--crate-type", kind, f"{program}.rs")))
+    vmm = [*build.with_sysreg(), "CLIPPY=1", "tools/vmm/build"]
+    good.append(log.run(inside(*vmm, BUILD / "oracle/vmm")))
+    return all(good) and not OUR_RUST.search(log.text())
+
+
+def rust_doc(log: Log) -> bool:
+    """rustdoc: no warning about our part of the kernel crate."""
+    return log.run(CLIPPY.make("rustdoc")) and not OUR_DOC.search(log.text())
+
+
+def check_patches(log: Log) -> bool:
+    """checkpatch, on every mail of the series."""
+    if not log.run([process.script("build/series.sh"), "mail"]):
+        return False
+    mails = sorted(set((BUILD / "series").glob("*.patch")) - set((BUILD / "series").glob("0000-*")))
+    command = "scripts/checkpatch.pl --strict --no-signoff --show-types"
+    command = f'cd build/tree && {command} --ignore {IGNORED_BY_CHECKPATCH} "$@"'
+    log.run(inside("sh", "-c", command, "sh", *mails))
+    totals = re.findall("^total: ", log.text(), re.M)
+    return len(totals) == len(mails) and not re.search("^(ERROR|WARNING|CHECK):", log.text(), re.M)
+
+
+def added_lines() -> dict[str, set[int]]:
+    """Returns the lines of each file that the series adds."""
+    added: dict[str, set[int]] = {}
+    lines: set[int] = set()
+    diff = process.output(["git", "-C", str(TREE), "diff", "-U0", "--no-renames", "base"])
+    for line in diff.splitlines():
+        if line.startswith("+++ "):
+            lines = added.setdefault(line[6:], set())
+        elif hunk := re.match(r"@@ -\S+ \+(\d+)(?:,(\d+))? @@", line):
+            start, count = int(hunk[1]), int(hunk[2] or 1)
+            lines.update(range(start, start + count))
+    return added
+
+
+def about_ours(log: str, added: dict[str, set[int]]) -> list[str]:
+    """Returns the lines of a compiler's log that are about lines which the series adds: upstream's
+    own warnings are not ours to answer for."""
+    places = r"(?:^|[ /])((?:arch|rust|include|drivers|samples|kernel|tools)/[^:\s]+):(\d+)"
+    found = [(re.search(places, line), line) for line in log.splitlines()]
+    return [line for about, line in found if about and int(about[2]) in added.get(about[1], set())]
+
+
+def strict_objects(log: Log, how: str) -> bool:
+    """The objects that the series touches, with another make variable: W=1, or C=2 for sparse."""
+    objects = touched_objects()
+    again(objects)
+    good = log.run(CLIPPY.make(how, *objects))
+    return log.complain("\n".join(about_ours(log.text(), added_lines()))) and good
+
+
+def kernel_doc(log: Log) -> bool:
+    """kernel-doc says nothing about our C."""
+    files = ours("arch/*.h", "arch/*.c")
+    command = 'cd build/tree && for f in "$@"; do scripts/kernel-doc -none -Wall "$f"; done'
+    return log.run(inside("sh", "-c", command, "sh", *files)) and not log.text()
+
+
+def shell_scripts(log: Log) -> bool:
+    """shellcheck, on every file that begins as a script of the shell's."""
+    scripts = [
+        path
+        for path in ours("tools", ".ci")
+        if re.match(rb"#!(/usr/bin/env bash|/bin/sh)", (TOP / path).read_bytes())
+    ]
+    flags = ["-x", "-S", "warning", "-e", IGNORED_BY_SHELLCHECK]
+    return log.run(inside("shellcheck", *flags, *scripts))
+
+
+def python_sources(log: Log) -> bool:
+    """pyflakes, pycodestyle, and types everywhere."""
+    files = ours("*.py")
+    style = [f"--max-line-length={COLUMNS}", f"--ignore={IGNORED_BY_PYCODESTYLE}"]
+    types = "env MYPYPATH=tools mypy --strict --cache-dir=/dev/null -p armature".split()
+    return all(
+        [
+            log.run(inside("pyflakes3", *files)),
+            log.run(inside("pycodestyle", *style, *files)),
+            log.run(inside(*types)),
+        ]
+    )
+
+
+def breaks_apply(log: Log) -> bool:
+    """What is broken on purpose is still there to be broken, and names who notices."""
+    good = []
+    for patch in sorted((TOP / "tools/test/breaks").glob("*.patch")):
+        good.append(log.run(["git", "-C", str(TREE), "apply", "--check", str(patch)]))
+        if not re.search("^Noticed-by: .*: ", patch.read_text(), re.M):
+            good.append(log.complain(f"{patch.name} names no test\n"))
+    return all(good)
+
+
+def no_traces(log: Log) -> bool:
+    """Nothing names a registry's host, or a path of the machine where it was written."""
+    own = str(pathlib.Path(__file__).relative_to(TOP))
+    words = ["git", "-C", str(TOP), "grep", "-nIE", TRACES, "--", ".", ":!LICENSES", f":!{own}"]
+    return not log.run(words)
+
+
+CHECKS: tuple[tuple[str, collections.abc.Callable[[Log], bool]], ...] = (
+    ("rustfmt", rust_format),
+    ("clippy", rust_clippy),
+    ("rustdoc", rust_doc),
+    ("checkpatch --strict", check_patches),
+    ("W=1 on what is touched", lambda log: strict_objects(log, "W=1")),
+    ("sparse on what is touched", lambda log: strict_objects(log, "C=2")),
+    ("kernel-doc", kernel_doc),
+    ("shellcheck", shell_scripts),
+    ("pyflakes, pycodestyle and mypy", python_sources),
+    ("breaks apply", breaks_apply),
+    ("no host names or paths", no_traces),
+)
+
+
+def step() -> list[Result]:
+    """Returns the result of every check."""
+    build.all_of({"tree", "sysreg"})
+    CLIPPY.build("prepare", "modules_prepare")
+    results = []
+    for name, check in CHECKS:
+        say("lint", name)
+        log = Log(name)
+        good = check(log)
+        end = "" if good else "\n".join(process.last_lines(log.path, 15))
+        results.append(Result("lint", name, "pass" if good else "fail", end))
+    return results
+
+
+# The pages, and the examples in them: each on its own, with the headers that the series makes.
+PAGES = """
+cd /armature/src
+mkdir -p /tmp/docs
+make -s O=/tmp/docs SPHINXDIRS="arch/arm64 virt/kvm" SPHINXOPTS="$1" htmldocs
+rm -rf "$2/docs"
+mkdir -p "$2/docs"
+cp -r /tmp/docs/Documentation/output/. "$2/docs/"
+"""
+EXAMPLES = """
+make -s -C /armature/src ARCH=arm64 O=/tmp/headers INSTALL_HDR_PATH=/tmp/usr headers_install
+for example; do
+    echo "$example"
+    aarch64-linux-gnu-gcc -Wall -Wextra -Werror -isystem /tmp/usr/include -c "$example" -o /tmp/o
+done
+"""
+
+
+def pages() -> Result:
+    """Builds the pages of arch/arm64 and virt/kvm, without a warning about one of ours."""
+    changed = re.findall(r"^\+\+\+ b/(Documentation/.*\.rst)$", patches(), re.M)
+    names = "|".join(map(re.escape, sorted({*changed, *ours("Documentation/*.rst")})))
+    log = Log("docs")
+    command = inside("sh", "-euc", PAGES, "sh", "-j2", BUILD, binds={TREE: SOURCE})
+    good = log.run(command)
+    about = re.findall(rf"^.*(?:{names}):.*(?:WARNING|ERROR).*$", log.text(), re.M)
+    detail = "\n".join(about or process.last_lines(log.path, 5))
+    name = "the documentation builds without a warning of ours"
+    return Result("docs", name, "pass" if good and not about else "fail", detail)
+
+
+def examples_of(page: pathlib.Path) -> list[str]:
+    """Returns the examples in C of a page."""
+    blocks = re.findall(r"^\.\. code-block:: c\n((?:\t.*\n|\n)+)", page.read_text(), re.M)
+    return [re.sub("^\t", "", block, flags=re.M) for block in blocks]
+
+
+def examples() -> Result:
+    """Compiles the examples of our pages."""
+    work, log, files = process.scratch("examples"), Log("docs-examples"), []
+    for page in (TOP / path for path in ours("Documentation/*.rst")):
+        for number, example in enumerate(examples_of(page)):
+            files.append(work / f"{page.stem}-{number}.c")
+            files[-1].write_text(example)
+    good = log.run(inside("sh", "-euc", EXAMPLES, "sh", *files, binds={TREE: SOURCE}))
+    end = "\n".join(process.last_lines(log.path, 15))
+    what = f"{len(files)} examples compile"
+    return Result("docs", what, "pass" if good and files else "fail", end)
+
+
+def docs() -> list[Result]:
+    """Returns whether the pages build, which are in build/docs then, and their examples."""
+    build.all_of({"tree"})
+    say("docs", "building the pages of arch/arm64 and virt/kvm")
+    return [pages(), examples()]
+
+
+def show(results: list[Result]) -> int:
+    """Prints results; returns 1 if one is a failure."""
+    for number, result in enumerate(results, 1):
+        print(f"{'ok' if result.status == 'pass' else 'not ok'} {number} - {result.name}")
+        if result.status != "pass":
+            print("".join(f"# {line}\n" for line in result.detail.splitlines()), end="")
+    return 1 if any(result.status == "fail" for result in results) else 0

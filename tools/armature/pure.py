@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Tests what needs no machine: the pure modules on the build host, the generator against C, and
+what judges.
+
+The modules' tests.rs are programs for the build host. The crate `kernel` that they use is a small
+one: the kernel's own files, and tools/test/host for the rest.
+"""
+
+import pathlib
+import re
+import shutil
+
+from armature import build, process
+from armature.ktap import Result
+from armature.lint import Log
+from armature.place import BUILD, TOP, TREE
+from armature.process import Failure, inside, say
+
+WORK = BUILD / "pure"
+CONSTS = BUILD / "sysreg/consts.rs"
+RUSTC = ("rustc", "--edition", "2021", "-O")
+EPOCH = pathlib.Path("arch/arm64/kvm/icache/epoch.rs")
+BARRIER = "        cpu.complete();\n"
+# The barriers of EPOCH that the exploration of all interleavings knows; that of
+# icache_inval_all_pou() has a test of its own.
+BARRIERS = 2
+EXPLORATION = "every_interleaving"
+# What else it has to miss: what is replaced in EPOCH by what, and what that takes away.
+MUTATIONS = (
+    ("for _ in 0..turns {", "for _ in 0..u64::from(turns) << 40 {", "the bound of a wait"),
+    (
+        "        cpu.invalidate_all();\n",
+        "        cpu.invalidate_all();\n        self.done.store_release(seen.wrapping_add(1));\n",
+        "who may raise done",
+    ),
+    ("if done > seen {", "if done >= seen {", "what started too early"),
+    (
+        "self.started.change(done, ",
+        "self.started.change(self.started.load_acquire(), ",
+        "that there is one owner",
+    ),
+)
+
+
+def fact(good: bool, name: str, detail: str = "") -> Result:
+    """Returns a result of this step."""
+    return Result("pure", name, "pass" if good else "fail", "" if good else detail)
+
+
+def host_crate(log: Log) -> None:
+    """Builds the crate `kernel` of the build host. Raises Failure if it does not build."""
+    crate, generated = WORK / "kernel", WORK / "arch/arm64/include/generated/rust"
+    for directory in (crate / "arm64", generated):
+        directory.mkdir(parents=True)
+    for source in ("bitfield.rs", "num.rs"):
+        shutil.copy(TREE / "rust/kernel" / source, crate)
+    shutil.copytree(TREE / "rust/kernel/num", crate / "num")
+    for source in ("access.rs", "sysreg.rs"):
+        shutil.copy(TOP / "rust/kernel/arm64" / source, crate / "arm64")
+    shutil.copy(TOP / "tools/test/host/kernel.rs", crate)
+    shutil.copy(TOP / "tools/test/host/fake.rs", crate / "arm64")
+    script = """
+        "$1/gen-sysreg" --types "$2/arch/arm64/tools/sysreg" > "$3/sysreg-types.rs"
+        rustc --edition 2021 -O --cap-lints allow --crate-type proc-macro --crate-name paste \\
+            --extern proc_macro /usr/share/cargo/registry/paste-*/src/lib.rs --out-dir "$4"
+        OBJTREE=$4 rustc --edition 2021 -O --crate-type rlib --extern "paste=$4/libpaste.so" \\
+            "$4/kernel/kernel.rs" --out-dir "$4"
+        """
+    places = (BUILD / "sysreg", TREE, generated, WORK)
+    if not log.run(inside("sh", "-euc", script, "sh", *places)):
+        raise Failure(f"the host's kernel crate does not build: {log.path.relative_to(TOP)}")
+
+
+def compiled(log: Log, root: pathlib.Path, out: pathlib.Path, *flags: str) -> bool:
+    """Builds a crate root of tests; returns whether it builds."""
+    words = [*build.with_sysreg(), *RUSTC, *flags, "--extern", "kernel", "--test"]
+    return log.run(inside(*words, "-L", WORK, root, "-o", out))
+
+
+def component(root: pathlib.Path) -> list[Result]:
+    """Returns the results of a component's tests.rs."""
+    name = root.parent.name
+    log, program = Log(f"pure-{name}"), WORK / name
+    if not compiled(log, root, program, "-D", "warnings", "--crate-name", name):
+        return [fact(False, f"{name} builds", log.text()[-300:])]
+    good = log.run(inside(program, "--test-threads", "2"))
+    tests = re.findall(r"^test (\S+) .*\.\.\. (\w+)$", log.text(), re.M)
+    results = [fact(status == "ok", f"{name}::{test}") for test, status in tests]
+    if not good or not results:
+        results.append(fact(False, f"{name} ends well", log.text()[-300:]))
+    return results
+
+
+def mutations() -> list[tuple[str, str]]:
+    """Returns (EPOCH with something taken away, what that is)."""
+    text = (TOP / EPOCH).read_text()
+    ends = [match.end() for match in re.finditer(re.escape(BARRIER), text)]
+    found = [
+        (
+            text[: end - len(BARRIER)] + text[end:],
+            f"the barrier before line {text[:end].count(chr(10))}",
+        )
+        for end in ends
+    ]
+    return found + [(text.replace(old, new), what) for old, new, what in MUTATIONS]
+
+
+def misses(text: str, what: str) -> Result:
+    """Returns whether the exploration of all interleavings fails with this text of EPOCH."""
+    broken, log = WORK / "broken", Log("pure-broken")
+    shutil.rmtree(broken, ignore_errors=True)
+    shutil.copytree((TOP / EPOCH).parent, broken)
+    (broken / EPOCH.name).write_text(text)
+    failed = re.compile(rf"^test .*{EXPLORATION}_of_three_requests .* FAILED", re.M)
+    noticed = (
+        text != (TOP / EPOCH).read_text()
+        and compiled(log, broken / "tests.rs", WORK / "explore")
+        and not log.run(inside(WORK / "explore", EXPLORATION))
+        and failed.search(log.text()) is not None
+    )
+    return fact(noticed, f"icache: the exploration misses {what}", log.text()[-300:])
+
+
+def constants() -> Result:
+    """Returns whether the generator's constants are those of C."""
+    log = Log("pure-sysreg")
+    good = log.run(inside(TOP / "tools/test/sysreg-consts.sh", TREE))
+    last = "".join(process.last_lines(log.path, 1))
+    return fact(good, f"sysreg: {last if good else 'constants are those of C'}", last)
+
+
+def judges() -> Result:
+    """Returns whether what judges does so."""
+    log = Log("pure-judges")
+    words = "env PYTHONPATH=tools python3 -B -m unittest discover -t tools -s tools/armature/tests"
+    good = log.run(inside(*words.split()))
+    ran = re.search(r"^Ran ([1-9]\d*) tests", log.text(), re.M)
+    what = f"what judges in tools/armature: {ran[1] if ran else 'no'} tests"
+    return fact(good and ran is not None, what, log.text()[-300:])
+
+
+def step() -> list[Result]:
+    """Returns all of this."""
+    build.all_of({"sysreg"})
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    host_crate(Log("pure-crate"))
+    results = []
+    for root in sorted(TOP.glob("arch/arm64/k*/*/tests.rs")):
+        results += component(root)
+    say("pure", "the exploration without one thing at a time")
+    changed = mutations()
+    barriers = len(changed) - len(MUTATIONS)
+    if barriers != BARRIERS:
+        results.append(
+            fact(False, f"icache: there are {BARRIERS} barriers to take away", f"{barriers}")
+        )
+    results += [misses(text, what) for text, what in changed]
+    return [*results, constants(), judges()]
