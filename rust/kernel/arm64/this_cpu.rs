@@ -94,7 +94,6 @@ mod tests {
         },
         cpu::CpuId,
         interrupt::local_interrupt_disable,
-        prelude::*,
     };
 
     /// The instruction reads the register that its encoding names.

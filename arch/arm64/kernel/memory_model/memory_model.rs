@@ -41,7 +41,14 @@ mod policy;
 mod switch;
 
 use policy::{
-    all_always_tso, parse_option, request, visible_actlr, visible_aidr, Model, Outcome, Register,
+    all_always_tso,
+    parse_option,
+    request,
+    visible_actlr,
+    visible_aidr,
+    Model,
+    Outcome,
+    Register,
     Support, //
 };
 use switch::{Completed, Found};

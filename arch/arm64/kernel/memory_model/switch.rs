@@ -9,7 +9,12 @@
 //! Pure logic: the registers are behind [`Access`], which tests have a fake of.
 
 use super::policy::{
-    advertises, model_in, register_of_guests, with_model, Model, Register, //
+    advertises,
+    model_in,
+    register_of_guests,
+    with_model,
+    Model,
+    Register, //
 };
 use kernel::arm64::{
     access::Access,
