@@ -13,7 +13,10 @@ FORMAT=1
 
 # The version a source tree says it is.
 version_of() {
-	awk -F' *= *' '$1 == "VERSION" { v = $2 } $1 == "PATCHLEVEL" { p = $2 } $1 == "SUBLEVEL" { print v "." p "." $2; exit }' "$1/Makefile"
+	awk -F' *= *' '
+		$1 == "VERSION" { v = $2 }
+		$1 == "PATCHLEVEL" { p = $2 }
+		$1 == "SUBLEVEL" { print v "." p "." $2; exit }' "$1/Makefile"
 }
 
 # fetch DIR PACKAGE SUITE [ARCHITECTURE]: the package's .deb into DIR; apt checks it
@@ -23,7 +26,8 @@ fetch() {
 		sources=/tmp/sources.list
 		sed -n "s/^\(deb .*\) trixie main.*/\1 $3 main/p" /etc/apt/sources.list | head -n 1 > $sources
 		architecture=${4:-$(dpkg --print-architecture)}
-		set -- "$1" "$2" -o Dir::Etc::sourcelist=$sources -o Dir::Etc::sourceparts=/dev/null -o APT::Sandbox::User=root \
+		set -- "$1" "$2" -o Dir::Etc::sourcelist=$sources -o Dir::Etc::sourceparts=/dev/null \
+			-o APT::Sandbox::User=root \
 			-o APT::Architecture="$architecture" -o APT::Architectures="$architecture"
 		dir=$1 package=$2
 		shift 2
@@ -83,7 +87,8 @@ from_archive() {
 			rm -rf "$part"
 			mkdir -p "$part"
 			say base "fetching ${choice%%/*} from ${choice##*/}"
-			(logged "base-${choice##*/}" fetch "$part" "${choice%%/*}" "${choice##*/}") 2> "$LOGS/base.err" || continue
+			(logged "base-${choice##*/}" fetch "$part" "${choice%%/*}" "${choice##*/}") \
+				2> "$LOGS/base.err" || continue
 			say base "checking and unpacking"
 			rc=0
 			unpack "$part"/*.deb "$part" || rc=$?
@@ -99,7 +104,8 @@ from_archive() {
 		done
 	done
 	rm -rf "$part"
-	die "no suite has Linux $BASE_SERIES intact (the logs are build/log/base-*.log): check the network, or name a tree with BASE=/path/to/linux"
+	die "no suite has Linux $BASE_SERIES intact (the logs are build/log/base-*.log):" \
+		"check the network, or name a tree with BASE=/path/to/linux"
 }
 
 check_version() {
@@ -110,7 +116,8 @@ check_version() {
 	"$BASE_SERIES".*) ;;
 	*) die "that tree is Linux $version, and the series is for $BASE_SERIES.y" ;;
 	esac
-	[ "$version" = "$BASE_VERSION" ] || say base "Linux $version in place of the pinned $BASE_VERSION: taken if the series applies"
+	[ "$version" = "$BASE_VERSION" ] ||
+		say base "Linux $version in place of the pinned $BASE_VERSION: taken if the series applies"
 }
 
 finish() {
@@ -155,7 +162,8 @@ config() {
 		rm -rf "$part"
 		mkdir -p "$part"
 		say base "fetching $package from ${choice##*/}"
-		(logged "config-${choice##*/}" fetch "$part" "$package" "${choice##*/}" arm64) 2> "$LOGS/base.err" || continue
+		(logged "config-${choice##*/}" fetch "$part" "$package" "${choice##*/}" arm64) \
+			2> "$LOGS/base.err" || continue
 		in_root dpkg-deb -x "$part"/*.deb "$part/x"
 		in_root xz -dc "$part/x/usr/src/$package/config.arm64_none_arm64.xz" > "$part/config"
 		mv "$part/config" "$file"
@@ -174,7 +182,8 @@ config) "$TOP/tools/build/root.sh"; config; exit ;;
 esac
 "$TOP/tools/build/root.sh"
 if [ -n "${BASE:-}" ]; then
-	[ -f "$BASE/Makefile" ] && [ -d "$BASE/arch/arm64" ] || die "BASE=$BASE is not a kernel source tree"
+	[ -f "$BASE/Makefile" ] && [ -d "$BASE/arch/arm64" ] ||
+		die "BASE=$BASE is not a kernel source tree"
 	id=
 	# Not the commit of a repository that a plain tree happens to be in.
 	[ ! -e "$BASE/.git" ] || id=$(git -C "$BASE" rev-parse HEAD) || die "BASE=$BASE has no commit"

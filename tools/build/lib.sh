@@ -25,11 +25,13 @@ fi
 
 case $TOP:$CACHE in
 /usr/* | /etc/* | *:/usr/* | *:/etc/*)
-	echo "armature: neither the checkout nor the cache can be under /usr or /etc: the build root has its own" >&2
+	echo "armature: neither the checkout nor the cache can be under /usr or /etc:" \
+		"the build root has its own" >&2
 	exit 1
 	;;
 *[[:space:]]*)
-	echo "armature: neither the path of the checkout nor that of the cache can have a space: kbuild takes none" >&2
+	echo "armature: neither the path of the checkout nor that of the cache can have a space:" \
+		"kbuild takes none" >&2
 	exit 1
 	;;
 esac
@@ -150,7 +152,10 @@ disk() {
 
 	free=$(df --output=avail -BG "$1" | tail -n 1 | tr -dc 0-9)
 	[ "$free" -ge "$2" ] || case $1 in
-	"$CACHE"*) die "$1 has $free GiB free and this step needs $2: free some, or point XDG_CACHE_HOME elsewhere" ;;
+	"$CACHE"*)
+		die "$1 has $free GiB free and this step needs $2: free some," \
+			"or point XDG_CACHE_HOME elsewhere"
+		;;
 	*) die "$1 has $free GiB free and this step needs $2: free some" ;;
 	esac
 }
@@ -173,8 +178,10 @@ in_root() {
 		shift 2
 	done
 	${ENTER:-} bwrap --ro-bind "$root/usr" /usr --ro-bind "$root/etc" /etc --tmpfs /var \
-		--ro-bind "$root/var/lib/dpkg" /var/lib/dpkg --dir /var/lib/apt/lists --dir /var/cache/apt --dir /var/tmp \
-		--symlink usr/bin /bin --symlink usr/sbin /sbin --symlink usr/lib /lib --symlink usr/lib64 /lib64 \
+		--ro-bind "$root/var/lib/dpkg" /var/lib/dpkg --dir /var/lib/apt/lists --dir /var/cache/apt \
+		--dir /var/tmp \
+		--symlink usr/bin /bin --symlink usr/sbin /sbin --symlink usr/lib /lib \
+		--symlink usr/lib64 /lib64 \
 		--dev /dev --proc /proc --tmpfs /tmp --tmpfs /run \
 		--ro-bind-try /etc/resolv.conf /etc/resolv.conf \
 		--bind "$CACHE" "$CACHE" --bind "$TOP" "$TOP" \

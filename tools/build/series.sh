@@ -31,7 +31,8 @@ g() {
 }
 
 overlay_files() {
-	(cd "$TOP" && git ls-files -co --exclude-standard -- $OVERLAY | while read -r path; do [ ! -e "$path" ] || echo "$path"; done)
+	(cd "$TOP" && git ls-files -co --exclude-standard -- $OVERLAY |
+		while read -r path; do [ ! -e "$path" ] || echo "$path"; done)
 }
 
 # Every overlay file belongs to one patch, and every name in the series exists.
@@ -40,9 +41,12 @@ check_series() {
 
 	named=$(sed -n 's/^[ \t]\+//p' "$PATCHES/series" | sort)
 	have=$(overlay_files | sort)
-	[ -z "$(uniq -d <<< "$named")" ] || die "patches/series names a file twice: $(uniq -d <<< "$named" | head -n 1)"
+	[ -z "$(uniq -d <<< "$named")" ] ||
+		die "patches/series names a file twice: $(uniq -d <<< "$named" | head -n 1)"
 	[ "$named" = "$have" ] ||
-		die "patches/series and the overlay differ: $(diff <(echo "$named") <(echo "$have") | grep '^[<>]' | head -n 3 | tr '\n' ' ') (< only named, > only there)"
+		die "patches/series and the overlay differ:" \
+			"$(diff <(echo "$named") <(echo "$have") | grep '^[<>]' | head -n 3 | tr '\n' ' ')" \
+			"(< only named, > only there)"
 }
 
 # open_repo DIR: a repository at DIR that borrows the base's objects.
@@ -50,9 +54,11 @@ open_repo() {
 	local base
 
 	base=$("$TOP/tools/build/base.sh")
-	if [ -d "$1/.git" ] && [ "$(cat "$1/.git/objects/info/alternates" 2> /dev/null)" != "$base/.git/objects" ]; then
+	if [ -d "$1/.git" ] &&
+		[ "$(cat "$1/.git/objects/info/alternates" 2> /dev/null)" != "$base/.git/objects" ]; then
 		[ "$1" = "$BUILD/tree" ] || ! unsaved ||
-			die "the base has changed under build/edit, which has work that is not in patches/: move it away first"
+			die "the base has changed under build/edit, which has work that is not in patches/:" \
+				"move it away first"
 		say tree "the base has changed: starting ${1##*/} again"
 		rm -rf "$1"
 	fi
@@ -89,7 +95,8 @@ commit_patch() {
 	git mailinfo "$tmp/body" "$tmp/diff" < "$mail" > "$tmp/info"
 	if grep -q '^diff --git' "$tmp/diff"; then
 		g apply --cached --whitespace=error-all "$tmp/diff" 2> "$tmp/err" ||
-			die "${mail##*/} does not apply to Linux $BASE_SERIES as it is (fuzz 0): $(paste -sd' ' "$tmp/err")"
+			die "${mail##*/} does not apply to Linux $BASE_SERIES as it is (fuzz 0):" \
+				"$(paste -sd' ' "$tmp/err")"
 	fi
 	for file; do
 		add_file "$file"
@@ -154,7 +161,8 @@ unsaved() {
 edit() {
 	local tip dir=$BUILD/edit
 
-	! unsaved || die "build/edit has work that is not in patches/: 'make refresh', or remove build/edit"
+	! unsaved ||
+		die "build/edit has work that is not in patches/: 'make refresh', or remove build/edit"
 	open_repo "$dir"
 	tip=$(stack)
 	g checkout -q -f -B series "$tip"
@@ -199,7 +207,8 @@ upstream_paths() {
 new_paths() {
 	local path
 
-	g diff-tree -r --no-renames --no-commit-id --name-only --diff-filter=A "$1" | while read -r path; do
+	g diff-tree -r --no-renames --no-commit-id --name-only --diff-filter=A "$1" |
+		while read -r path; do
 		g cat-file -e "$BASE_COMMIT:$path" 2> /dev/null || echo "$path"
 	done
 }
@@ -210,8 +219,10 @@ refresh() {
 
 	[ -d "$dir/.git" ] || die "there is no build/edit: 'make edit' makes it"
 	open_repo "$dir"
-	[ -z "$(g status --porcelain)" ] || die "build/edit has changes or files that are not committed: commit or remove them first"
-	[ -z "$(g rev-list --merges "$BASE_COMMIT..HEAD")" ] || die "build/edit has a merge commit: the series is a line of commits"
+	[ -z "$(g status --porcelain)" ] ||
+		die "build/edit has changes or files that are not committed: commit or remove them first"
+	[ -z "$(g rev-list --merges "$BASE_COMMIT..HEAD")" ] ||
+		die "build/edit has a merge commit: the series is a line of commits"
 	rm -rf "$new"
 	mkdir -p "$new/patches" "$new/overlay"
 	sed -n '/^#/p' "$PATCHES/series" > "$new/patches/series"
@@ -228,7 +239,8 @@ refresh() {
 	[ ! -e "$PATCHES/cover" ] || cp "$PATCHES/cover" "$new/patches/"
 	# The second: a refresh that was interrupted after it had put all in its place.
 	same_patches "$dir/.git/patches" || same_patches "$new/patches" ||
-		die "patches/ has changed since 'make edit': undo that there ('git stash'), 'make refresh', and make it again in build/edit"
+		die "patches/ has changed since 'make edit': undo that there ('git stash')," \
+			"'make refresh', and make it again in build/edit"
 	put_back "$new"
 	taken_from_here HEAD
 	say refresh "$n patches written; 'git status' shows what changed"
@@ -240,13 +252,16 @@ take_back() {
 	local before=refs/armature/edit:$1 here=$TOP/$1
 
 	mkdir -p "$(dirname "$2")"
-	if [ -e "$here" ] && [ "$(g rev-parse -q --verify "HEAD:$1")" = "$(g rev-parse -q --verify "$before")" ]; then
+	if [ -e "$here" ] &&
+		[ "$(g rev-parse -q --verify "HEAD:$1")" = "$(g rev-parse -q --verify "$before")" ]; then
 		cp -p "$here" "$2"
 		return
 	fi
-	[ ! -e "$here" ] || [ "$(g hash-object --no-filters "$here")" = "$(g rev-parse -q --verify "$before")" ] ||
+	[ ! -e "$here" ] ||
+		[ "$(g hash-object --no-filters "$here")" = "$(g rev-parse -q --verify "$before")" ] ||
 		g cat-file blob "HEAD:$1" | cmp -s - "$here" ||
-		die "$1 was changed both in the overlay and in build/edit: make them the same, then 'make refresh'"
+		die "$1 was changed both in the overlay and in build/edit: make them the same," \
+			"then 'make refresh'"
 	g cat-file blob "HEAD:$1" > "$2"
 	[ "$(g ls-tree HEAD "$1" | cut -c1-6)" != 100755 ] || chmod +x "$2"
 }
@@ -262,7 +277,8 @@ put_back() {
 		[ -e "$1/overlay/$path" ] || rm -f "$TOP/$path"
 	done
 	(cd "$1/overlay" && find . -type f -printf '%P\n') | while read -r path; do
-		cmp -s "$1/overlay/$path" "$TOP/$path" || { mkdir -p "$TOP/$(dirname "$path")"; cp -p "$1/overlay/$path" "$TOP/$path"; }
+		cmp -s "$1/overlay/$path" "$TOP/$path" ||
+			{ mkdir -p "$TOP/$(dirname "$path")"; cp -p "$1/overlay/$path" "$TOP/$path"; }
 	done
 	rm -rf "$PATCHES.old"
 	mv "$PATCHES" "$PATCHES.old"
@@ -291,7 +307,8 @@ mail() {
 	g config branch.cover.description "$(cat "$PATCHES/cover")
 
 $(base_line)"
-	g -c core.abbrev=12 format-patch -q --cover-letter --cover-from-description=subject --base="$BASE_COMMIT" \
+	g -c core.abbrev=12 format-patch -q --cover-letter --cover-from-description=subject \
+		--base="$BASE_COMMIT" \
 		--no-signature --thread=shallow -o "$BUILD/series" "$BASE_COMMIT..cover"
 	say series "$(find "$BUILD/series" -name '*.patch' | wc -l) mails in build/series: $(base_line)"
 }

@@ -16,7 +16,8 @@ esac
 
 # source_line: where the build root has its packages from.
 source_line() {
-	sed -n 's/^\(deb .*\) '$SUITE' main.*/\1 '$SUITE' main/p' "$(root_dir)/etc/apt/sources.list" | head -n 1
+	sed -n 's/^\(deb .*\) '$SUITE' main.*/\1 '$SUITE' main/p' "$(root_dir)/etc/apt/sources.list" |
+		head -n 1
 }
 
 # make_root PART: PART/tree/root.tar. The packages are configured without a chroot, since nothing of
@@ -27,7 +28,8 @@ make_root() {
 	[ "$(id -u)" = 0 ] || as=(unshare --map-root-user --map-auto)
 	rm -rf "$1"
 	mkdir -p "$1/tree"
-	TMPDIR=/var/tmp "${as[@]}" mmdebstrap --mode=chrootless --variant=apt --architectures=arm64 --include=kmod,mount \
+	TMPDIR=/var/tmp "${as[@]}" mmdebstrap --mode=chrootless --variant=apt --architectures=arm64 \
+		--include=kmod,mount \
 		--format=tar "$SUITE" "$1/tree/root.tar" "$(source_line)"
 }
 
@@ -57,7 +59,8 @@ make_tree() {
 				done
 			done
 		done
-		cp -L all/usr/lib/ld-linux-aarch64.so.1 tree/lib 2> /dev/null || cp -L all/usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1 tree/lib
+		cp -L all/usr/lib/ld-linux-aarch64.so.1 tree/lib 2> /dev/null ||
+			cp -L all/usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1 tree/lib
 	' sh "$program"
 }
 
@@ -68,7 +71,8 @@ if [ ! -d "$dir" ]; then
 	if [ ! -d "$dir" ]; then
 		disk "$CACHE" 3
 		say "$1" "Debian's ${program:-packages} for arm64"
-		if [ -n "$program" ]; then logged "$1-arm64" make_tree "$dir.part"; else logged "$1-arm64" make_root "$dir.part"; fi
+		if [ -n "$program" ]; then how=make_tree; else how=make_root; fi
+		logged "$1-arm64" "$how" "$dir.part"
 		mv "$dir.part/tree" "$dir"
 		rm -rf "$dir.part"
 	fi

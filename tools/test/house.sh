@@ -43,13 +43,18 @@ fresh_copy() {
 	git -C "$copy" -c user.name=a -c user.email=a@a commit -q -m copy
 }
 
-says "there is no target 'nonsense'" "an unknown target of make names the choices" make -C "$TOP" --no-print-directory nonsense
-says "there is no target 'tools'" "so does one that is the name of a file" make -C "$TOP" --no-print-directory tools
-says "there is no target 'nonsense'" "an unknown target names the choices" "$TOP/tools/armature.sh" nonsense
-says "CONFIG=nonsense is unknown: debug" "an unknown CONFIG names the choices" env CONFIG=nonsense "$TOP/tools/armature.sh" test
+says "there is no target 'nonsense'" "an unknown target of make names the choices" \
+	make -C "$TOP" --no-print-directory nonsense
+says "there is no target 'tools'" "so does one that is the name of a file" \
+	make -C "$TOP" --no-print-directory tools
+says "there is no target 'nonsense'" "an unknown target names the choices" \
+	"$TOP/tools/armature.sh" nonsense
+says "CONFIG=nonsense is unknown: debug" "an unknown CONFIG names the choices" \
+	env CONFIG=nonsense "$TOP/tools/armature.sh" test
 says "matches nothing; it may be part of" "an ONLY that matches nothing names the choices" \
 	env ONLY=no-such-test "$TOP/tools/armature.sh" test
-says "there is no kernel 'nonsense'" "an unknown kernel names the choices" "$TOP/tools/armature.sh" kernel nonsense
+says "there is no kernel 'nonsense'" "an unknown kernel names the choices" \
+	"$TOP/tools/armature.sh" kernel nonsense
 
 # A download that is not what was pinned, whole or in part.
 head -c 1000 /dev/zero > "$work/short.tar.xz"
@@ -58,8 +63,10 @@ head -c 1000 /dev/zero > "$work/short.tar.xz"
 ok $? "a truncated download is refused"
 mkdir -p "$work/package/DEBIAN" "$work/package/usr/src"
 head -c 200000 /dev/urandom > "$work/package/usr/src/linux-source-$BASE_SERIES.tar.xz"
-printf 'Package: a\nVersion: %s\nArchitecture: all\nMaintainer: a <a@a>\nDescription: a\n' "$BASE_DEB" > "$work/package/DEBIAN/control"
-in_root dpkg-deb -b --root-owner-group "$work/package" "$work/whole.deb" > /dev/null || die "dpkg-deb makes no package"
+printf 'Package: a\nVersion: %s\nArchitecture: all\nMaintainer: a <a@a>\nDescription: a\n' \
+	"$BASE_DEB" > "$work/package/DEBIAN/control"
+in_root dpkg-deb -b --root-owner-group "$work/package" "$work/whole.deb" > /dev/null ||
+	die "dpkg-deb makes no package"
 head -c 100000 "$work/whole.deb" > "$work/half.deb"
 for deb in whole half; do
 	"$TOP/tools/build/base.sh" unpack "$work/$deb.deb" "$work/$deb" > /dev/null 2>&1
@@ -72,23 +79,29 @@ small() {
 	bwrap --dev-bind / / --size 1048576 --tmpfs "$work/small" "$@"
 }
 
-says "this step needs 6: free some, or point XDG_CACHE_HOME elsewhere" "a cache on a full disk is refused" \
+says "this step needs 6: free some, or point XDG_CACHE_HOME elsewhere" \
+	"a cache on a full disk is refused" \
 	small env XDG_CACHE_HOME="$work/small" "$TOP/tools/build/root.sh"
 head -c 4000000 /dev/zero > "$work/large/linux/zero"
 in_root tar -C "$work/large" -cJf "$work/package/usr/src/linux-source-$BASE_SERIES.tar.xz" linux
 sed -i 's/^Version: .*/Version: 0/' "$work/package/DEBIAN/control"
-in_root dpkg-deb -b --root-owner-group "$work/package" "$work/large.deb" > /dev/null || die "dpkg-deb makes no package"
+in_root dpkg-deb -b --root-owner-group "$work/package" "$work/large.deb" > /dev/null ||
+	die "dpkg-deb makes no package"
 small "$TOP/tools/build/base.sh" unpack "$work/large.deb" "$work/small/x" > /dev/null 2>&1
 [ $? = 2 ] && "$TOP/tools/build/base.sh" unpack "$work/large.deb" "$work/x" > /dev/null 2>&1
 ok $? "a kernel source that does not fit is told from one that is damaged"
 # Trees of somebody's own.
 mkdir -p "$work/base/arch/arm64"
 printf 'VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 2\n' > "$work/base/Makefile"
-says "that tree is Linux 6.1.2, and the series is for $BASE_SERIES.y" "BASE= of another series is refused" env BASE="$work/base" "$TOP/tools/build/base.sh"
-printf 'VERSION = %s\nPATCHLEVEL = %s\nSUBLEVEL = 0\n' "${BASE_SERIES%.*}" "${BASE_SERIES#*.}" > "$work/base/Makefile"
+says "that tree is Linux 6.1.2, and the series is for $BASE_SERIES.y" \
+	"BASE= of another series is refused" env BASE="$work/base" "$TOP/tools/build/base.sh"
+printf 'VERSION = %s\nPATCHLEVEL = %s\nSUBLEVEL = 0\n' "${BASE_SERIES%.*}" "${BASE_SERIES#*.}" > \
+	"$work/base/Makefile"
 touch "$work/base/.config"
-says "make mrproper" "BASE= that has been built in is refused" env BASE="$work/base" "$TOP/tools/build/base.sh"
-says "is not a kernel source tree" "BASE= that is not a kernel is refused" env BASE="$work" "$TOP/tools/build/base.sh"
+says "make mrproper" "BASE= that has been built in is refused" \
+	env BASE="$work/base" "$TOP/tools/build/base.sh"
+says "is not a kernel source tree" "BASE= that is not a kernel is refused" \
+	env BASE="$work" "$TOP/tools/build/base.sh"
 
 fresh_copy
 says "exists upstream" "the overlay cannot replace an upstream file" sh -c '
@@ -102,26 +115,33 @@ fresh_copy
 git -C "$copy/build/edit" -c user.name=a -c user.email=a@a commit -q --amend -m "another subject"
 touch "$copy/arch/arm64/kvm/later.c"
 printf '\tarch/arm64/kvm/later.c\n' >> "$copy/patches/series"
-says "patches/ has changed since 'make edit'" "refreshing over a patches/ that was changed meanwhile is refused" "$copy/tools/build/series.sh" refresh
+says "patches/ has changed since 'make edit'" \
+	"refreshing over a patches/ that was changed meanwhile is refused" \
+	"$copy/tools/build/series.sh" refresh
 [ -e "$copy/arch/arm64/kvm/later.c" ] && grep -q later.c "$copy/patches/series"
 ok $? "and what was changed there is there still"
 sed -i '$d' "$copy/patches/series"
 rm "$copy/arch/arm64/kvm/later.c"
-"$copy/tools/build/series.sh" refresh >> "$work/edit.log" 2>&1 && grep -q '^Subject: \[PATCH\] another subject$' "$copy"/patches/*-another-subject.patch
+"$copy/tools/build/series.sh" refresh >> "$work/edit.log" 2>&1 &&
+	grep -q '^Subject: \[PATCH\] another subject$' "$copy"/patches/*-another-subject.patch
 ok $? "without that change it writes what was committed"
 
-diff <(sed -n 's/^source //p' "$TOP/Kconfig") <(sed -n 's/^+source //p' "$TOP"/patches/*.patch) > /dev/null
+diff <(sed -n 's/^source //p' "$TOP/Kconfig") <(sed -n 's/^+source //p' "$TOP"/patches/*.patch) \
+	> /dev/null
 ok $? "the menu has the components that the patches have"
 
 fresh_copy
 first=$(cd "$copy/patches" && ls *.patch | head -n 1)
 sed -i '0,/^-[A-Z]/s/^-\([A-Z]\)/-not \1/' "$copy/patches/$first"
-says "$first does not apply" "a patch that does not apply is named" "$copy/tools/build/series.sh" tip
+says "$first does not apply" "a patch that does not apply is named" \
+	"$copy/tools/build/series.sh" tip
 line=$(sed -n 's/^@@ -\([0-9]*\),.*/\1/p' "$copy/patches/$first" | head -n 1)
-says "arch/arm64/tools/sysreg:$line" "and so is its hunk, by file and line" "$copy/tools/build/series.sh" tip
+says "arch/arm64/tools/sysreg:$line" "and so is its hunk, by file and line" \
+	"$copy/tools/build/series.sh" tip
 
 fresh_copy
-"$copy/tools/build/series.sh" edit > "$work/edit.log" 2>&1 && "$copy/tools/build/series.sh" refresh >> "$work/edit.log" 2>&1
+"$copy/tools/build/series.sh" edit > "$work/edit.log" 2>&1 &&
+	"$copy/tools/build/series.sh" refresh >> "$work/edit.log" 2>&1
 ok $? "make edit, make refresh"
 [ -z "$(git -C "$copy" status --porcelain)" ]
 ok $? "refreshing what was applied changes nothing"
@@ -133,9 +153,11 @@ tip=$("$copy/tools/build/series.sh" tip)
 am=$copy/build/edit
 # shellcheck disable=SC2046
 git -C "$am" checkout -q -f --detach base &&
-	git -C "$am" -c user.name=a -c user.email=a@a am -q $(find "$copy/build/series" -name "*.patch" ! -name "0000-*" | sort) > "$work/am.log" 2>&1
+	git -C "$am" -c user.name=a -c user.email=a@a am -q \
+		$(find "$copy/build/series" -name "*.patch" ! -name "0000-*" | sort) > "$work/am.log" 2>&1
 ok $? "git am takes the whole series"
-[ "$(git -C "$am" rev-parse 'HEAD^{tree}')" = "$(git -C "$copy/build/tree" rev-parse "$tip^{tree}")" ]
+[ "$(git -C "$am" rev-parse 'HEAD^{tree}')" = \
+	"$(git -C "$copy/build/tree" rev-parse "$tip^{tree}")" ]
 ok $? "git am of the series is overlay + patches"
 
 # Two objects are the same code: no line numbers, no file names.
@@ -147,7 +169,8 @@ code() {
 
 # The objects of upstream's files that the series changes.
 upstream_objects() {
-	sed -n 's|^diff --git a/\(.*\)\.[cS] b/.*|\1.o|p' "$TOP"/patches/*.patch | grep -vE '^(rust|tools)/' | sort -u |
+	sed -n 's|^diff --git a/\(.*\)\.[cS] b/.*|\1.o|p' "$TOP"/patches/*.patch |
+		grep -vE '^(rust|tools)/' | sort -u |
 		sed 's|/nvhe/\(.*\)\.o$|/nvhe/\1.nvhe.o|; s|/pi/\(.*\)\.o$|/pi/\1.pi.o|'
 }
 
@@ -168,9 +191,12 @@ if [ -n "${OBJECTS:-}" ]; then
 	done
 	# And those that see a change in a header.
 	compared=0 other=
-	for object in $(cd "$BUILD/obj/reference" && find arch/arm64/kernel arch/arm64/kvm -name '*.o' ! -name '*kvm_nvhe.*o'); do
+	objects=$(cd "$BUILD/obj/reference" &&
+		find arch/arm64/kernel arch/arm64/kvm -name '*.o' ! -name '*kvm_nvhe.*o')
+	for object in $objects; do
 		compared=$((compared + 1))
-		cmp -s "$BUILD/obj/reference/$object" "$BUILD/obj/off/$object" || same_code "$object" || other+=" $object"
+		cmp -s "$BUILD/obj/reference/$object" "$BUILD/obj/off/$object" || same_code "$object" ||
+			other+=" $object"
 	done
 	[ $compared -gt 100 ] && [ -z "$other" ]
 	ok $? "and so is every object of the kernel and of KVM ($compared)$other"

@@ -30,7 +30,8 @@ check() {
 # record NAME OPTIONS: the workload's records, decoded into NAME.txt. The interval
 # varies, or it might keep step with a loop; the buffer is small, so that it fills.
 record() {
-	perf record -q -m ,64K -o "$1.data" -c 2048 -e "arm_spe_0/jitter=1,$2/u" -- "$workload" profile > "$1.out" 2>&1 &&
+	perf record -q -m ,64K -o "$1.data" -c 2048 -e "arm_spe_0/jitter=1,$2/u" \
+		-- "$workload" profile > "$1.out" 2>&1 &&
 		perf report -D -i "$1.data" 2> /dev/null | grep -E '^\.  [0-9a-f]{8}:' > "$1.txt"
 	[ -s "$1.txt" ]
 	check $? "perf records with $2"
@@ -60,9 +61,18 @@ awk -v symbols="$symbols" '
 			v = v * 16 + index("0123456789abcdef", substr(hex, i, 1)) - 1
 		return v
 	}
-	BEGIN { while ((getline line < symbols) > 0) { split(line, f, " "); first[f[1]] = f[2]; end[f[1]] = f[3] } }
+	BEGIN {
+		while ((getline line < symbols) > 0) {
+			split(line, f, " ")
+			first[f[1]] = f[2]
+			end[f[1]] = f[3]
+		}
+	}
 	{ v = number($1); all++; for (s in first) if (v >= first[s] && v < end[s]) inside++ }
-	END { print "# " inside " of " all " records are in the hot functions"; exit !(all > 500 && inside * 100 >= all * 95) }' pcs >> report
+	END {
+		print "# " inside " of " all " records are in the hot functions"
+		exit !(all > 500 && inside * 100 >= all * 95)
+	}' pcs >> report
 check $? "95 of 100 addresses are those of the hot functions"
 perf script -i all.data -F ip,sym 2> /dev/null > all.script
 grep -q hot_loads all.script && grep -q hot_branches all.script
@@ -70,7 +80,9 @@ check $? "perf script finds them too"
 grep -q 'PA 0x' all.txt && grep -q 'TS [0-9]' all.txt
 check $? "physical addresses and timestamps that were asked for"
 
-awk '/arm_spe/ { for (i = 2; i <= NF; i++) if ($i ~ /^[0-9]+$/) n += $i } END { print "# " n + 0 " interrupts"; exit !n }' /proc/interrupts >> report
+awk '
+	/arm_spe/ { for (i = 2; i <= NF; i++) if ($i ~ /^[0-9]+$/) n += $i }
+	END { print "# " n + 0 " interrupts"; exit !n }' /proc/interrupts >> report
 check $? "the interrupt of the full buffer is taken"
 
 record loads load_filter=1
@@ -92,7 +104,8 @@ check $? "event_filter: mispredicted branches and nothing else"
 
 for program; do
 	rm -f guest.exit
-	perf record -q -a -o guest.data -c 65536 -e arm_spe_0/ts_enable=1/ -- sh -c "$program; echo \$? > guest.exit" > guest.out 2>&1
+	perf record -q -a -o guest.data -c 65536 -e arm_spe_0/ts_enable=1/ \
+		-- sh -c "$program; echo \$? > guest.exit" > guest.out 2>&1
 	[ "$(cat guest.exit)" = 0 ]
 	check $? "a guest under perf record: $program"
 	perf report -D -i guest.data 2> /dev/null | grep -E '^\.  [0-9a-f]{8}:' > guest.txt
@@ -105,7 +118,10 @@ for program; do
 	# up for seconds, and a guest's counter starts at 0.
 	sed -n 's/.* TS \([0-9]*\).*/\1/p' guest.txt | awk '
 		{ if (!n++ || $1 < least) least = $1; if ($1 > most) most = $1 }
-		END { print "# " n " times in " (most - least) / 1e9 " s"; exit !(n > 10 && least > 1e9 && most - least < 3e11) }' >> report
+		END {
+			print "# " n " times in " (most - least) / 1e9 " s"
+			exit !(n > 10 && least > 1e9 && most - least < 3e11)
+		}' >> report
 	check $? "with times of the host"
 	[ "$(grep -c ' PC 0x.* el1 ' guest.txt)" = 0 ]
 	check $? "and nothing that the guest's kernel executes"

@@ -295,8 +295,8 @@ pub fn mark(insn: u32) -> Option<Mark> {
 /// What matters for the order in which a memory model is changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
-    /// Completes the accesses before it: DSB, with any option. (SSBB and PSSBB share the encoding, and
-    /// order less.)
+    /// Completes the accesses before it: DSB, with any option. (SSBB and PSSBB share the encoding,
+    /// and order less.)
     Complete,
     /// Writes ACTLR_EL1.
     SetActlr,
