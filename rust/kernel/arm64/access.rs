@@ -16,8 +16,8 @@ pub unsafe trait Universal: SystemRegister {}
 
 macro_rules! universal {
     ($($register:ident)*) => {$(
-        // SAFETY: Required of every implementation (Arm ARM D24.2, by the name of the register), and
-        // nothing but a read.
+        // SAFETY: Every implementation has it (Arm ARM D24.2, by the name of the register), and a
+        // read is nothing but that.
         unsafe impl Universal for $register {}
     )*};
 }
