@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""added.py TREE BASE LOG: the lines of a compiler's log that are about lines which the series adds.
+"""added.py TREE BASE LOG: prints the lines of a compiler's log about lines that the series adds.
 
-Upstream's own warnings are not ours to answer for. Exits with 1 if there is one of ours.
+Warnings about upstream code are ignored. Exits with 1 if there is a warning about added lines.
 """
 
 import re
@@ -11,7 +11,7 @@ import sys
 
 
 def added_lines(tree, base):
-    """Lines of each file that the work tree has and the base has not."""
+    """Returns the lines of each file that are in the work tree but not in the base."""
     diff = subprocess.run(["git", "-C", tree, "diff", "-U0", "--no-renames", base], capture_output=True,
                           text=True, check=True).stdout
     added, path = {}, None
