@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The arm64 architecture: its system registers, and what the CPUs of this machine implement.
+//! The arm64 architecture: system registers, and the features of this machine's CPUs.
 //!
-//! Names are those of the Arm Architecture Reference Manual (Arm ARM, DDI 0487), in its case.
+//! Names are those of the Arm Architecture Reference Manual (Arm ARM, DDI 0487), in the same case.
 
 pub mod access;
 pub mod cpufeature;

@@ -2,8 +2,8 @@
 
 //! Kernel-based Virtual Machine.
 //!
-//! Views of the C structures for components that serve a VM or a vCPU; they own
-//! nothing and live no longer than the call from C that hands them out.
+//! Views of the C structures of a VM and of a vCPU, for components that C calls. They own
+//! nothing, and live no longer than the call from C that provides them.
 //!
 //! C header: [`include/linux/kvm_host.h`](srctree/include/linux/kvm_host.h)
 
@@ -30,7 +30,7 @@ impl Vm {
     /// `ptr` points to a VM that stays alive for `'a`.
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::kvm) -> &'a Self {
         // SAFETY: `Vm` is transparent over `struct kvm`; the rest is the caller's
-        // contract. INVARIANT: Likewise.
+        // contract. INVARIANT: By the caller's contract.
         unsafe { &*ptr.cast() }
     }
 
@@ -44,13 +44,13 @@ impl Vm {
         unsafe { &raw mut (*self.0.get()).stat }
     }
 
-    /// Returns what userspace has made of this VM.
+    /// Returns the configuration of this VM.
     ///
     /// # Safety
     ///
     /// `kvm->arch.config_lock` is held, or a vCPU has run, for as long as the result is used.
     pub unsafe fn config(&self) -> Config<'_> {
-        // INVARIANT: Userspace may change these until a vCPU runs, under that lock.
+        // INVARIANT: Userspace may change these only until a vCPU runs, and under that lock.
         Config(self)
     }
 }
@@ -59,15 +59,15 @@ impl Vm {
 ///
 /// # Invariants
 ///
-/// Nobody changes them while this exists.
+/// They do not change while this value exists.
 #[derive(Clone, Copy)]
 pub struct Config<'a>(&'a Vm);
 
 impl Config<'_> {
-    /// Returns what `R` reads in the VM.
+    /// Returns the value of `R` in the VM.
     ///
     /// Fails at build time unless `R` is one of the registers with op0 3, op1 0, CRn 0 and
-    /// CRm 1 to 7, of which KVM keeps a value for each VM.
+    /// CRm 1 to 7, for which KVM keeps a value for each VM.
     ///
     /// Context: any.
     pub fn id_register<R: SystemRegister>(self) -> R {
@@ -76,13 +76,13 @@ impl Config<'_> {
             let last = Encoding::new::<3, 0, 0, 7, 7>().as_u32();
             assert!(first <= R::ENCODING.as_u32() && R::ENCODING.as_u32() <= last);
         }
-        // SAFETY: The VM is alive by the invariant of `Vm`, and there is a value of this
-        // register, which by the invariant of this type nobody writes.
+        // SAFETY: The VM is alive by the invariant of `Vm`, and has a value of this register,
+        // which does not change by the invariant of this type.
         unsafe { bindings::kvm_read_vm_id_reg(self.0 .0.get(), R::ENCODING.as_u32()) }.into()
     }
 
-    /// Returns whether the vCPUs have `FEATURE`, one of `KVM_ARM_VCPU_*`; [`None`] as long as
-    /// none has been initialised. Fails at build time if there is no such feature.
+    /// Returns whether the vCPUs have `FEATURE`, one of `KVM_ARM_VCPU_*`; [`None`] before the
+    /// first vCPU is initialised. Fails at build time if there is no such feature.
     ///
     /// Context: any.
     pub fn has_vcpu_feature<const FEATURE: u32>(self) -> Option<bool> {
@@ -91,7 +91,7 @@ impl Config<'_> {
         if !unsafe { bindings::kvm_vcpu_features_configured(self.0 .0.get()) } {
             return None;
         }
-        // SAFETY: As above, and the feature has a bit.
+        // SAFETY: As above, and the feature is a valid bit number.
         Some(unsafe { bindings::kvm_vcpu_has_feature(self.0 .0.get(), FEATURE as i32) })
     }
 }
@@ -113,20 +113,20 @@ impl Vcpu {
     /// `ptr` points to a vCPU that stays alive for `'a`.
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::kvm_vcpu) -> &'a Self {
         // SAFETY: `Vcpu` is transparent over `struct kvm_vcpu`; the rest is the caller's
-        // contract. INVARIANT: Likewise; a vCPU never outlives its VM.
+        // contract. INVARIANT: By the caller's contract; a vCPU never outlives its VM.
         unsafe { &*ptr.cast() }
     }
 
-    /// The VM that this vCPU belongs to.
+    /// Returns the VM that this vCPU belongs to.
     ///
     /// Context: any.
     pub fn vm(&self) -> &Vm {
         // SAFETY: By the type invariant the pointer is valid, `kvm` is set once when the
-        // vCPU is made, and the VM outlives it.
+        // vCPU is created, and the VM outlives the vCPU.
         unsafe { Vm::from_raw((*self.0.get()).kvm) }
     }
 
-    /// The number of this vCPU, as user space knows it.
+    /// Returns the number of this vCPU in the user-space interface.
     ///
     /// Context: any.
     pub fn id(&self) -> i32 {
@@ -144,13 +144,13 @@ impl Vcpu {
         unsafe { &raw mut (*self.0.get()).stat }
     }
 
-    /// The CPU that this vCPU is loaded on, if any; the answer may be out of date unless
-    /// it is this CPU and preemption is off.
+    /// Returns the CPU that this vCPU is loaded on, if any. The answer may be out of date unless
+    /// this is the current CPU and preemption is off.
     ///
     /// Context: any.
     pub fn cpu(&self) -> Option<CpuId> {
         // SAFETY: By the type invariant the pointer is valid. The task that runs the vCPU may
-        // be writing the number, by one store.
+        // write the number concurrently, with a single store.
         let cpu = unsafe { (&raw const (*self.0.get()).cpu).read_volatile() };
 
         // It is -1 while the vCPU is not loaded.
@@ -168,7 +168,7 @@ mod tests {
         prelude::*, //
     };
 
-    /// A view says what C has in the structures.
+    /// A view returns the values in the C structures.
     #[test]
     fn views() -> Result {
         let mut kvm = KVBox::<bindings::kvm>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
@@ -177,7 +177,7 @@ mod tests {
         let vcpu = vcpu.as_mut_ptr();
         let dfr0 = ID_AA64DFR0_EL1::zeroed().with_const_BRPs::<5>();
 
-        // SAFETY: Both are in memory of their own, which is zeroed.
+        // SAFETY: Both are in their own zeroed memory.
         let view = unsafe {
             (*vcpu).kvm = kvm;
             (*vcpu).vcpu_id = 3;
@@ -199,7 +199,7 @@ mod tests {
         assert!(core::ptr::eq(vm.0.get(), kvm));
         // SAFETY: As above; no reference is made.
         assert!(core::ptr::eq(vm.stat(), unsafe { &raw mut (*kvm).stat }));
-        // SAFETY: Nobody else knows of this VM.
+        // SAFETY: No other code has access to this VM.
         let config = unsafe { vm.config() };
         assert_eq!(config.id_register::<ID_AA64DFR0_EL1>().BRPs().get(), 5);
         assert!(config

@@ -2,9 +2,9 @@
 
 //! Rust arm64 ID register sample.
 //!
-//! Makes the file `arm64_idregs/registers` in debugfs. For each ID register that the kernel
-//! records it has the value of each CPU that has been up, and the one that is safe for the system.
-//! Where CPUs differ, the register is marked, and the fields that differ are decoded:
+//! Creates the file `arm64_idregs/registers` in debugfs. For each ID register that the kernel
+//! records, the file shows the value of each CPU that has been up, and the system-wide safe value.
+//! If CPUs differ, the register is marked, and the fields that differ are decoded:
 //!
 //! ```text
 //! CTR_EL0 differs
@@ -55,13 +55,13 @@ impl Writer for Listing {
     }
 }
 
-/// Returns the CPUs that have been up, each with the value it had.
+/// Returns the CPUs that have been up, each with its value of `register`.
 fn records(register: &IdRegister) -> impl Iterator<Item = (u32, u64)> + '_ {
     let cpus = (0..nr_cpu_ids()).filter_map(CpuId::from_u32);
     cpus.filter_map(|cpu| Some((cpu.as_u32(), register.recorded(cpu)?)))
 }
 
-/// Returns the bits in which not all CPUs agree.
+/// Returns the bits in which CPUs differ.
 fn differences(register: &IdRegister) -> u64 {
     let values = || records(register).map(|(_, value)| value);
     let ones = values().fold(0, |ones, value| ones | value);
@@ -109,7 +109,7 @@ fn write_value(f: &mut fmt::Formatter<'_>, field: &Field, raw: u64) -> fmt::Resu
 
 #[pin_data]
 struct IdRegs {
-    // Only held so that the file goes with the module, and before the directory.
+    // Held only to remove the file when the module is unloaded, before the directory.
     #[pin]
     _registers: File<Listing>,
     _dir: Dir,

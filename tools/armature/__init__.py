@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Every command of the project but what has to come before Python.
+"""Every command of the project, except the steps that must run before Python.
 
-tools/armature.sh makes the build root and starts this with the root's own Python, on the host;
-what is built or booted runs in the root (process.inside).
+tools/armature.sh creates the build root and starts this package with the root's Python, on the
+host; builds and machines run in the root (process.inside).
 """

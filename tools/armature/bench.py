@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """Counts the instructions that the base kernel and ours execute, on one emulated CPU.
 
-What makes two runs of one kernel the same run, instruction for instruction:
-  -icount shift=0,sleep=off   1 ns an instruction; idle time is skipped over
-  -smp 1                      one order of events
-  cntfrq=1000000000           a counter tick an instruction, on every model
-  -seed, dtb-randomness=off   FEAT_RNG and the seeds in the device tree
-  -rtc ...,clock=vm           no date from outside
-  nokaslr, norandmaps         addresses
-The command line is padded to one length: the alignment of the device tree's strings, which its
-length decides, is worth 0.13 % of the boot figure. kunit.enable=0 keeps the number of tests that
-are built in out of it.
+These options make two runs of one kernel identical, instruction for instruction:
+  -icount shift=0,sleep=off   each instruction takes 1 ns; idle time is skipped
+  -smp 1                      events have one order
+  cntfrq=1000000000           the counter ticks once per instruction, on every model
+  -seed, dtb-randomness=off   FEAT_RNG and the seeds in the device tree are fixed
+  -rtc ...,clock=vm           the date does not come from the host
+  nokaslr, norandmaps         addresses are fixed
+The command line is padded to a fixed length, which decides the alignment of the device tree's
+strings: this changes the boot figure by 0.13 %. With kunit.enable=0 the figure does not depend on
+the number of built-in tests.
 """
 
 import collections.abc
@@ -31,13 +31,13 @@ from armature.process import Failure, inside, say
 
 LIMIT = 900
 CMDLINE = "console=ttyAMA0 quiet nokaslr norandmaps kunit.enable=0"
-# How long these take depends on where the linker has put the strings.
+# The cost of these functions depends on where the linker has put the strings.
 STRINGS = ("strcmp", "strncmp", "strlen", "strnlen", "strchr", "strrchr", "memchr", "memcmp")
 TSO = "max,tso=on,midr=0x610f0ff0"
 
 
 def program(work: pathlib.Path) -> pathlib.Path:
-    """Returns an initramfs with the benchmark as its /init: always the same bytes."""
+    """Returns an initramfs with the benchmark as its /init, which always has the same bytes."""
     stage = process.scratch(f"{work.name}-init")
     build.built("bench", inside(TOP / "tools/bench/build", stage / "init"))
     for made in (stage / "init", stage):
@@ -48,7 +48,7 @@ def program(work: pathlib.Path) -> pathlib.Path:
 
 
 def qemu(cpu: str, image: pathlib.Path, cmdline: str, *more: str) -> list[str]:
-    """Returns the command line of QEMU for a run that is always the same."""
+    """Returns the command line of QEMU for a reproducible run."""
     fixed = f"""-M virt,virtualization=on,gic-version=3,dtb-randomness=off
         -cpu {cpu},cntfrq=1000000000 -smp 1 -m 1G -icount shift=0,sleep=off -seed 1
         -rtc base=2000-01-01,clock=vm -nodefaults -serial stdio -display none -monitor none
@@ -77,7 +77,7 @@ def measure(image: pathlib.Path, out: pathlib.Path, cpu: str, mode: str, strings
 
 
 def string_ranges(image: pathlib.Path) -> str:
-    """Returns where those functions are, as the plugin takes it: "NAME:FIRST-LAST;..."."""
+    """Returns the address ranges of these functions for the plugin: "NAME:FIRST-LAST;..."."""
     system_map = image.parents[3] / "System.map"
     symbols = sorted(line.split() for line in system_map.read_text().splitlines())
     ranges: dict[str, str] = {}
@@ -89,8 +89,8 @@ def string_ranges(image: pathlib.Path) -> str:
 
 
 def boot_but_strings(image: pathlib.Path, out: pathlib.Path, cpu: str, cmdline: str) -> str:
-    """Boots without a program to run, and returns a line with its instructions but for those of the
-    functions for strings."""
+    """Boots without a program to run, and returns a line with the executed instructions, except
+    those of the string functions."""
     figures, console = pathlib.Path(f"{out}.opcodes"), pathlib.Path(f"{out}.boot.log")
     plugin = f"{BUILD / 'plugins/libopcodes.so'},out={figures},ranges={string_ranges(image)}"
     machine.run(
@@ -120,14 +120,14 @@ def both(ours: str, name: str, cpu: str, mode: str, strings: bool = False) -> No
 
 
 def judge(name: str, rules: Rules) -> compare.Outcome:
-    """Compares what has been measured under that name."""
+    """Compares the figures that were measured as `name`."""
     out = BUILD / "bench"
     return compare.compare(
         compare.load(out / f"{name}.vanilla"), compare.load(out / f"{name}.ours"), rules
     )
 
 
-# What a write that traps because breakpoints are mapped costs, by what a hypercall does.
+# The allowed cost of a write that traps because breakpoints are mapped, relative to a hypercall.
 WRITES = ("debug_write_mapped", "debug_write_idle_mapped")
 WRITE_BOUNDS = (
     ("debug_write_mapped", 110, "hypercall_debug_mapped"),
@@ -137,7 +137,7 @@ SWITCHES = ("switch_process_pipe", "switch_thread_yield", "switch_thread_tso")
 
 
 def facts(mode: str) -> collections.abc.Iterator[tuple[str, Rules]]:
-    """Yields the rows that stand for a "Must hold", and what must be true of them."""
+    """Yields the groups of rows for each "must hold", and the rules for them."""
     yield (
         f"{mode}: a VM left alone: nothing more for a hypercall, at most 0.1 % for KVM_RUN",
         Rules(
@@ -155,7 +155,7 @@ def facts(mode: str) -> collections.abc.Iterator[tuple[str, Rules]]:
         Rules(only=WRITES, cost=WRITES, bounds=WRITE_BOUNDS),
     )
     if mode == "vhe":
-        # Two switches each, and nothing but a patched-out branch in one.
+        # Each has two switches, and each switch has one patched-out branch more.
         yield (
             "vhe: a context switch without the feature",
             Rules(only=SWITCHES[:2], at_most=tuple((name, 2) for name in SWITCHES[:2])),
@@ -163,7 +163,7 @@ def facts(mode: str) -> collections.abc.Iterator[tuple[str, Rules]]:
 
 
 def step() -> list[Result]:
-    """Returns those facts, on the kernels that the tests boot."""
+    """Returns the results for these facts, on the kernels that the tests boot."""
     build.all_of({"kernel:vanilla", "kernel:armature", "model"})
     results = []
     for mode in ("vhe", "nvhe"):
@@ -179,14 +179,14 @@ def step() -> list[Result]:
 
 
 def rules_of(cpu: str, mode: str) -> Rules:
-    """Returns what is asked of every row of `make bench` on one machine."""
-    # Not in protected mode: the guest has as many breakpoints as the host there.
+    """Returns the rules for every row of `make bench` on one machine."""
+    # Not in protected mode, where the guest has the host's counts of breakpoints.
     below = (
         ("hypercall_debug_mapped", "exit_to_user_debug_mapped")
         if cpu == "max" and mode != "protected"
         else ()
     )
-    # No CTR_EL0.DIC: here the bound on I-cache invalidation is at work.
+    # Without CTR_EL0.DIC, the bound on I-cache invalidation is in use.
     in_use = ("exec_fault_4k", "exec_fault_2m") if cpu == "neoverse-n1" else ()
     cost = ("boot", *WRITES, *(("switch_thread_tso",) if "tso=on" in cpu else ()))
     return Rules(below=below, in_use=in_use, cost=cost, bounds=WRITE_BOUNDS)
@@ -202,7 +202,7 @@ def main() -> int:
     for mode in ("vhe", "nvhe", "protected"):
         for cpu in [asked("CPU")] if asked("CPU") else ["max", "neoverse-n1"]:
             say("bench", f"{cpu}, {mode}")
-            # A comma would end the plugin's argument.
+            # QEMU splits plugin arguments at commas, so the name must have none.
             name = f"{cpu}-{mode}".replace(",", "+")
             both("bench", name, cpu, mode, strings=True)
             outcome = judge(name, rules_of(cpu, mode))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Boots the machines of the matrix and judges what was found there."""
+"""Boots the machines of the matrix and judges their logs."""
 
 import collections.abc
 import concurrent.futures
@@ -18,13 +18,13 @@ from armature.matrix import Boot, Machine
 from armature.place import BUILD, JOBS, REPORT, asked, spent
 from armature.process import Failure, say
 
-# Seconds that a boot which has begun before DEADLINE may go on after it.
+# Seconds for which a boot that has started before DEADLINE may continue after it.
 GRACE = 600
 
 
 @dataclasses.dataclass
 class Ran:
-    """What a boot has left: the exit status of QEMU (None if its time was over), and its logs."""
+    """The outcome of a boot: the exit status of QEMU (None after its limit), and its logs."""
 
     boot: Boot
     where: pathlib.Path
@@ -36,7 +36,7 @@ class Ran:
 
 
 def source(boot: Boot, place: str, file: str) -> pathlib.Path:
-    """Returns where a file of a test is on this host. Raises Failure if there is none."""
+    """Returns the path of a test's file on this host. Raises Failure if it does not exist."""
     directory = Kernel(boot.kernel).objects() if place == "kernel" else matrix.PLACES[place]
     if not (directory / file).is_file():
         raise Failure(f"the boot {boot.name} needs {place}/{file}, which is not there")
@@ -44,13 +44,13 @@ def source(boot: Boot, place: str, file: str) -> pathlib.Path:
 
 
 def guest_path(file: str) -> str:
-    """Returns where a file of a test is in the machine."""
+    """Returns the path of a test's file in the machine."""
     name = pathlib.PurePath(file).name
     return f"/{name}" if name.endswith(".ko") else f"/tests.d/{name}"
 
 
 def files_of(boot: Boot, work: pathlib.Path) -> dict[str, machine.File]:
-    """Returns what the initramfs of a boot has besides its own, by where it goes."""
+    """Returns the files that a boot needs in the initramfs, by path in the machine."""
     files: dict[str, machine.File] = {}
     for place, file in (
         found for _, command in boot.tests for found in matrix.FILE.findall(command)
@@ -69,14 +69,14 @@ def files_of(boot: Boot, work: pathlib.Path) -> dict[str, machine.File]:
     if boot.perf:
         files["/"] = build.foreign("perf")
     if boot.l2:
-        # What a VMM in the machine boots: this kernel, and a program that speaks.
+        # A VMM in the machine boots this kernel, with a program that prints a line.
         machine.initramfs(work / "l2", {"/tests": "speaks\techo hello\n"})
         files |= {"/": build.foreign("qemu"), "/l2/initrd": work / "l2", "/l2/Image": image}
     return files
 
 
 def machine_of(boot: Boot) -> Machine:
-    """Returns the machine of a boot, with what runs KUnit if that is asked for."""
+    """Returns the machine of a boot, with KUnit enabled if the boot asks for it."""
     if not boot.kunit:
         return boot.machine
     cmdline = f"kunit.enable=1 kunit.autorun=1 {boot.machine.cmdline}"
@@ -84,7 +84,7 @@ def machine_of(boot: Boot) -> Machine:
 
 
 def run(boot: Boot, where: pathlib.Path) -> Ran:
-    """Boots a machine and returns what it has left, in `where`."""
+    """Boots a machine and returns the outcome, with logs in `where`."""
     shutil.rmtree(where, ignore_errors=True)
     where.mkdir(parents=True)
     initrd, console, tap = where / "initrd", where / "console.log", where / "tap.log"
@@ -111,7 +111,7 @@ def run(boot: Boot, where: pathlib.Path) -> Ran:
 
 
 def lie_when_ready(boot: Boot, socket: pathlib.Path, tap: pathlib.Path) -> None:
-    """Waits until the machine is up and runs its tests, then lets one CPU lie."""
+    """Waits until the machine runs its tests, then changes an ID register of one CPU."""
     assert boot.lie
     for _ in range(int(boot.limit) * 10):
         if "# running" in machine.said(tap):
@@ -121,12 +121,12 @@ def lie_when_ready(boot: Boot, socket: pathlib.Path, tap: pathlib.Path) -> None:
 
 
 def without_panic(console: str) -> str:
-    """Returns the console but for a panic that was asked for, up to the kernel booted then."""
+    """Returns the console without a requested panic, up to the start of the next kernel."""
     return re.sub(r"sysrq: Trigger a crash.*?(?=\bBye!)", "", console, count=1, flags=re.S)
 
 
 def judge_console(boot: Boot, console: str) -> collections.abc.Iterator[Result]:
-    """Yields whether the console has what it must and nothing that it must not."""
+    """Yields whether the console has all required lines, and no forbidden ones."""
     if boot.crash:
         console = without_panic(console)
     splat = machine.SPLAT.search(console)
@@ -149,7 +149,7 @@ def judge_console(boot: Boot, console: str) -> collections.abc.Iterator[Result]:
 
 
 def how_it_ended(ran: Ran) -> str | None:
-    """Returns what went wrong with the machine, and in which test; None if it came to its end."""
+    """Returns how the machine failed, and in which test; None if it has finished its tests."""
     tap, console = ran.said("tap.log"), ran.said("console.log")
     if ran.code == 0 and (not ran.boot.tests or re.search(r"^# end$", tap, re.M)):
         return None
@@ -165,7 +165,7 @@ def how_it_ended(ran: Ran) -> str | None:
 
 
 def judge(ran: Ran) -> list[Result]:
-    """Returns what a boot has shown."""
+    """Returns the results of a boot."""
     boot, console, tap = ran.boot, ran.said("console.log"), ran.said("tap.log")
     results = list(judge_console(boot, console))
     if boot.kunit:
@@ -183,8 +183,8 @@ def judge(ran: Ran) -> list[Result]:
 
 
 def lines_to_compare(log: pathlib.Path) -> list[str]:
-    """Returns the lines of a log but for times and what comes of them: -icount makes the
-    instructions the same, and the main loop of QEMU goes by the host's clock."""
+    """Returns the lines of a log without times and numbers that depend on them: -icount makes the
+    instructions identical, but QEMU's main loop uses the host's clock."""
     return [
         re.sub(r"^\[ *\d+\.\d+\]|(?<=Random seed: )0x.*", "", line)
         for line in machine.said(log).splitlines()
@@ -192,7 +192,7 @@ def lines_to_compare(log: pathlib.Path) -> list[str]:
 
 
 def judge_same(boot: Boot) -> collections.abc.Iterator[Result]:
-    """Yields whether the logs of a boot are those of the one that it names."""
+    """Yields whether the logs of a boot equal those of the boot that it names."""
     for log in ("console.log", "tap.log"):
         ours, others = (
             lines_to_compare(REPORT / "boots" / str(name) / log) for name in (boot.name, boot.same)
@@ -211,12 +211,12 @@ def judge_same(boot: Boot) -> collections.abc.Iterator[Result]:
 
 
 def late(boot: Boot) -> list[Result]:
-    """Returns that there was no time for a boot."""
+    """Returns a result that says that there was no time for a boot."""
     return [Result(boot.name, "machine/ran", "skip", f"no time left after {asked('DEADLINE')} s")]
 
 
 def in_time(boot: Boot, reports: pathlib.Path) -> list[Result]:
-    """Returns what a boot has shown, unless there was no time left to begin it, or to end it."""
+    """Runs a boot and returns its results; or a skip, if no time was left to start or finish it."""
     if not asked("DEADLINE"):
         return judge(run(boot, reports / boot.name))
     left = float(asked("DEADLINE")) - spent() + GRACE
@@ -227,8 +227,8 @@ def in_time(boot: Boot, reports: pathlib.Path) -> list[Result]:
 
 
 def attempt(boot: Boot, reports: pathlib.Path) -> tuple[list[Result], float]:
-    """Returns what a boot has shown and how many seconds it took; whatever happens, the other boots
-    go on."""
+    """Returns the results of a boot and its duration in seconds. Errors become results, so that
+    the other boots continue."""
     begun = time.monotonic()
     try:
         results = in_time(boot, reports)
@@ -238,8 +238,8 @@ def attempt(boot: Boot, reports: pathlib.Path) -> tuple[list[Result], float]:
 
 
 def run_all(boots: list[Boot], reports: pathlib.Path) -> tuple[list[Result], dict[str, float]]:
-    """Boots the machines, as many at a time as there are CPUs; returns what they have shown, and
-    the seconds that each took."""
+    """Boots the machines, as many at a time as there are CPUs; returns their results, and the
+    duration of each in seconds."""
     results: list[Result] = []
     seconds: dict[str, float] = {}
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
@@ -262,5 +262,5 @@ def run_all(boots: list[Boot], reports: pathlib.Path) -> tuple[list[Result], dic
 
 
 def needs(boots: collections.abc.Iterable[Boot]) -> set[str]:
-    """Returns what has to be built for these boots."""
+    """Returns the goals that must be built for these boots."""
     return {need for boot in boots for need in boot.needs()}

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Breaks things on purpose, and sees the tests that are there for them fail.
+"""Breaks the source on purpose, and checks that the responsible tests fail.
 
-Each file of tools/test/breaks is a patch with lines "Noticed-by: BOOT: TEST". The number in front
-of its name is a group: patches of one group hide nothing from each other, and share a kernel.
-BREAKS=WORD takes those whose name has that word. The source that is broken is build/tree, which the
-next build puts right.
+Each file of tools/test/breaks is a patch with lines "Noticed-by: BOOT: TEST". The number at the
+start of its name is a group: patches of one group do not mask each other, and share a kernel.
+BREAKS=WORD selects patches whose name contains WORD. The patches are applied to build/tree, which
+the next build restores.
 """
 
 import collections.abc
@@ -29,7 +29,7 @@ def group(patch: pathlib.Path) -> int:
 
 
 def noticed_by(patch: pathlib.Path) -> list[tuple[str, str]]:
-    """Returns (boot, test) that have to notice a patch."""
+    """Returns the (boot, test) pairs that must notice a patch."""
     return re.findall(r"^Noticed-by: ([^:]*): (.*)$", patch.read_text(), re.M)
 
 
@@ -39,7 +39,7 @@ def git(*words: str) -> int:
 
 
 def apply(patches: collections.abc.Sequence[pathlib.Path]) -> None:
-    """Breaks the tree, which is whole before."""
+    """Applies patches to the tree, which must be clean."""
     git("checkout", "-q", "-f")
     for patch in patches:
         if git("apply", str(patch)):
@@ -47,8 +47,8 @@ def apply(patches: collections.abc.Sequence[pathlib.Path]) -> None:
 
 
 def failed(results: list[Result], where: str, test: str) -> bool:
-    """Returns whether that test of that boot has failed, and the boot has come to its end: a figure
-    that is not there is no failure of the test."""
+    """Returns whether the test of that boot has failed although the boot has finished: a missing
+    figure does not count as a failure of the test."""
     own = [result for result in results if result.where == where and result.status == "fail"]
     return not any(result.name.startswith("machine/") for result in own) and any(
         result.name.startswith(test) and "counted nothing" not in result.detail for result in own
@@ -56,7 +56,7 @@ def failed(results: list[Result], where: str, test: str) -> bool:
 
 
 def broken(patches: list[pathlib.Path]) -> list[Result]:
-    """Returns whether each test that has to notice one of the patches does."""
+    """Returns whether each test that must notice one of the patches does."""
     apply(patches)
     Kernel("armature").build()
     names = {where for patch in patches for where, _ in noticed_by(patch)}
@@ -77,7 +77,7 @@ def broken(patches: list[pathlib.Path]) -> list[Result]:
 
 
 def step() -> list[Result]:
-    """Returns what was noticed of all that was broken."""
+    """Returns whether all patches were noticed."""
     chosen = sorted(
         PATCHES.glob(f"*{asked('BREAKS')}*.patch"), key=lambda patch: (group(patch), patch.name)
     )
@@ -85,7 +85,7 @@ def step() -> list[Result]:
         raise Failure(f"BREAKS={asked('BREAKS')} matches nothing in tools/test/breaks")
     names = {where for patch in chosen for where, _ in noticed_by(patch)}
     build.all_of(boot.needs(one for one in matrix.load() if one.name in names))
-    # What is done to the tree from here on is what is to be built.
+    # From here on, build the tree as it is, with the patches.
     os.environ["AS_IT_IS"] = "1"
     results: list[Result] = []
     try:

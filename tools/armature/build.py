@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is built, and what has to be built first.
+"""Goals of the build, and their dependencies.
 
-A goal is a word: kernel:VARIANT, model (the emulator of the machine model), perf and l2 (programs
-of Debian's for arm64), plugins, files:PLACE (what tests take into machines), sysreg (constants of
+A goal is a word: kernel:VARIANT, model (the emulator of the machine model), perf and l2 (Debian's
+programs for arm64), plugins, files:PLACE (files that tests use in machines), sysreg (constants of
 the system registers), tree.
 """
 
@@ -21,15 +21,15 @@ from armature.process import Failure, inside, say
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """What reaches a goal, and what has to be reached before."""
+    """The function that builds a goal, and the goals that must be built before."""
 
     reach: collections.abc.Callable[[], object]
     needs: set[str] = dataclasses.field(default_factory=set)
 
 
-# Goals of this run only.
+# Additional goals of this run.
 ALSO: dict[str, Goal] = {}
-# What has been reached in this run.
+# Goals that have been built in this run.
 _reached: set[str] = set()
 
 
@@ -41,12 +41,12 @@ def model() -> pathlib.Path:
 
 @functools.cache
 def foreign(program: str) -> pathlib.Path:
-    """Returns the directory of a program of Debian's for arm64, laid out as in a machine."""
+    """Returns the directory of a Debian program for arm64, laid out as in a machine."""
     return printed("machine/foreign.sh", program)
 
 
 def printed(step: str, *words: str) -> pathlib.Path:
-    """Returns the path that a step of the shell's prints, which builds what is not there."""
+    """Returns the path that a shell step prints, after it has built the file if missing."""
     return pathlib.Path(process.output(["nice", "-n", "10", process.script(step), *words]))
 
 
@@ -56,7 +56,7 @@ def module_kernel() -> str:
 
 
 def goal(name: str) -> Goal:
-    """Returns what a goal is."""
+    """Returns the goal with this name."""
     kind, _, rest = name.partition(":")
     if kind == "kernel":
         kernel = Kernel(rest)
@@ -65,7 +65,7 @@ def goal(name: str) -> Goal:
 
 
 def closure(goals: collections.abc.Iterable[str]) -> list[str]:
-    """Returns the goals with all that they need, each after what it needs."""
+    """Returns the goals with all their dependencies, each after its dependencies."""
     order: list[str] = []
 
     def visit(name: str) -> None:
@@ -80,16 +80,16 @@ def closure(goals: collections.abc.Iterable[str]) -> list[str]:
 
 
 def importance(name: str) -> tuple[int, str]:
-    """Returns the place of a goal among others: the emulator takes long and little waits for it,
-    and what only reads the source can come last."""
+    """Returns the sort key of a goal: the emulator takes long and few goals wait for it,
+    and goals that only read the source can come last."""
     first = ("tree", "model", "kernel", "files", "", "step")
     kind = name.partition(":")[0]
     return first.index(kind if kind in first else ""), name
 
 
 def all_of(goals: collections.abc.Iterable[str], workers: int = 2) -> None:
-    """Reaches all goals: at most `workers` at a time, since one compiler alone leaves a CPU idle
-    whenever it links or compiles a crate. Raises the first Failure, and stops what runs then."""
+    """Builds all goals, at most `workers` at a time: one build alone leaves CPUs idle while it
+    links or compiles a crate. On the first Failure, stops the other builds and raises it."""
     waiting = closure(goals)
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         running: dict[concurrent.futures.Future[object], str] = {}
@@ -108,7 +108,7 @@ def all_of(goals: collections.abc.Iterable[str], workers: int = 2) -> None:
 
 
 def built(name: str, command: list[str]) -> None:
-    """Runs what builds a program, with its output in a log. Raises Failure if it does not build."""
+    """Runs the build of a program, with its output in a log. Raises Failure if the build fails."""
     with process.started(command, LOGS / f"{name}.log") as work:
         if work.wait():
             raise Failure(f"{name} does not build: build/log/{name}.log")
@@ -120,15 +120,15 @@ def plugins() -> None:
 
 
 def workload() -> None:
-    """Builds the program that profilers and debuggers are tried on; its script goes beside it."""
+    """Builds the workload for profilers and debuggers, and copies its script beside it."""
     (BUILD / "perf").mkdir(exist_ok=True)
     built("workload", inside(TOP / "tools/machine/perf/build", BUILD / "perf"))
     shutil.copy(TOP / "tools/machine/perf/spe-test.sh", BUILD / "perf")
 
 
 def oracle() -> None:
-    """Builds the VMM and the guest that runs debug programs; the scripts of the machines that run
-    them go beside it."""
+    """Builds the VMM and the guest that runs debug programs, and copies the scripts that run them
+    in machines beside them."""
     out = BUILD / "oracle"
     out.mkdir(exist_ok=True)
     built("payload", inside(*with_sysreg(), TOP / "tools/oracle/build", out / "payload"))
@@ -138,12 +138,12 @@ def oracle() -> None:
 
 
 def with_sysreg() -> list[str]:
-    """Returns what tells the build of a program where the constants of system registers are."""
+    """Returns the command prefix that tells a build the path of the system register constants."""
     return ["env", f"SYSREG_CONSTS={BUILD / 'sysreg/consts.rs'}"]
 
 
 def selftests(part: str) -> None:
-    """Builds the kselftests of KVM ("kvm") or our own of arm64 ("arm64"), static."""
+    """Builds the kselftests of KVM ("kvm") or our own for arm64 ("arm64"), statically linked."""
     out = BUILD / "selftests"
     (out / part).mkdir(parents=True, exist_ok=True)
     say("selftests", f"building those of {part}")
@@ -181,8 +181,8 @@ $make -C tools/testing/selftests/arm64 ARM64_SUBTARGETS="nolse memory_model" \
 
 
 def module() -> None:
-    """Builds Kbuild of this repository as an external module, into build/module, where nothing of
-    another kernel's is left."""
+    """Builds this repository's Kbuild as an external module, in build/module, after removing
+    objects of other kernels."""
     kernel, out = Kernel(module_kernel()), BUILD / "module"
     mark = out / "for"
     if out.exists() and not (mark.exists() and mark.read_text() == kernel.variant):
@@ -208,7 +208,7 @@ def module() -> None:
 
 
 def sysreg() -> None:
-    """Makes build/sysreg/consts.rs of the tree's description of the system registers."""
+    """Generates build/sysreg/consts.rs from the tree's description of the system registers."""
     out, source = BUILD / "sysreg", TREE / "arch/arm64/tools/sysreg"
     generator = TREE / "arch/arm64/tools/gen_sysreg"
     newest = max(path.stat().st_mtime for path in (source, *generator.glob("*.rs")))
@@ -241,7 +241,8 @@ GOALS = {
     "plugins": Goal(plugins),
     "sysreg": Goal(sysreg, {"tree"}),
 }
-# What tests take into machines, by its place (matrix.PLACES); a kernel's own is built with it.
+# Builders of the files that tests use in machines, by place (matrix.PLACES); those of "kernel" are
+# built with the kernel.
 FILES = {
     "kvm": Goal(lambda: selftests("kvm"), {"tree"}),
     "arm64": Goal(lambda: selftests("arm64"), {"tree"}),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The commands that tools/armature.sh hands on."""
+"""The commands that tools/armature.sh passes on."""
 
 import collections.abc
 import os
@@ -28,8 +28,8 @@ Words = list[str]
 
 
 def kernel(words: Words) -> int:
-    """Builds KERNEL= or the first word, whole or the targets after it; "NAME --make WORD..." runs
-    the make of a kernel that is there."""
+    """Builds KERNEL= or the kernel named by the first word: all of it, or the targets in the other
+    words. "NAME --make WORD..." runs make for a kernel that is already configured."""
     name, *rest = words or [asked("KERNEL", "armature")]
     own = Kernel(name)
     if rest[:1] == ["--make"]:
@@ -53,7 +53,7 @@ def lint_all() -> int:
 
 
 def plain(main: collections.abc.Callable[[], int]) -> collections.abc.Callable[[Words], int]:
-    """Returns a command that takes no words."""
+    """Returns a command that takes no arguments."""
 
     def command(words: Words) -> int:
         if words:
@@ -81,7 +81,7 @@ COMMANDS: dict[str, collections.abc.Callable[[Words], int]] = {
 
 def main(words: Words) -> int:
     """Runs a command; returns its exit status."""
-    # What is started is to find its own Python, if it has one.
+    # Programs that are started must find their own Python libraries.
     for name in ("PYTHONHOME", "PYTHONPATH"):
         os.environ.pop(name, None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Compares figures of `make bench`: the base kernel's and ours.
 
-Each row is one benchmark. A row fails when ours executes more than 1.001 times the instructions of
-the base, or when the two do not measure the same thing: a row missing from one of them, another
-number of iterations, another KVM mode. Rules say what else a row may be, or has to be.
+Each row is one benchmark. A row fails if our kernel executes more than 1.001 times the
+instructions of the base, or if the two do not measure the same: a row is missing, or the number of
+iterations or the KVM mode differs. Rules change the bounds of single rows.
 """
 
 import collections.abc
@@ -11,7 +11,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
-# The bounds as ratios of integers, so that no rounding decides a verdict.
+# The bounds are ratios of integers, so that rounding does not decide a verdict.
 IDLE, IN_USE = (1001, 1000), (1020, 1000)
 
 
@@ -21,29 +21,29 @@ class BadResults(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """What is judged, and how."""
+    """The rows to judge, and their bounds."""
 
-    # The rows to look at; none means all of them.
+    # The rows to judge; empty means all rows.
     only: tuple[str, ...] = ()
-    # Rows in which a capability is not idle but does its work: at most 1.02 times.
+    # Rows in which a capability is in use, not idle: at most 1.02 times the base.
     in_use: tuple[str, ...] = ()
-    # Rows in which ours must cost less.
+    # Rows in which our kernel must cost less.
     below: tuple[str, ...] = ()
-    # Rows that are the price of a capability: they are only shown.
+    # Rows that show the price of a capability, and are not judged.
     cost: tuple[str, ...] = ()
-    # Rows that may be so many instructions more, and not one beyond.
+    # Rows that may cost at most so many instructions more.
     at_most: tuple[tuple[str, int], ...] = ()
-    # (row, percent, other row): a bound on one of our rows by another of ours.
+    # (row, percent, other row): a bound on one of our rows, relative to another of our rows.
     bounds: tuple[tuple[str, int, str], ...] = ()
 
     def named(self) -> set[str]:
-        """Returns the rows that have a rule of their own."""
+        """Returns the rows that have a specific rule."""
         return {*self.in_use, *self.below, *self.cost, *(name for name, _ in self.at_most)}
 
 
 @dataclasses.dataclass
 class Figures:
-    """What one kernel has shown: (figure, iterations) by name, and facts that must agree."""
+    """The figures of one kernel: (figure, iterations) by name, and facts that must agree."""
 
     rows: dict[str, tuple[int, int]]
     info: dict[str, str]
@@ -60,12 +60,12 @@ class Row:
 
     @property
     def good(self) -> bool:
-        """Whether the verdict is none of a failure."""
+        """Returns whether the verdict is not a failure."""
         return self.verdict not in ("missing", "iterations", "slower", "not below")
 
     @property
     def ratio(self) -> float | None:
-        """Ours to the base, None where there is no such number."""
+        """Returns the ratio of our figure to the base's; None if it is undefined."""
         if self.vanilla == self.ours:
             return 1.0
         return self.ours / self.vanilla if self.vanilla and self.ours is not None else None
@@ -73,7 +73,7 @@ class Row:
 
 @dataclasses.dataclass
 class Outcome:
-    """What the comparison of two kernels has given."""
+    """The result of comparing two kernels."""
 
     rows: list[Row]
     mismatches: list[str]
@@ -81,7 +81,7 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether everything is as it has to be."""
+        """Returns whether all rows, bounds and facts are good."""
         return (
             not self.mismatches
             and all(row.good for row in self.rows)
@@ -118,12 +118,12 @@ def load(path: pathlib.Path) -> Figures:
 
 
 def exceeds(ours: int, base: int, limit: tuple[int, int]) -> bool:
-    """Returns whether ours is more than that many times the base."""
+    """Returns whether `ours` is more than `limit` times the base."""
     return ours * limit[1] > base * limit[0]
 
 
 def verdict(name: str, base: int, ours: int, rules: Rules) -> str:
-    """Returns what a row is that both have, with the same iterations."""
+    """Returns the verdict on a row that both have, with the same iterations."""
     at_most = dict(rules.at_most)
     if name in rules.cost:
         return "cost"
@@ -137,7 +137,7 @@ def verdict(name: str, base: int, ours: int, rules: Rules) -> str:
 
 
 def row(name: str, base: Figures, ours: Figures, rules: Rules) -> Row:
-    """Returns one row; "NAME.min" goes by the rules of NAME."""
+    """Returns one row. "NAME.min" has the rules of NAME."""
     theirs, own = base.rows.get(name), ours.rows.get(name)
     if theirs is None or own is None:
         return Row(name, theirs and theirs[0], own and own[0], "missing")
@@ -146,7 +146,7 @@ def row(name: str, base: Figures, ours: Figures, rules: Rules) -> Row:
 
 
 def bound(ours: Figures, name: str, percent: int, other: str) -> tuple[bool, str]:
-    """Returns whether a bound on one of our rows by another holds, and a line that says so."""
+    """Returns whether a bound on one of our rows relative to another holds, and a line about it."""
     for each in (name, other):
         if each not in ours.rows:
             raise BadResults(f"there is no row {each!r}")
@@ -156,7 +156,7 @@ def bound(ours: Figures, name: str, percent: int, other: str) -> tuple[bool, str
 
 
 def compare(base: Figures, ours: Figures, rules: Rules = Rules()) -> Outcome:
-    """Compares two kernels. Raises BadResults for a rule about a row that there is not."""
+    """Compares two kernels. Raises BadResults for a rule about a missing row."""
     names = [*dict.fromkeys([*base.rows, *ours.rows, *rules.only])]
     names = [name for name in names if not rules.only or name.removesuffix(".min") in rules.only]
     if unknown := sorted(rules.named() - set(names)):
@@ -174,7 +174,7 @@ def compare(base: Figures, ours: Figures, rules: Rules = Rules()) -> Outcome:
 
 
 def table(outcome: Outcome) -> str:
-    """Returns the comparison as lines to read."""
+    """Returns the comparison as a readable table."""
     form = "{:<28} {:>12} {:>12} {:>9}  {}"
     lines = [line for _, line in outcome.bounds]
     lines.append(form.format("name", "vanilla", "ours", "ratio", "verdict"))
@@ -190,7 +190,7 @@ def table(outcome: Outcome) -> str:
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
-    """Returns the comparison for a program to read."""
+    """Returns the comparison as data for JSON."""
     rows = [
         dataclasses.asdict(one) | {"ratio": one.ratio, "pass": one.good} for one in outcome.rows
     ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Judges what the counting plugin says of the instructions that a machine has executed."""
+"""Judges the counts of executed instructions that the counting plugin reports."""
 
 import collections.abc
 import operator
@@ -7,7 +7,7 @@ import re
 
 from armature.ktap import Result
 
-# What the plugin calls families of classes. It sums them for the whole run only, not by mark,
+# The plugin's families of classes. The plugin sums families for the whole run only, not by mark,
 # exception level or range.
 FAMILIES = {
     "atomics": ("lse", "lse128", "lsui", "lsfe", "rcw"),
@@ -17,14 +17,14 @@ RELATIONS = {"==": operator.eq, ">": operator.gt, "<=": operator.le}
 
 
 def figure(line: str) -> tuple[str, int] | None:
-    """Returns the name and the figure in a line of the plugin's: "CLASS", "el E CLASS", "range R
-    CLASS", and "mark CLASS" of one mark; None if it has none."""
+    """Returns the name and the figure in a line of the plugin: "CLASS", "el E CLASS", "range R
+    CLASS", or "mark CLASS" for one mark; None if the line has no figure."""
     match = re.fullmatch(r"(?!where )(?:(mark) \d+ )?(.+) (\d+)", line.strip())
     return (" ".join(filter(None, match.groups()[:2])), int(match[3])) if match else None
 
 
 def read(text: str) -> dict[str, int]:
-    """Returns the plugin's figures by name; marks are summed over all of them."""
+    """Returns the plugin's figures by name, summed over all marks."""
     counts: dict[str, int] = {}
     for name, count in filter(None, map(figure, text.splitlines())):
         counts[name] = counts.get(name, 0) + count
@@ -38,8 +38,8 @@ def read(text: str) -> dict[str, int]:
 
 
 def found(counts: dict[str, int], name: str) -> int | None:
-    """Returns a figure. One that is zero is not printed for each exception level or range, but then
-    those of the whole run are, and the class has to be one of them; None if there is none."""
+    """Returns a figure, or None if it was not counted. The plugin does not print a zero for an
+    exception level or a range; the figure is 0 if the class is among those of the whole run."""
     if name.startswith("mark") and "mark insns" not in counts:
         return None
     return counts.get(name, 0 if name.split()[-1] in counts else None)

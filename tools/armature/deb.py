@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Makes Debian packages for arm64 of the patched kernel, by the tree's own bindeb-pkg.
+"""Builds Debian packages for arm64 of the patched kernel, with the tree's bindeb-pkg.
 
-CONFIG=FILE is the configuration that our options are added to. Without it, that is Debian's for
-this kernel, without debug information.
+Our options are added to the configuration CONFIG=FILE, or to Debian's configuration for this
+kernel, without debug information.
 """
 
 import pathlib
@@ -18,7 +18,7 @@ from armature.place import BUILD, JOBS, LOGS, TOP, TREE, asked
 from armature.process import Failure, inside, say
 
 OUT = BUILD / "deb"
-# Where the build has it; the packages come out above the objects.
+# The path during the build; the packages are written above the objects.
 THERE = "/armature/deb"
 GIB = 30
 # Seconds for Debian's tools under emulation, on a fast host.
@@ -26,8 +26,8 @@ LIMIT = 1800
 
 
 def make(*words: str) -> list[str]:
-    """Returns the command that runs the kernel's make. The package of headers would need programs
-    that run on arm64."""
+    """Returns the command that runs the kernel's make. It builds no package of headers, which would
+    need programs that run on arm64."""
     env = ["KBUILD_DEBARCH=arm64", "KDEB_CHANGELOG_DIST=trixie", "DEBFULLNAME=Armature",
            "DEBEMAIL=armature@armature.invalid",
            "DEB_BUILD_PROFILES=cross pkg.linux-upstream.nokernelheaders"]  # fmt: skip
@@ -47,7 +47,7 @@ def make(*words: str) -> list[str]:
 
 
 def wanted(config: pathlib.Path | None) -> str:
-    """Returns the configuration to begin with, and our options."""
+    """Returns the base configuration with our options."""
     if config:
         return config.read_text() + options()
     debian = pathlib.Path(process.output([process.script("build/base.sh"), "config"]))
@@ -55,7 +55,7 @@ def wanted(config: pathlib.Path | None) -> str:
 
 
 def configure(config: pathlib.Path | None) -> None:
-    """Makes the configuration. Raises Failure if one of our options is not in it then."""
+    """Creates the configuration. Raises Failure if it lacks one of our options."""
     objects = OUT / "objects"
     objects.mkdir(parents=True, exist_ok=True)
     (objects / ".config").write_text(wanted(config))
@@ -68,7 +68,7 @@ def configure(config: pathlib.Path | None) -> None:
 
 
 def package(config: pathlib.Path | None) -> pathlib.Path:
-    """Builds the packages, and returns that of the kernel."""
+    """Builds the packages, and returns the path of the kernel's package."""
     if config and not config.is_file():
         raise Failure(f"CONFIG={config} is no file")
     kernels.tree()
@@ -86,7 +86,7 @@ def package(config: pathlib.Path | None) -> pathlib.Path:
 
 
 def main() -> int:
-    """Builds the packages and says where they are."""
+    """Builds the packages and prints their paths."""
     image = package(pathlib.Path(asked("CONFIG")).absolute() if asked("CONFIG") else None)
     say("deb", "done")
     for path in sorted(OUT.glob("*.deb")):
@@ -95,8 +95,8 @@ def main() -> int:
     return 0
 
 
-# What the machine runs in place of an init, in Debian's root: the package is installed by apt, and
-# what is then there goes to the disk.
+# The init of the machine in Debian's root: installs the package with apt, and writes the resulting
+# files to the disk.
 INSTALL = """#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
@@ -125,7 +125,7 @@ exec > /dev/null 2>&1; sync; echo o > /proc/sysrq-trigger; sleep 60
 
 
 def boot(name: str, files: dict[str, machine.File], kernel: pathlib.Path, *more: str) -> str:
-    """Boots Debian's root with `files` in it, /init among them; returns what that says."""
+    """Boots Debian's root with `files`, which include /init; returns the output."""
     work = OUT / "work"
     shutil.rmtree(work, ignore_errors=True)
     stage, initrd, console, tap = work / "root", work / "initrd", work / "console", work / "tap"
@@ -148,8 +148,8 @@ def boot(name: str, files: dict[str, machine.File], kernel: pathlib.Path, *more:
 
 
 def installed(image: pathlib.Path) -> pathlib.Path:
-    """Installs the package with apt, on a machine that boots its kernel; returns what is then in
-    the root, as a tar file."""
+    """Installs the package with apt, on a machine that boots its kernel; returns the resulting
+    root as a tar file."""
     subprocess.run(inside("dpkg-deb", "-x", image, OUT / "unpacked"), check=True)
     kernel = next((OUT / "unpacked/boot").glob("vmlinuz-*"))
     disk = OUT / "disk"
@@ -164,8 +164,8 @@ def installed(image: pathlib.Path) -> pathlib.Path:
 
 
 def step() -> list[Result]:
-    """Builds the package of a small kernel, installs it in a Debian root, boots that, and returns
-    what was found there."""
+    """Builds the package of a small kernel, installs it in a Debian root, boots that root, and
+    returns the results."""
     build.all_of({"tree"})
     small = Kernel("disk")
     small.prepare(small.objects())

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Lets a CPU lack what the others have: until QEMU can be told so, through its gdb stub.
+"""Hides a feature on one CPU through QEMU's gdb stub, since QEMU has no option for this.
 
 The kernel reads the ID registers of a CPU that comes up with __read_sysreg_by_encoding(). Each time
-that the chosen CPU returns from there with the chosen register, one field of the result is cleared.
-Nothing else of the machine is touched.
+that the chosen CPU returns from this function with the chosen register, one field of the result is
+cleared. Nothing else in the machine changes.
 """
 
 import pathlib
@@ -15,7 +15,7 @@ X0, X30 = 0, 30
 
 
 class Stub:
-    """The gdb remote protocol, as far as breakpoints and registers need it."""
+    """A client of the gdb remote protocol, with commands for breakpoints and registers only."""
 
     def __init__(self, path: pathlib.Path, limit: float) -> None:
         """Connects to the socket within `limit` seconds."""
@@ -79,7 +79,7 @@ def symbol(objects: pathlib.Path, name: str) -> int:
 
 
 def clear_in_result(stub: Stub, thread: str, entry: int, mask: int) -> None:
-    """Lets the function that begins at `entry` return, and clears bits of what it returns."""
+    """Runs the function that starts at `entry` to its return, and clears bits of its result."""
     back = stub.register(X30)
     stub.step_over(thread, entry)
     stub.ask(f"Z1,{back:x},4")
@@ -89,7 +89,7 @@ def clear_in_result(stub: Stub, thread: str, entry: int, mask: int) -> None:
 
 
 def lie(path: pathlib.Path, objects: pathlib.Path, what: str, limit: float) -> None:
-    """Clears a field in what a CPU reads ("CPU1 lacks REGISTER.FIELD"), until the machine ends."""
+    """Clears a field that a CPU reads ("CPU1 lacks REGISTER.FIELD"), until the machine ends."""
     match = re.fullmatch(r"CPU(\d+) lacks (\w+)\.(\w+)", what)
     assert match, what
     encoding = constant(objects, f"SYS_{match[2]}")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Configures and builds a kernel.
 
-Objects are in build/obj/VARIANT; those of the base alone, which no checkout changes, in the cache.
-Source and objects have the same paths in the build root for every checkout, so that ccache serves
-them all.
+Objects are in build/obj/VARIANT; objects of the unpatched base, which are the same for all
+checkouts, are in the cache. Source and objects have the same paths in the build root for every
+checkout, so that all of them share ccache.
 """
 
 import collections.abc
@@ -18,19 +18,19 @@ from armature.process import Failure, inside, say
 
 CONFIGS = TOP / "tools/machine/config"
 SOURCE, OBJECTS = "/armature/src", "/armature/obj"
-# How a kernel of the base is built: another number builds it anew.
+# The version of the base kernel's build: a new number rebuilds it.
 FORMAT = "2"
 CPUCAPS = "arch/arm64/tools/cpucaps"
 
-# What each kernel is, by the fragments of its configuration, in order: files of
-# tools/machine/config, or "options" and "tests", which are those of the menu in Kconfig.
+# The configuration fragments of each kernel, in order: files of tools/machine/config, or "options"
+# and "tests", which come from the menu in Kconfig.
 VARIANTS = {
-    # Base and series, our options on.
+    # Base and series, with our options on.
     "armature": "base options tests suspend",
     # The same for lint, and without tests of any kind.
     "clippy": "base options tests suspend",
     "bench": "base options suspend",
-    # With run-time checks, and as distributions and debuggers configure it, see the fragments.
+    # With run-time checks, and as distributions and debuggers configure it: see the fragments.
     **{
         name: f"base options tests suspend {name}"
         for name in ("debug", "rt", "cfi", "pauth", "kcsan")
@@ -38,20 +38,20 @@ VARIANTS = {
     # Debian's configuration for arm64 with our options, without modules, by gcc.
     "debian": "debian options",
     "64k": "base options small 64k",
-    # What a package is made of to try that (deb.py).
+    # For the test of the Debian package (deb.py).
     "disk": "base options disk",
-    # The base alone, same configuration; of the second, only C code is counted.
+    # The base alone, with the same configuration; only the second's C code is counted.
     "vanilla": "base suspend",
     "vanilla64k": "base small 64k norust",
-    # Without Rust and so without our options; and the base with the series' numbers of CPU
-    # capabilities, which the C code of the first is compared with.
+    # Without Rust, and so without our options; and the base with the series' numbers of CPU
+    # capabilities, with which the C code of the former is compared.
     "off": "base suspend norust",
     "reference": "base suspend norust",
 }
 
 
 def options(test: bool = False) -> str:
-    """Returns the project's options as lines of a configuration, or those of its tests; from the
+    """Returns the project's options, or its test options, as lines of a configuration, from the
     menu in Kconfig."""
     files = re.findall(r'^source "(.*)"$', (TOP / "Kconfig").read_text(), re.M)
     text = "\n".join((TOP / file).read_text() for file in files)
@@ -72,8 +72,8 @@ def fragment(name: str) -> str:
 
 
 def not_taken(want: str, config: str) -> list[str]:
-    """Returns the lines of `want` that do not hold in the configuration; the last one counts where
-    it names an option twice."""
+    """Returns the lines of `want` that do not hold in the configuration. If `want` names an option
+    twice, the last line counts."""
     lines = {}
     for line in want.splitlines():
         if match := re.match(r"(?:# )?(CONFIG_\w+)(?:=| is not set)", line):
@@ -97,32 +97,32 @@ class Kernel:
     variant: str
 
     def __post_init__(self) -> None:
-        """Refuses a name that is none."""
+        """Refuses an unknown name."""
         if self.variant not in VARIANTS:
             raise Failure(f"there is no kernel '{self.variant}': {', '.join(VARIANTS)}")
 
     @property
     def of_base(self) -> bool:
-        """Whether no checkout changes it."""
+        """Returns whether the kernel is the same for all checkouts."""
         return self.variant.startswith("vanilla")
 
     def wanted(self) -> str:
-        """Returns the configuration that has to hold."""
+        """Returns the required configuration."""
         return "".join(map(fragment, VARIANTS[self.variant].split()))
 
     def source(self) -> pathlib.Path:
-        """Returns the source that it is built from."""
+        """Returns the path of its source."""
         return base() if self.of_base or self.variant == "reference" else TREE
 
     def objects(self) -> pathlib.Path:
-        """Returns where its objects are."""
+        """Returns the path of its objects."""
         if not self.of_base:
             return BUILD / "obj" / self.variant
         key = process.key(FORMAT, base().name, ROOT.name, self.wanted())
         return CACHE / f"{self.variant}-{key}"
 
     def image(self) -> pathlib.Path:
-        """Returns what a machine boots."""
+        """Returns the path of the image that a machine boots."""
         return self.objects() / "arch/arm64/boot/Image"
 
     def make(self, *words: str) -> list[str]:
@@ -144,8 +144,8 @@ class Kernel:
         )
 
     def configure(self) -> None:
-        """Makes the configuration: allnoconfig with the fragments on top. Raises Failure if a line
-        of them does not hold then, since a dependency is missing."""
+        """Creates the configuration: allnoconfig with the fragments on top. Raises Failure if a
+        line of the fragments does not hold, since a dependency is missing."""
         objects = self.objects()
         want, config = self.wanted(), objects / ".config"
         (objects / "want.config").write_text(self.beneath() + want)
@@ -161,7 +161,7 @@ class Kernel:
             )
 
     def beneath(self) -> str:
-        """Returns the configuration that the fragments are laid on."""
+        """Returns the configuration to which the fragments are added."""
         if self.variant != "debian":
             return ""
         config = process.output([process.script("build/base.sh"), "config"])
@@ -185,8 +185,8 @@ class Kernel:
                         (objects / "done").touch()
 
     def prepare(self, objects: pathlib.Path) -> None:
-        """Makes the directory of the objects. make goes by times, and the files of another base
-        may be older than the objects of the reference."""
+        """Creates the directory of the objects. Existing objects of the reference are removed for
+        another base: its files may be older than the objects, and make compares times."""
         of = objects / "base"
         if self.variant == "reference":
             if objects.exists() and (not of.exists() or of.read_text() != str(base())):
@@ -217,7 +217,6 @@ _base: pathlib.Path | None = None
 
 
 def tree() -> None:
-    """Brings build/tree, the patched source, up to date, unless what somebody has done to it is
-    what is to be built (AS_IT_IS)."""
+    """Updates build/tree, the patched source; with AS_IT_IS, builds it as it is."""
     if not asked("AS_IT_IS"):
         process.run([process.script("build/series.sh"), "tree"])

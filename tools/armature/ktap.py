@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Reads TAP and KTAP, with the kernel tree's own parser (tools/testing/kunit)."""
+"""Reads TAP and KTAP, with the kernel tree's parser (tools/testing/kunit)."""
 
 import collections.abc
 import dataclasses
@@ -17,7 +17,7 @@ GOOD = ("SUCCESS", "SKIPPED")
 
 @dataclasses.dataclass
 class Result:
-    """One fact that was tested: status is pass, fail or skip."""
+    """The result of one test: status is pass, fail or skip."""
 
     where: str
     name: str
@@ -37,7 +37,7 @@ def parse(text: str) -> Any:
 
 
 def leaves(test: Any, path: tuple[str, ...] = ()) -> collections.abc.Iterator[tuple[str, Any]]:
-    """Yields what was tested, by name, and the exit of a program whose own lines are all well."""
+    """Yields each test by name, and the exit status of a program whose own lines all pass."""
     path = path + ((test.name,) if test.name and test.name != "main" else ())
     if not test.subtests:
         yield "/".join(path) or "(a test that did not run)", test
@@ -51,8 +51,8 @@ def leaves(test: Any, path: tuple[str, ...] = ()) -> collections.abc.Iterator[tu
 def results(
     where: str, text: str, skips: collections.abc.Sequence[str], prefix: str = ""
 ) -> list[Result]:
-    """Returns what a text says was tested. A skip whose name and reason no pattern of `skips`
-    has is a failure, and so is a text without TAP."""
+    """Returns the results in a text. A skip whose name and reason match no pattern of `skips` is
+    a failure, and so is a text without TAP."""
     tree = parse(text)
     if tree is None:
         return [Result(where, prefix + "ktap", "fail", "no KTAP output")]
@@ -73,7 +73,7 @@ def result(where: str, name: str, test: Any, skips: collections.abc.Sequence[str
 
 
 def whole(text: str) -> str:
-    """Returns the TAP of a step that may have its plan last, as the parser wants it: with a
+    """Returns the TAP of a step, whose plan may come last, as the parser requires it: with a
     version and the plan first."""
     plan = re.findall(r"^1\.\.\d+$", text, re.M)[-1:]
     lines = [line for line in text.splitlines() if not re.match(r"1\.\.\d+$|TAP version", line)]
@@ -81,8 +81,8 @@ def whole(text: str) -> str:
 
 
 def of_step(where: str, text: str, code: int) -> list[Result]:
-    """Returns the results of a step that speaks TAP and has ended with the exit status `code`. One
-    that died half-way has not passed."""
+    """Returns the results of a step that prints TAP and has ended with the exit status `code`. A
+    step that died half-way has failed."""
     plan = re.findall(r"^1\.\.(\d+)$", text, re.M)[-1:]
     lines = re.findall(r"^(not ok|ok) ", text, re.M)
     found = results(where, whole(text), ["*"]) if lines else []

@@ -13,12 +13,12 @@ from armature.matrix import Machine
 from armature.place import ROOT, TOP
 from armature.process import Failure, inside
 
-# A file of an initramfs: its text, or where it is.
+# A file of an initramfs: its text, or its path.
 File = str | pathlib.Path
 BUSYBOX = ROOT / "usr/bin/busybox"
 EM_AARCH64 = b"\xb7\x00"
 
-# What a healthy kernel never prints.
+# Messages that a healthy kernel never prints.
 SPLAT = re.compile(
     r"WARNING: |\bBUG: |\bBUG at |Internal error|Oops|Kernel panic|KASAN:|UBSAN:|"
     r"INFO: (possible|task|rcu)|rcu: INFO|suspicious RCU|inconsistent lock state|"
@@ -27,7 +27,7 @@ SPLAT = re.compile(
     r"INFO: trying to register"
 )
 
-# What the init and the tests call; "busybox --install" would need a writable /bin first.
+# Programs that the init and the tests call; "busybox --install" would need a writable /bin first.
 APPLETS = """sh mount mkdir grep sed tail head cat echo poweroff sync stty setsid cttyhack ls dmesg
     insmod rmmod awk sleep tr cut wc sort uniq test true false expr printf seq kill ps uname
     taskset timeout find chmod cp mv rm ln env id od nproc sysctl basename dirname mknod free
@@ -37,7 +37,7 @@ DIRECTORIES = ("bin", "sbin", "dev", "proc", "sys", "tmp", "tests.d")
 
 
 def busybox_for_arm64() -> pathlib.Path:
-    """Returns the arm64 busybox of the build root; the file says what it is for."""
+    """Returns the arm64 busybox of the build root, after checking the architecture of the file."""
     with open(BUSYBOX, "rb") as binary:
         header = binary.read(20)
     if header[18:20] != EM_AARCH64:  # e_machine of the ELF header
@@ -48,8 +48,8 @@ def busybox_for_arm64() -> pathlib.Path:
 
 
 def initramfs(out: pathlib.Path, files: collections.abc.Mapping[str, File]) -> None:
-    """Writes an initramfs: busybox, our init, and `files` by where they go; a directory goes there
-    with all that is in it."""
+    """Writes an initramfs: busybox, our init, and `files` by path in the machine. A directory is
+    copied with its contents."""
     stage = out.with_suffix(".d")
     shutil.rmtree(stage, ignore_errors=True)
     for directory in DIRECTORIES:
@@ -76,7 +76,7 @@ def put(target: pathlib.Path, source: File) -> None:
 
 
 def pack(stage: pathlib.Path, out: pathlib.Path) -> None:
-    """Writes a directory as an initramfs: the same bytes for the same files and times."""
+    """Writes a directory as an initramfs; the same files and times give the same bytes."""
     subprocess.run(
         inside(
             "sh",
@@ -101,7 +101,7 @@ def append(machine: Machine) -> str:
 
 
 def emulator(machine: Machine) -> str:
-    """Returns the emulator that a machine needs."""
+    """Returns the emulator for a machine."""
     return str(build.model()) if machine.wants_model() else "qemu-system-aarch64"
 
 
@@ -139,7 +139,7 @@ def command(
     console: pathlib.Path | None,
     *more: str,
 ) -> list[str]:
-    """Returns the command line of QEMU; `more` are further arguments of its."""
+    """Returns the command line of QEMU, with `more` arguments."""
     return [
         emulator(machine),
         *arguments(machine),
@@ -159,7 +159,7 @@ def run(
     line: list[str], limit: float, log: pathlib.Path, binds: process.Binds | None = None
 ) -> int | None:
     """Runs QEMU in the build root until it ends by itself, and returns its exit status; or None
-    after `limit` seconds. Its messages are in `log`, and shown if it has failed."""
+    after `limit` seconds. Its messages go to `log`, and are shown if it has failed."""
     with process.started(inside(*line, binds=binds), log) as qemu:
         try:
             code = qemu.wait(limit)
@@ -171,5 +171,5 @@ def run(
 
 
 def said(log: pathlib.Path) -> str:
-    """Returns what is in a log of a machine's; QEMU makes it as it starts, or it does not start."""
+    """Returns the contents of a machine's log, which does not exist if QEMU has not started."""
     return log.read_text(errors="replace").replace("\r", "") if log.exists() else ""

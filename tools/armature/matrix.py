@@ -3,49 +3,48 @@
 
 A [[boot]] is one machine:
 
-  name      of the boot, unique
-  for       what it proves: `make test ONLY=pattern` selects by this and by name
-  kernel    which of kernels.py (default armature; with CONFIG=debug, debug takes the place of
-            armature)
-  machine   the [machine.NAME] of the same file that has cpu, smp and the like
-  cpu, smp, memory, mte, mode (vhe, nvhe, protected, nested), cmdline, qemu; what is
-            not said is max, 2 CPUs, 1G, false, vhe, and nothing
+  name      the unique name of the boot
+  for       its subject: `make test ONLY=pattern` selects by subject and by name
+  kernel    a kernel of kernels.py (default armature; CONFIG=debug replaces armature by debug)
+  machine   the [machine.NAME] of the same file, with cpu, smp and similar keys
+  cpu, smp, memory, mte, mode (vhe, nvhe, protected, nested), cmdline, qemu; the
+            defaults are max, 2 CPUs, 1G, false, vhe, and empty
   board     more properties of the board
-  model     true: the emulator of the machine model, also where the CPU has none of
-            its properties (one of them is enough to get it)
-  perf      true: Debian's perf is there
-  l2        true: Debian's QEMU is there, and a Linux for it to boot
+  model     true: use the emulator of the machine model, even if the CPU has none of
+            its properties (any such property selects it anyway)
+  perf      true: the machine has Debian's perf
+  l2        true: the machine has Debian's QEMU, and a Linux for it to boot
   image     true: /Image is this kernel, for a test that boots it in place of the running one;
-            tests after that one are run there, if its command line has CONTINUE=N, the number of
-            that test
+            the tests after that one run in the new kernel, if its command line has CONTINUE=N,
+            where N is the number of that test
   crash     true: a test makes this kernel panic, by sysrq
-  apart     true: only if ONLY names it, or what it is for, since it takes a kernel of its own
-  same      a boot whose console and test output must be the same as these
-  bootargs  false: none at all, so that CONFIG_CMDLINE counts
-  lie       "CPU1 lacks REGISTER.FIELD": what that CPU reads once the tests run
-  kunit     true: KUnit suites of ours run at boot and are counted
-  tests     commands, a line each: "name: command"; {PLACE/FILE} is a file that is taken into the
-            machine (PLACES), and stands for where it is there
-  skips     what may skip on this machine, as patterns of name and reason: any other
+  apart     true: select only if ONLY is the name or subject, since the boot needs its own kernel
+  same      a boot whose console and test output must be the same as those of this boot
+  bootargs  false: pass no command line, so that CONFIG_CMDLINE applies
+  lie       "CPU1 lacks REGISTER.FIELD": hide a feature on that CPU once the tests run
+  kunit     true: our KUnit suites run at boot and are counted
+  tests     commands, one per line: "name: command"; {PLACE/FILE} is a file that is copied to the
+            machine (PLACES), and is replaced by its path there
+  skips     tests that may skip on this machine, as patterns of name and reason: any other
             skip is a failure
-  log       regular expressions that the console must show
-  nolog     those it must not show
+  log       regular expressions that the console must match
+  nolog     regular expressions that the console must not match
   plugin    arguments for the opcode-counting plugin
-  count     what the plugin's figures must be: "NAME == n", "NAME > n", "NAME <= n";
+  count     rules for the plugin's figures: "NAME == n", "NAME > n", "NAME <= n";
             NAME is a class, "el E CLASS", "range R CLASS" (R is named in plugin), or
             "mark CLASS" between a test's marks
-  limit     seconds (default 120) on a fast host: three times that ends the boot
+  limit     seconds (default 120) on a fast host: the boot is stopped after three times this
 
-What is written once: [default] has keys of all boots of its file, [machine.NAME] those of a
-machine, or of what a group of boots shares, and [lists] lists that a boot names in place of writing
-them (tests = "NAME"). A list may have others in it, as "@NAME". Words after its name, quoted as in
-a shell, stand where its lines have {1}, {2}: with oracle = ["oracle-{1}: sh {oracle/{1}.bin} {2}"]
-in [lists], a boot tests "@oracle 4-2 4/2".
+To avoid repetition, [default] has keys for all boots of its file, [machine.NAME] has keys of a
+machine or of a group of boots, and [lists] has lists that a boot can name (tests = "NAME"). A list
+may include others, as "@NAME". Words after the name, quoted as in a shell, replace {1}, {2} in its
+lines: with oracle = ["oracle-{1}: sh {oracle/{1}.bin} {2}"] in [lists], a boot tests
+"@oracle 4-2 4/2".
 
-A [[boot]] may be many. A list where one value belongs (mode = ["vhe", "nvhe"]) is an axis: a boot
-for each value. [boot.each] has the names of boots with the keys that each has beside those of the
-[[boot]], which it may have too. {mode}, or the name of another key that can be an axis, stands for
-its value in the texts of a boot: its name, the lists that it names, lines of its own.
+One [[boot]] may define several boots. A list in place of a single value (mode = ["vhe", "nvhe"]) is
+an axis: there is a boot for each value. [boot.each] has the names of boots, each with keys that
+add to or replace those of the [[boot]]. {mode}, or the name of another key that can be an axis,
+stands for its value in the texts of a boot: its name, the lists that it names, its own lines.
 """
 
 import collections.abc
@@ -65,10 +64,10 @@ Row = dict[str, Any]
 FILES = TOP / "tools/test/matrix"
 SCALARS = ("cpu", "smp", "memory", "mode", "kernel", "machine", "cmdline")
 LISTS = ("for", "board", "tests", "skips", "log", "nolog", "count")
-# What a limit of the matrix is multiplied by: it is for a machine that hangs, and hosts differ
-# that much in speed. The debug kernel takes longer still.
+# The factor for limits of the matrix: they are for machines that hang, and hosts differ that much
+# in speed. The debug kernel takes longer still.
 PATIENCE, PATIENCE_DEBUG = 3, 24
-# Where the files of tests are; those of "kernel" are built with the kernel of the boot.
+# The directories of files of tests; files of "kernel" are built with the kernel of the boot.
 PLACES = {
     "kvm": BUILD / "selftests/kvm",
     "arm64": BUILD / "selftests/arm64",
@@ -79,7 +78,7 @@ PLACES = {
     "kernel": pathlib.Path(),
 }
 FILE = re.compile(r"(?<!\$)\{([\w.-]+)/([\w./-]+)\}")
-# What stands for a word in a line of a list.
+# The placeholder of a word in a line of a list.
 WORD = re.compile(r"\{(\d+)\}")
 # The CPU properties of the machine model (tools/machine/README.md).
 PROPERTIES = {"brps", "ctx-cmps", "wrps", "fgt", "fwb", "dic", "idc", "iminline", "tso", "spe"}
@@ -101,14 +100,14 @@ class Machine:
     bootargs: bool = True
 
     def wants_model(self) -> bool:
-        """Returns whether it needs the emulator of the machine model."""
+        """Returns whether the machine needs the emulator of the machine model."""
         named = {word.split("=")[0] for word in self.cpu.split(",")[1:]}
         return self.model or bool(named & PROPERTIES)
 
 
 @dataclasses.dataclass(frozen=True)
 class Boot:
-    """A machine, what is tested there, and what must be seen."""
+    """A machine, its tests, and the expected results."""
 
     name: str
     purposes: tuple[str, ...]
@@ -135,7 +134,7 @@ class Boot:
         return {place for _, command in self.tests for place, _ in FILE.findall(command)}
 
     def needs(self) -> set[str]:
-        """Returns what has to be built for it (build.py)."""
+        """Returns the goals that must be built for the boot (build.py)."""
         needs = {f"kernel:{self.kernel}"}
         needs |= {f"files:{place}" for place in self.places()}
         needs |= {"model"} if self.machine.wants_model() else set()
@@ -144,7 +143,7 @@ class Boot:
 
 
 def along_axes(row: Row) -> list[Row]:
-    """Returns a row for each value of each axis, in the order in which they are written."""
+    """Returns a row for each combination of values of the axes, in the order of the file."""
     for axis, values in row.items():
         if axis == "each":
             return [one for each in each_of(row) for one in along_axes(each)]
@@ -154,7 +153,7 @@ def along_axes(row: Row) -> list[Row]:
 
 
 def each_of(row: Row) -> list[Row]:
-    """Returns the rows of a [boot.each], with what they share."""
+    """Returns the rows of a [boot.each], with the keys that they share."""
     shared = {key: value for key, value in row.items() if key != "each"}
     if slips := [name for name, keys in row["each"].items() if not isinstance(keys, dict)]:
         raise Failure(f"the matrix has a [boot.each] with '{slips[0]}', which is no table")
@@ -162,7 +161,7 @@ def each_of(row: Row) -> list[Row]:
 
 
 def filled(row: Row) -> Row:
-    """Returns the row with the values of what can be an axis in place of {its name}."""
+    """Returns the row with each {KEY} that can be an axis replaced by its value."""
 
     def fill(old: Any) -> Any:
         if isinstance(old, list):
@@ -175,7 +174,7 @@ def filled(row: Row) -> Row:
 
 
 def spelt_out(lines: str | list[str], lists: dict[str, list[str]]) -> list[str]:
-    """Returns the lines with those of the lists that they name in place of the names."""
+    """Returns the lines with the names of lists replaced by the lines of these lists."""
     if isinstance(lines, str):
         lines = [f"@{lines}"]
     return [
@@ -186,7 +185,7 @@ def spelt_out(lines: str | list[str], lists: dict[str, list[str]]) -> list[str]:
 
 
 def lines_of(name: str, lists: dict[str, list[str]]) -> list[str]:
-    """Returns the lines of the list of that name, with the words after it in their places."""
+    """Returns the lines of a list, with the words after its name in place of {1}, {2}."""
     name, *words = shlex.split(name)
     used = {int(number) for line in lists[name] for number in WORD.findall(line)}
     if used != set(range(1, len(words) + 1)):
@@ -195,7 +194,7 @@ def lines_of(name: str, lists: dict[str, list[str]]) -> list[str]:
 
 
 def resolve(row: Row, file: Row) -> Row:
-    """Returns the row with its machine, its axes and its lists in place of their names."""
+    """Returns the row with the names of its machine, axes and lists replaced by their contents."""
     machine = file.get("machine", {})[row["machine"]] if "machine" in row else {}
     whole = filled({**file.get("default", {}), **machine, **row})
     whole.pop("machine", None)
@@ -216,7 +215,7 @@ def test_of(line: str) -> tuple[str, str]:
 
 
 def boot_of(row: Row) -> Boot:
-    """Returns a row as what it means. Raises Failure for what is a slip of whoever wrote it."""
+    """Returns the boot that a row describes. Raises Failure for a mistake in the row."""
     machines = {field.name for field in dataclasses.fields(Machine)}
     boots = {field.name for field in dataclasses.fields(Boot)} - {"machine", "purposes"} | {"for"}
     if unknown := sorted(set(row) - machines - boots):
@@ -235,7 +234,7 @@ def boot_of(row: Row) -> Boot:
 
 
 def in_force(boot: Boot) -> Boot:
-    """Returns the boot with the patience that this run has, and its kernel."""
+    """Returns the boot with the limit and the kernel of this run."""
     debug = asked("CONFIG") == "debug"
     return dataclasses.replace(
         boot,
@@ -245,7 +244,7 @@ def in_force(boot: Boot) -> Boot:
 
 
 def load(files: pathlib.Path = FILES) -> list[Boot]:
-    """Returns every boot, a file after the other."""
+    """Returns the boots of all files, in order."""
     boots: list[Boot] = []
     for path in sorted(files.glob("*.toml")):
         try:
@@ -262,13 +261,14 @@ def load(files: pathlib.Path = FILES) -> list[Boot]:
 
 
 def words(boots: collections.abc.Iterable[Boot]) -> list[str]:
-    """Returns every word that a boot is for."""
+    """Returns the subjects of all boots."""
     return sorted({word for boot in boots for word in boot.purposes})
 
 
 def select(boots: list[Boot], pattern: str) -> list[Boot]:
-    """Returns the boots that ONLY=`pattern` means: all that take no kernel of their own, the one
-    that "=NAME" names with what it is compared with, or those whose name or purpose has it."""
+    """Returns the boots that ONLY=`pattern` selects: without a pattern all boots that need no
+    kernel of their own, for "=NAME" that boot with the boot that it is compared with, otherwise
+    the boots whose name or subject contains the pattern."""
     if not pattern:
         return [boot for boot in boots if not boot.apart]
     if pattern.startswith("="):

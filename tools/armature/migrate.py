@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A VM with armed, linked breakpoints goes from host to host.
+"""Moves a VM with armed, linked breakpoints from host to host.
 
-The hosts are machines with 16 and with 6 breakpoints. The guest has 4, of which 2 are
-context-aware, and runs a debug program of the oracle, whose trace tells what its breakpoints did.
-Each host runs it up to a checkpoint and saves it; the next one goes on from there. In the end the
-trace is that of a machine with 4 breakpoints.
+The hosts are machines with 16 and with 6 breakpoints. The guest has 4 breakpoints, 2 of them
+context-aware, and runs a debug program of the oracle, whose trace shows which breakpoints hit.
+Each host runs the guest up to a checkpoint and saves it; the next host continues from there. In
+the end the trace must be that of a machine with 4 breakpoints.
 """
 
 import base64
@@ -34,24 +34,26 @@ from armature.sysreg import field
 
 HOSTS = ["max,brps=16,ctx-cmps=4", "max,brps=6,ctx-cmps=2"] * 2
 BRPS, CTX_CMPS = 4, 2
-# How the VMM says that it has saved the VM at a checkpoint.
+# The VMM's exit status after it has saved the VM at a checkpoint.
 SAVED = 3
 
 
 def breakpoint_(n: int, value: int, **fields: int | str) -> Program:
-    """Returns what arms breakpoint `n`, at EL1 and EL0."""
+    """Returns the operations that arm breakpoint `n`, at EL1 and EL0."""
     control = field("DBGBCRn_EL1", BAS=programs.ALL_OF_WORD, PMC=3, E=1, **fields)
     return [(WRITE, n * 4 + BCR, control), (WRITE, n * 4 + BVR, value)]
 
 
 def watchpoint(n: int, value: int, lbn: int) -> Program:
-    """Returns what arms watchpoint `n` for loads and stores, linked to a breakpoint."""
+    """Returns the operations that arm watchpoint `n` for loads and stores, linked to breakpoint
+    `lbn`."""
     control = field("DBGWCRn_EL1", WT=1, LBN=lbn, BAS=programs.ALL_OF_DOUBLEWORD, LSC=3, PAC=3, E=1)
     return [(WRITE, n * 4 + WCR, control), (WRITE, n * 4 + WVR, value)]
 
 
 def program(checkpoints: bool) -> Program:
-    """Returns two linked pairs and a linked watchpoint, in three contexts, after each move too."""
+    """Returns a program with two linked pairs and a linked watchpoint, which runs in three
+    contexts, also after each move."""
     ops = [
         (MDSCR, 0, programs.enabled()),
         *breakpoint_(2, CONTEXTS[0], BT="LINKED_CONTEXT"),
@@ -72,7 +74,7 @@ def program(checkpoints: bool) -> Program:
 def on_host(
     number: int, kernel: str, options: str, files: dict[str, machine.File]
 ) -> tuple[str, bytes | None]:
-    """Runs the VMM on a host; returns what the guest has printed, and the VM that was saved."""
+    """Runs the VMM on a host; returns the guest's output, and the VM that was saved."""
     run = (
         f"/vmm {options} > /tmp/guest; rc=$?; cat /tmp/guest; "
         f"test $rc = {SAVED} && {{ echo STATE; gzip -c /tmp/state | base64; }}; "
@@ -93,8 +95,7 @@ def on_host(
 
 
 def around(kernel: str, work: pathlib.Path) -> tuple[str, int]:
-    """Lets the VM go from host to host; returns what the guest has printed, and how many hosts it
-    has been on."""
+    """Moves the VM from host to host; returns the guest's output, and the number of hosts."""
     programs.write(work / "programs", [(1, program(True))], True)
     options = f"{oracle.LOAD} --breakpoints {BRPS}/{CTX_CMPS} --save /tmp/state"
     files = oracle.vm_files(work / "programs")
@@ -112,7 +113,7 @@ def around(kernel: str, work: pathlib.Path) -> tuple[str, int]:
 
 
 def migrate(kernel: str) -> Result:
-    """Returns whether breakpoints fired on every host as on a machine with so many."""
+    """Returns whether breakpoints fired on every host as on a machine with the VM's counts."""
     work = process.scratch("migrate")
     programs.write(work / "native", [(1, program(False))], True)
     want = oracle.native(BRPS, CTX_CMPS, work / "native")
@@ -137,14 +138,14 @@ def migrate(kernel: str) -> Result:
 
 
 def step() -> list[Result]:
-    """Returns what became of the VM, on the kernel of the tests."""
+    """Returns the results, on the kernel of the tests."""
     kernel = build.module_kernel()
     build.all_of({"model", "files:oracle", f"kernel:{kernel}"})
     return [migrate(kernel)]
 
 
 def main() -> int:
-    """Shows the way of the VM; returns 1 if it is not what it would be on one machine."""
+    """Shows the migration; returns 1 if the trace differs from that of one machine."""
     build.all_of({"model", "files:oracle", "kernel:armature"})
     process.say("migrate", "booting four hosts, one after the other")
     (BUILD / "report/boots").mkdir(parents=True, exist_ok=True)

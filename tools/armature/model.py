@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests the machine model without a kernel: the bare-metal image on CPUs with different
-properties, and what the emulator says to bad values."""
+"""Tests the machine model without a kernel: runs the bare-metal image on CPUs with different
+properties, and checks the emulator's messages for bad values."""
 
 import collections.abc
 import dataclasses
@@ -14,15 +14,15 @@ from armature.process import inside
 
 FGT, S2FWB, DIC, IDC = 1, 2, 4, 8
 ALL = FGT | S2FWB | DIC | IDC
-# What `tso=` means to the image; see bare/main.rs.
+# The image's numbers for the values of `tso=`; see bare/main.rs.
 NO_TSO, ON, RO, EL12, IMPDEF = range(5)
 PROPERTIES = ("brps", "ctx-cmps", "wrps", "fgt", "fwb", "dic", "idc", "iminline", "tso", "spe")
 
 
 @dataclasses.dataclass(frozen=True)
 class Cpu:
-    """A CPU, and what the image must find: counts of breakpoints, context-aware ones and
-    watchpoints, features, CTR_EL0.IminLine, the memory model control, FEAT_SPE."""
+    """A CPU, and the properties that the image must find: counts of breakpoints, context-aware
+    ones and watchpoints, features, CTR_EL0.IminLine, the memory model control, FEAT_SPE."""
 
     name: str
     brps: int = 6
@@ -34,7 +34,7 @@ class Cpu:
     spe: bool = False
 
     def expected(self) -> int:
-        """Returns what it must find, as the image takes it: a byte each, the first one lowest."""
+        """Returns the expected properties for the image: a byte each, the first one lowest."""
         return int.from_bytes(
             bytes(
                 (
@@ -72,7 +72,7 @@ CPUS = (
     Cpu("max,spe=on,fgt=off", features=ALL & ~FGT, spe=True),
 )
 
-# What the emulator says, and to which arguments.
+# The emulator's messages, with the bad arguments that cause them.
 REFUSALS = (
     ("'1' is no value of 'brps'", "-cpu max,brps=1"),
     ("'17' is no value of 'brps'", "-cpu max,brps=17"),
@@ -90,7 +90,7 @@ REFUSALS = (
     ("need gic-version=3", "-M virt,gic-version=2 -cpu max,spe=on"),
 )
 
-# What can be traced, as patterns of a line.
+# Patterns of lines that tracing must print.
 TRACES = (
     ("writes of ACTLR_EL1", "arm_actlr_write.*cpu 0 EL3 own of EL2 0 value 0xffffffffffffffff"),
     ("trapped accesses to debug registers", "arm_sysreg_trap.*cpu 0 EL1 to EL2: DBGBCR0_EL1 write"),
@@ -103,7 +103,7 @@ def fact(good: bool, name: str, detail: str = "") -> Result:
 
 
 def qemu(*words: str) -> tuple[str, int]:
-    """Runs the emulator; returns what it says and its exit status."""
+    """Runs the emulator; returns its output and its exit status."""
     rest = "-nodefaults -display none -monitor none".split()
     line = inside("timeout", "60", build.model(), *words, *rest)
     done = subprocess.run(
@@ -118,7 +118,7 @@ def qemu(*words: str) -> tuple[str, int]:
 
 
 def image(cpu: Cpu, *more: str) -> tuple[str, int]:
-    """Runs the bare-metal image; returns what it and the emulator say, and the exit status."""
+    """Runs the bare-metal image; returns the output of image and emulator, and the exit status."""
     line = f"""-M virt,secure=on,virtualization=on,gic-version=3 -cpu {cpu.name} -m 1G
         -semihosting-config enable=on,target=native
         -device loader,addr=0x40100000,data={cpu.expected()},data-len=8
@@ -127,12 +127,12 @@ def image(cpu: Cpu, *more: str) -> tuple[str, int]:
 
 
 def counted(cpu: Cpu) -> tuple[str, int]:
-    """Runs the image so that two runs are the same."""
+    """Runs the image reproducibly."""
     return image(cpu, "-icount", "shift=0,sleep=off", "-serial", "stdio")
 
 
 def on_cpu(cpu: Cpu) -> collections.abc.Iterator[Result]:
-    """Yields what the image says on one CPU."""
+    """Yields the results of the image on one CPU."""
     said, code = counted(cpu)
     for result in ktap.of_step("machine", said, code):
         yield dataclasses.replace(result, name=f"{cpu.name}: {result.name}")
@@ -140,14 +140,14 @@ def on_cpu(cpu: Cpu) -> collections.abc.Iterator[Result]:
 
 
 def runs_are_the_same() -> Result:
-    """Returns whether two runs say the same, with the same bytes in SPE's buffer."""
+    """Returns whether two runs give the same output, with the same bytes in SPE's buffer."""
     first, second = counted(SPE)[0], counted(SPE)[0]
     same = first == second and re.search("^# buffer 0x", first, re.M) is not None
     return fact(same, f"{SPE.name}: a second run says the same, with the same bytes in the buffer")
 
 
 def traced() -> collections.abc.Iterator[Result]:
-    """Yields whether what happens to system registers can be traced."""
+    """Yields whether accesses to system registers can be traced."""
     said, code = image(
         Cpu("max,tso=on", tso=ON),
         "-serial",
@@ -163,7 +163,7 @@ def traced() -> collections.abc.Iterator[Result]:
 
 
 def refused() -> collections.abc.Iterator[Result]:
-    """Yields whether bad values are refused by their name."""
+    """Yields whether bad values are refused, by name."""
     for text, words in REFUSALS:
         board = [] if "-M" in words else ["-M", "virt"]
         said, code = qemu(*board, "-smp", "2", "-S", *words.split())
@@ -178,7 +178,7 @@ def listed() -> collections.abc.Iterator[Result]:
 
 
 def step() -> list[Result]:
-    """Returns what the machine model does."""
+    """Returns the results for the machine model."""
     build.all_of({"model", "sysreg"})
     (BUILD / "bare").mkdir(exist_ok=True)
     script = TOP / "tools/machine/bare/build"

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Runs debug programs on machines that really have so many breakpoints, and in VMs.
+"""Runs debug programs on machines that have the VM's counts of breakpoints, and in VMs.
 
-Leaves in build/oracle, for the boots that run the same programs in VMs: B-C.bin and B-C.trace;
-6-2-el1 has the types of breakpoints only that need no EL2; B-C.moving is saved and restored
-half-way.
-SEEDS= programs a topology (default 1000), MOVING= of the second kind (default 20).
+Writes B-C.bin and B-C.trace to build/oracle, for the boots that run the same programs in VMs.
+6-2-el1 has only types of breakpoints that need no EL2; programs of B-C.moving are saved and
+restored half-way.
+SEEDS= is the number of programs per topology (default 1000), MOVING= the number of those that move
+(default 20).
 """
 
 import collections.abc
@@ -35,7 +36,7 @@ TOPOLOGIES = (
 
 
 def native(brps: int, ctx_cmps: int, file: pathlib.Path) -> str:
-    """Returns the trace of the programs on a machine that has so many breakpoints."""
+    """Returns the trace of the programs on a machine with this topology."""
     line = f"""-M virt,gic-version=3 -cpu max,brps={brps},ctx-cmps={ctx_cmps} -m 128M
         -nodefaults -display none -monitor none -serial stdio
         -device loader,file={OUT / "payload"},addr={PAYLOAD_AT:#x},cpu-num=0
@@ -45,8 +46,8 @@ def native(brps: int, ctx_cmps: int, file: pathlib.Path) -> str:
 
 
 def topology(brps: int, ctx_cmps: int, el1: bool) -> Result:
-    """Makes programs for a topology and their traces. There have to be so many hits that a
-    comparison means something."""
+    """Creates programs for a topology and their traces, with enough hits for a meaningful
+    comparison."""
     seeds, name = int(asked("SEEDS", "1000")), f"{brps}-{ctx_cmps}{'-el1' if el1 else ''}"
     made = [(seed, programs.of_seed(seed, brps, ctx_cmps)) for seed in range(1, seeds + 1)]
     if el1:
@@ -72,13 +73,13 @@ def topology(brps: int, ctx_cmps: int, el1: bool) -> Result:
 
 
 def step() -> list[Result]:
-    """Returns what the programs do on machines that have as many breakpoints as they are for."""
+    """Creates the programs and traces of all topologies, and returns the results."""
     build.all_of({"model", "files:oracle"})
     return [topology(*one) for one in TOPOLOGIES]
 
 
 def vm_files(file: pathlib.Path) -> dict[str, machine.File]:
-    """Returns what a machine needs to run programs in a VM."""
+    """Returns the files that a machine needs to run programs in a VM."""
     return {"/vmm": OUT / "vmm", "/payload": OUT / "payload", "/programs": file}
 
 
@@ -121,8 +122,8 @@ def what_it_said(cpu: Machine, code: int | None, tap: str) -> list[str]:
 
 
 def in_vm(cpu: Machine, given: str, file: pathlib.Path) -> str:
-    """Returns the trace of the programs in a VM on a machine, where the VM is `given` B/C
-    breakpoints, or "-" for what the host has."""
+    """Returns the trace of the programs in a VM on a machine. `given` is the VM's topology, B/C, or
+    "-" for the host's."""
     command = f"/vmm {LOAD}{'' if given == '-' else f' --breakpoints {given}'}"
     return "\n".join(in_machine(cpu, "armature", "in-vm", command, vm_files(file), LIMIT))
 
@@ -133,14 +134,14 @@ Side = collections.abc.Callable[[pathlib.Path], str]
 def traces(
     made: list[tuple[int, Program]], sides: list[Side], verbose: bool = False
 ) -> list[list[str]]:
-    """Returns what each side makes of the programs, a line each."""
+    """Returns the traces of the programs on each side, one line per program."""
     file = process.scratch("minimise") / "programs"
     programs.write(file, made, verbose)
     return [side(file).splitlines() for side in sides]
 
 
 def minimise(ops: Program, sides: list[Side]) -> Program:
-    """Returns the shortest part of a program about which the two sides still disagree."""
+    """Returns the shortest part of a program for which the two sides still differ."""
     size = max(1, len(ops))
     while size:
         candidates = (
@@ -160,9 +161,9 @@ def minimise(ops: Program, sides: list[Side]) -> Program:
 
 
 def main(words: list[str]) -> int:
-    """Minimises a program: "minimise B/C SEED CPU [GIVEN [MODE]]" prints the shortest part of it
-    that still does something else in a VM with B/C on a machine with CPU than on a machine that has
-    B/C. GIVEN is what the VM is given, if not B/C: "-" for what the host has."""
+    """Minimises a program: "minimise B/C SEED CPU [GIVEN [MODE]]" prints the shortest part whose
+    trace in a VM with B/C on a machine with CPU differs from that on a machine with B/C. GIVEN is
+    the VM's topology if not B/C; "-" is the host's."""
     if words[:1] != ["minimise"] or not 4 <= len(words) <= 6:
         raise Failure("usage: oracle minimise B/C SEED CPU [GIVEN [MODE]]")
     counts, seed, cpu, given, mode = [*words[1:], *[words[1], "vhe"][len(words) - 4 :]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where things are, and what the environment asks for."""
+"""Paths of the project, and options from the environment."""
 
 import os
 import pathlib
@@ -17,10 +17,10 @@ STARTED = float(os.environ.get("STARTED") or time.time())
 
 
 def asked(name: str, default: str = "") -> str:
-    """Returns what the user has set the variable to, or the default if that is nothing."""
+    """Returns the value of an environment variable, or the default if it is empty or not set."""
     return os.environ.get(name) or default
 
 
 def spent() -> float:
-    """Returns the seconds since the command began."""
+    """Returns the seconds since the command started."""
     return time.time() - STARTED

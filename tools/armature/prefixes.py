@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Builds every prefix of the series, our Rust code without a warning: with our options as far as it
-has them, without them, and without Rust; the whole of it also with each option alone off, without
-KVM, with C helpers inlined into Rust code, and with Rust's overflow checks, which Debian has on.
-Prints TAP.
+"""Builds every prefix of the series, without warnings in our Rust code: with the options that the
+prefix has, without them, and without Rust. Builds the whole series also with each single option
+off, without KVM, with C helpers inlined into Rust code, and with Rust's overflow checks, which
+Debian enables. Prints TAP.
 """
 
 import concurrent.futures
@@ -28,7 +28,7 @@ def names() -> list[str]:
 
 
 def configuration(name: str) -> str:
-    """Returns the configuration of that name."""
+    """Returns the configuration called `name`."""
     base, norust = fragment("base"), fragment("norust")
     if name.startswith("without-"):
         return f"{base}{options()}# CONFIG_{name.removeprefix('without-')} is not set\n"
@@ -44,7 +44,7 @@ def configuration(name: str) -> str:
 
 
 def expected(name: str, option: str) -> bool:
-    """Returns whether an option is to be in force in the configuration of that name."""
+    """Returns whether an option must be on in the configuration called `name`."""
     if name in ("off", "norust") or name == f"without-{option}":
         return False
     if name == "nokvm-norust":
@@ -53,12 +53,12 @@ def expected(name: str, option: str) -> bool:
 
 
 def git(*words: str) -> str:
-    """Returns what git says of the tree."""
+    """Returns git's output for the tree."""
     return process.output(["git", "-C", str(TREE), *words])
 
 
 def not_as_asked(name: str, config: str) -> list[str]:
-    """Returns the options of this prefix that are not in force as they should be."""
+    """Returns the options of this prefix that are not set as expected."""
     has = [
         option
         for option in names()
@@ -100,7 +100,7 @@ def runs(command: list[str], log: pathlib.Path) -> bool:
 
 
 def build(name: str) -> str | None:
-    """Builds what is checked out; returns what is wrong, or None."""
+    """Builds the checked-out tree; returns the error, or None."""
     objects, log = BUILD / f"obj/prefix-{name}", LOGS / f"prefix-{name}.log"
     objects.mkdir(parents=True, exist_ok=True)
     (objects / "want.config").write_text(configuration(name))
@@ -119,11 +119,11 @@ class Report:
     """Prints TAP."""
 
     def __init__(self) -> None:
-        """Begins with nothing."""
+        """Starts an empty report."""
         self.count = self.failed = 0
 
     def add(self, what: str, wrong: str | None) -> None:
-        """Prints one line, and what is wrong."""
+        """Prints one line, and the error, if any."""
         self.count += 1
         self.failed += wrong is not None
         print(f"{'not ok' if wrong else 'ok'} {self.count} - {what}", flush=True)
@@ -132,9 +132,9 @@ class Report:
 
 
 def check(report: Report, configurations: list[str]) -> None:
-    """Builds what is checked out in each of them: the first one alone, so that ccache has for the
-    others what they share; those at the same time, since most of such a build waits for one crate
-    or one link."""
+    """Builds the checked-out tree in each configuration: first one alone, so that ccache has the
+    shared objects for the others; then the others in parallel, since most of such a build waits
+    for one crate or one link."""
     subject = git("log", "-1", "--format=%s")
     say("prefix", subject)
     first, *others = configurations
@@ -145,8 +145,8 @@ def check(report: Report, configurations: list[str]) -> None:
 
 
 def main(words: list[str]) -> int:
-    """Checks every prefix, or those from the patch of the number in `words` on; returns 1 if one
-    does not build."""
+    """Checks every prefix, or starts at the patch whose number is in `words`; returns 1 if a
+    prefix does not build."""
     kernels.tree()
     report = Report()
     try:

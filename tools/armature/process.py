@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Runs commands: on the host or in the build root, with progress, and with errors of one line."""
+"""Runs commands on the host or in the build root, with progress and one-line errors."""
 
 import collections.abc
 import contextlib
@@ -17,24 +17,24 @@ from armature.place import BUILD, CACHE, LOGS, TOP, spent
 Child = subprocess.Popen[bytes]
 Word = str | pathlib.Path
 Binds = collections.abc.Mapping[Word, str]
-# Seconds after which a step that is still at work says so.
+# Seconds after which a running step prints that it continues.
 BEAT = 30
 _children: set[Child] = set()
 
 
 class Failure(Exception):
-    """What is wrong and what to do about it, in one line."""
+    """An error and its remedy, in one line."""
 
 
 def say(step: str, text: str) -> None:
-    """Prints one line of progress with the time since the command began."""
+    """Prints one line of progress with the time since the command started."""
     seconds = int(spent())
     print(f"[{seconds // 60:3}:{seconds % 60:02}] {step:9} {text}", file=sys.stderr, flush=True)
 
 
 def inside(*command: Word, binds: Binds | None = None) -> list[str]:
-    """Returns the command that runs `command` in the build root; `binds` are more directories of
-    the host, by where they are there."""
+    """Returns the command that runs `command` in the build root; `binds` are additional host
+    directories, by path in the root."""
     line = [str(TOP / "tools/build/enter.sh")]
     for source, target in (binds or {}).items():
         line += ["-b", f"{source}:{target}"]
@@ -43,7 +43,7 @@ def inside(*command: Word, binds: Binds | None = None) -> list[str]:
 
 @contextlib.contextmanager
 def kept_in_mind(child: Child) -> collections.abc.Iterator[Child]:
-    """Makes sure that what has been started, and all that it has, ends with the block."""
+    """Ensures that a child process and all its descendants end with the block."""
     _children.add(child)
     try:
         yield child
@@ -53,20 +53,20 @@ def kept_in_mind(child: Child) -> collections.abc.Iterator[Child]:
 
 
 def stop(child: Child) -> None:
-    """Ends what has been started, unless it has ended."""
+    """Ends a child process, unless it has ended."""
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
 
 
 def stop_all() -> None:
-    """Ends everything that has been started."""
+    """Ends all child processes."""
     for child in tuple(_children):
         stop(child)
 
 
 def output(command: list[str]) -> str:
-    """Returns what the command prints; its messages go where ours go."""
+    """Returns the output of a command; its messages go to our standard error."""
     with kept_in_mind(
         subprocess.Popen(
             command,
@@ -83,7 +83,7 @@ def output(command: list[str]) -> str:
 
 
 def run(command: list[str]) -> None:
-    """Runs a command whose output and messages are ours."""
+    """Runs a command with our standard output and standard error."""
     if code := subprocess.run(command, close_fds=False, check=False).returncode:
         sys.exit(code)
 
@@ -95,8 +95,8 @@ def started(
     out: IO[bytes] | None = None,
     env: collections.abc.Mapping[str, str] | None = None,
 ) -> collections.abc.Iterator[Child]:
-    """Starts a command with its messages in `log`, and its output too, unless there is `out` for
-    that; it does not outlive the block."""
+    """Starts a command with its messages in `log`, and its output there too unless `out` is given.
+    The command does not outlive the block."""
     with open(log, "wb") as messages:
         child = subprocess.Popen(
             command,
@@ -112,13 +112,13 @@ def started(
 
 
 def last_lines(log: pathlib.Path, count: int) -> list[str]:
-    """Returns the end of a log."""
+    """Returns the last `count` lines of a log."""
     return log.read_text(errors="replace").splitlines()[-count:]
 
 
 def logged(name: str, command: list[str]) -> None:
-    """Runs a command with its output in build/log/NAME.log, and says now and then that it goes
-    on. Raises Failure, after the end of the log has been shown, if the command does."""
+    """Runs a command with its output in build/log/NAME.log, and regularly prints that it continues.
+    If the command fails, shows the end of the log and raises Failure."""
     log = LOGS / f"{name}.log"
     with started(command, log) as child:
         while True:
@@ -134,8 +134,8 @@ def logged(name: str, command: list[str]) -> None:
 
 @contextlib.contextmanager
 def locked(name: str) -> collections.abc.Iterator[None]:
-    """Holds the lock of that name, so that two checkouts do not make one entry of the cache at
-    the same time."""
+    """Holds the lock called `name`, so that two checkouts do not create the same cache entry at the
+    same time."""
     with open(CACHE / f"{name}.lock", "wb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -146,7 +146,7 @@ def locked(name: str) -> collections.abc.Iterator[None]:
 
 
 def need_space(where: pathlib.Path, gib: int) -> None:
-    """Raises Failure where a step would not fit."""
+    """Raises Failure if less than `gib` GiB are free."""
     stat = os.statvfs(where)
     free = stat.f_bavail * stat.f_frsize >> 30
     if free < gib:
@@ -159,17 +159,17 @@ def need_space(where: pathlib.Path, gib: int) -> None:
 
 
 def key(*parts: str) -> str:
-    """Returns 16 hex digits that change when a part does."""
+    """Returns 16 hex digits that change when any part changes."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def script(path: str) -> str:
-    """Returns the path of one of the shell's steps."""
+    """Returns the path of a shell step."""
     return str(TOP / "tools" / path)
 
 
 def scratch(name: str) -> pathlib.Path:
-    """Returns a new, empty directory of that name that the build root can see."""
+    """Returns a new, empty directory called `name` that the build root can see."""
     where = BUILD / "scratch" / name
     subprocess.run(["rm", "-rf", where], check=True)
     where.mkdir(parents=True)

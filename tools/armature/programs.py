@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Debug programs from seeds.
+"""Generates debug programs from seeds.
 
-A file of them, in words of 64 bits: the number of programs, whether traces are wanted whole, and
-for each program its seed, its number of operations, and those, two words each: kind | number << 8,
-and a value.
+A file of programs consists of 64-bit words: the number of programs, whether full traces are wanted,
+and for each program its seed, its number of operations, and the operations. An operation is two
+words: kind | number << 8, and a value.
 
-  WRITE, READ   the register `number`, which is n * 4 + op2 - 4; in the value registers a value
-                below 4 is a slot of code, below 12 a word of data
-  CONTEXTIDR, MDSCR, OSLAR   the value for that register
-  RUN           at EL `number`
-  CHECKPOINT    for a VMM that can stop there; it leaves no trace
+  WRITE, READ   access the register `number`, which is n * 4 + op2 - 4; in value registers, a
+                value below 4 is a slot of code, below 12 a word of data
+  CONTEXTIDR, MDSCR, OSLAR   write the value to that register
+  RUN           run the code at EL `number`
+  CHECKPOINT    lets a VMM stop; it leaves no trace
 
-A program is a function of its seed, of the number of breakpoints and that of context-aware ones.
+A program is a function of its seed and of the counts of breakpoints and of context-aware ones.
 """
 
 import collections.abc
@@ -27,7 +27,7 @@ Program = list[Op]
 WRITE, READ, CONTEXTIDR, MDSCR, OSLAR, RUN, CHECKPOINT = range(1, 8)
 BVR, BCR, WVR, WCR = range(4)
 CONTEXTS = [0x11, 0x22, 0x33]
-# Which bytes of a word, of a doubleword.
+# Byte address selects (BAS) for bytes of a word, and of a doubleword.
 ALL_OF_WORD, ALL_OF_DOUBLEWORD = 0xF, 0xFF
 
 
@@ -42,16 +42,16 @@ def enabled() -> int:
 
 
 class Writer:
-    """Writes one program."""
+    """The generator of one program."""
 
     def __init__(self, seed: int, brps: int, ctx_cmps: int, wrps: int = 4) -> None:
-        """Begins the program of a seed."""
+        """Starts the program of a seed."""
         self.rng = random.Random(f"{seed} {brps} {ctx_cmps}")
         self.brps, self.wrps = brps, wrps
         self.context_aware = range(brps - ctx_cmps, brps)
 
     def lbn(self) -> int:
-        """Returns a breakpoint to link to: mostly one that is context-aware."""
+        """Returns a breakpoint for a link: mostly a context-aware one."""
         return (
             self.rng.choice(self.context_aware)
             if self.rng.random() < 0.8
@@ -59,13 +59,13 @@ class Writer:
         )
 
     def type_of(self, n: int) -> int:
-        """Returns a type for breakpoint `n`: mostly one that it can have."""
+        """Returns a type for breakpoint `n`: mostly one that the breakpoint has."""
         if n in self.context_aware and self.rng.random() < 0.8:
             return self.rng.choice([2, 3, 3, 3, 3, 6, 7, 7])
         return self.rng.choice([0, 1, 1, 1]) if self.rng.random() < 0.9 else self.rng.randrange(16)
 
     def control(self, n: int) -> tuple[int, int]:
-        """Returns DBGBCR<n>_EL1, now and then with bits anywhere, and its type."""
+        """Returns DBGBCR<n>_EL1, sometimes with arbitrary bits, and its type."""
         bt = self.type_of(n)
         lbn, bas = self.lbn(), self.rng.choice([15, 15, 15, 15, 3, 12])
         value = field(
@@ -80,7 +80,7 @@ class Writer:
         return value | (self.rng.getrandbits(64) & ~named if self.rng.random() < 0.05 else 0), bt
 
     def some_of(self, pair: Program) -> Program:
-        """Returns both writes in any order, or now and then one of them."""
+        """Returns both writes in any order, or sometimes only one of them."""
         return self.rng.sample(pair, self.rng.choice([1, 2, 2, 2, 2]))
 
     def breakpoint(self, n: int) -> Program:
@@ -106,7 +106,7 @@ class Writer:
         )
 
     def step(self) -> Program:
-        """Returns what comes next; now and then it is about a breakpoint that is not there."""
+        """Returns the next operations; sometimes they address a breakpoint that does not exist."""
         rng, what = self.rng, self.rng.random()
         if what < 0.40:
             return self.breakpoint(
@@ -126,8 +126,8 @@ class Writer:
         return [(RUN, rng.randrange(2), 0)]
 
     def whole(self) -> Program:
-        """Returns the program: first what gives most hits, a linked pair and what links to it; last
-        every context, and what the registers read."""
+        """Returns the program. It starts with the breakpoints that give most hits, and ends with
+        runs in every context, and reads of the registers."""
         ops: Program = [(MDSCR, 0, enabled()), (CONTEXTIDR, 0, CONTEXTS[0])]
         for n in self.context_aware:
             ops += self.breakpoint(n)
@@ -146,8 +146,8 @@ def of_seed(seed: int, brps: int, ctx_cmps: int) -> Program:
 
 
 def without_el2(ops: Program) -> Program:
-    """Returns the operations with breakpoints of those types only that a machine without EL2 has:
-    none that compares CONTEXTIDR_EL2 or a VMID (DBGBCR<n>_EL1.BT 0b1xxx)."""
+    """Returns the operations with only the breakpoint types of a machine without EL2: no type
+    compares CONTEXTIDR_EL2 or a VMID (DBGBCR<n>_EL1.BT 0b1xxx)."""
     el2 = constants()["DBGBCRn_EL1_BT_VMID"] << constants()["DBGBCRn_EL1_BT_SHIFT"]
     return [
         (kind, number, value & ~el2 if (kind, number % 4) == (WRITE, BCR) else value)
@@ -164,7 +164,7 @@ def with_checkpoint(ops: Program) -> Program:
 def write(
     path: pathlib.Path, programs: collections.abc.Sequence[tuple[int, Program]], verbose: bool
 ) -> None:
-    """Writes programs with their seeds."""
+    """Writes programs with their seeds to a file."""
     with open(path, "wb") as out:
         out.write(struct.pack("<QQ", len(programs), verbose))
         for seed, ops in programs:
@@ -174,7 +174,7 @@ def write(
 
 
 def describe(op: Op) -> str:
-    """Returns an operation in the names of the architecture."""
+    """Returns an operation as text, with the architecture's names."""
     kind, number, value = op
     register = f"{('DBGBVR', 'DBGBCR', 'DBGWVR', 'DBGWCR')[number % 4]}{number // 4}_EL1"
     return {

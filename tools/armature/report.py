@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Writes build/report/, and the summary that ends a run."""
+"""Writes build/report/, and the summary at the end of a run."""
 
 import collections.abc
 import html
@@ -27,17 +27,17 @@ def of(results: Results, where: str) -> list[Result]:
 
 
 def tally(results: Results, status: str) -> int:
-    """Returns how many have that status."""
+    """Returns how many results have this status."""
     return sum(result.status == status for result in results)
 
 
 def printable(text: str) -> str:
-    """Returns the text without what XML has no place for."""
+    """Returns the text without characters that XML forbids."""
     return re.sub(r"[^\t\n\x20-\ud7ff]", "?", text)
 
 
 def junit(results: Results, seconds: Seconds) -> None:
-    """Writes junit.xml, which continuous integration reads."""
+    """Writes junit.xml for continuous integration."""
     suites = xml.Element("testsuites")
     for name, took in seconds.items():
         own = of(results, name)
@@ -59,7 +59,7 @@ def junit(results: Results, seconds: Seconds) -> None:
 
 
 def facts(boot: Boot | None) -> str:
-    """Returns what a boot is, in a line."""
+    """Returns a description of a boot, in one line."""
     if not boot:
         return ""
     own = boot.machine
@@ -68,7 +68,7 @@ def facts(boot: Boot | None) -> str:
 
 
 def section(name: str, own: list[Result], took: float, about: str) -> list[str]:
-    """Returns the part of the page that is about one boot or step."""
+    """Returns the section of the page for one boot or step."""
     bad = tally(own, "fail")
     lines = [
         f"<details {'open' if bad else ''}><summary class={'fail' if bad else 'pass'}>"
@@ -90,7 +90,7 @@ def section(name: str, own: list[Result], took: float, about: str) -> list[str]:
 
 
 def page(results: Results, seconds: Seconds, boots: collections.abc.Iterable[Boot]) -> None:
-    """Writes index.html: every result, and the console of every boot."""
+    """Writes index.html, with every result and the console of every boot."""
     described = {boot.name: boot for boot in boots}
     lines = [
         "<!doctype html><meta charset=utf-8><title>Armature: test report</title>",
@@ -102,7 +102,7 @@ def page(results: Results, seconds: Seconds, boots: collections.abc.Iterable[Boo
 
 
 def summary(results: Results, seconds: Seconds) -> int:
-    """Prints the table that ends a run; returns 1 if a test has failed, or there was none."""
+    """Prints the final table; returns 1 if a test has failed, or no test has run."""
     print(f"\n{'where':34} {'passed':>6} {'failed':>6} {'skipped':>7} {'seconds':>8}")
     for name, took in seconds.items():
         counts = [tally(of(results, name), status) for status in ("pass", "fail", "skip")]

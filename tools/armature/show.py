@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Boots machines and shows each capability in a few lines: what was asked, what the machine has,
-what happened. On a terminal, ends in a shell on the last machine."""
+"""Boots machines and shows each capability in a few lines: the request, the machine, and the
+result. On a terminal, ends in a shell on the last machine."""
 
 import collections.abc
 import dataclasses
@@ -37,8 +37,8 @@ dmesg | sed 's/^\[[^]]*\] *//' |
     grep -E 'ISAR0_EL1\[23:20\]|kvm \[|kvm:' | grep -iE 'forced|nolse|atomics'
 """
 
-# The distribution's emulator matches a context only where an address is linked to it: the
-# machine model (make test ONLY=debug_topology) has the rest.
+# The distribution's emulator matches a context only if an address is linked to it; the machine
+# model (make test ONLY=debug_topology) tests unlinked matches.
 BREAKPOINTS = r"""
 /tests.d/debug_topology -y > /tmp/out 2>&1
 sed -n -e '/4.2: context match/d' -e '/^not ok [0-9]* 4.2/p' \
@@ -58,8 +58,8 @@ dmesg | sed 's/^\[[^]]*\] *//' |
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """What is shown: on which machine, by which script with which program; each of `must` begins a
-    line that the script prints."""
+    """A demonstration: its machine, script and program. For each of `must`, the script prints a
+    line that starts with it."""
 
     title: str
     question: str
@@ -72,8 +72,8 @@ class Scene:
 
 CONTAIN = "arm64.nolse_atomics kvm-arm.nolse_policy=contain"
 SCENES = (
-    # Each full invalidation takes 100 ms, so that requests meet, and each turn of a wait 1 ms, so
-    # that waiting for another one is worth it.
+    # Each full invalidation takes 100 ms, so that requests overlap, and each turn of a wait takes
+    # 1 ms, so that the wait is long enough for sharing.
     Scene(
         "Bounded instruction-cache invalidation",
         "4 vCPUs fetch from 4 new 2 MiB blocks at once, twice",
@@ -118,7 +118,7 @@ SCENES = (
 
 
 def file_of(program: str) -> pathlib.Path:
-    """Returns where a selftest is."""
+    """Returns the path of a selftest."""
     directory = {"kvm": "kvm/arm64", "arm64": f"arm64/{program.split('_hwcap')[0]}"}[
         PROGRAMS[program]
     ]
@@ -126,7 +126,7 @@ def file_of(program: str) -> pathlib.Path:
 
 
 def heading(scene: Scene) -> None:
-    """Prints what is shown, and where."""
+    """Prints the title, the request and the machine."""
     own = scene.machine
     mode = "" if own.mode == "vhe" else f", kvm-arm.mode={own.mode}"
     print(
@@ -136,7 +136,7 @@ def heading(scene: Scene) -> None:
 
 
 def counted(counts: pathlib.Path) -> None:
-    """Prints what the plugin has counted, if it was there."""
+    """Prints the plugin's counts, if it was loaded."""
     figures = re.findall(
         r"^(el \d atomics|mark|atomics|ic_ialluis) (\d+)$", machine.said(counts), re.M
     )
@@ -145,8 +145,8 @@ def counted(counts: pathlib.Path) -> None:
 
 
 def play(scene: Scene) -> tuple[list[str], int | None]:
-    """Boots the machine and runs the script; returns what that printed, and QEMU's exit status.
-    Warnings go to the console too, where splats are looked for."""
+    """Boots the machine and runs the script; returns its output, and QEMU's exit status.
+    Warnings go to the console too, which is searched for splats."""
     console, counts = WORK / "console.log", WORK / "counts.txt"
     for old in (console, counts):
         old.unlink(missing_ok=True)
@@ -163,7 +163,7 @@ def play(scene: Scene) -> tuple[list[str], int | None]:
     image = Kernel("armature").image()
     line = machine.command(board, image, WORK / "initrd", console, *more)
     code = machine.run(line, LIMIT, WORK / "qemu.log")
-    # The kernel's own lines have a time in front; the script shows those that matter.
+    # Kernel messages start with a time; the script prints the relevant ones itself.
     said = [
         line
         for line in machine.said(console).splitlines()
@@ -173,7 +173,7 @@ def play(scene: Scene) -> tuple[list[str], int | None]:
 
 
 def show(scene: Scene) -> None:
-    """Shows one scene. Raises Failure if it is not as it should be."""
+    """Shows one scene. Raises Failure if its output is not as expected."""
     heading(scene)
     said, code = play(scene)
     for line in [line for line in said if line != "shown"][-10:]:
@@ -195,7 +195,7 @@ def show(scene: Scene) -> None:
 
 
 def shell(own: Machine) -> None:
-    """Gives a shell in the machine, on this terminal."""
+    """Runs a shell in the machine, on this terminal."""
     machine.initramfs(WORK / "initrd", {f"/tests.d/{name}": file_of(name) for name in PROGRAMS})
     print("\nA shell in the machine; 'poweroff -f' or Ctrl-A X ends it.", flush=True)
     board = dataclasses.replace(own, cmdline="quiet SHELL_ON_CONSOLE=1")
@@ -204,7 +204,7 @@ def shell(own: Machine) -> None:
 
 
 def scenes() -> collections.abc.Sequence[Scene]:
-    """Returns what is shown: every capability, or what the kernel finds on CPU= with SMP= CPUs."""
+    """Returns the scenes: every capability, or the kernel's findings on CPU= with SMP= CPUs."""
     if not asked("CPU"):
         return SCENES
     own = Machine(asked("CPU"), int(asked("SMP", "2")), "2G")
@@ -214,7 +214,7 @@ def scenes() -> collections.abc.Sequence[Scene]:
 
 
 def main() -> int:
-    """Builds what is missing, and shows it."""
+    """Builds the missing programs, and shows the scenes."""
     build.all_of(
         {
             "kernel:armature",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is tested besides the boots: `make test`, from the selection to the report."""
+"""Runs `make test`, from the selection to the report, including the steps besides the boots."""
 
 import collections.abc
 import contextlib
@@ -28,24 +28,25 @@ from armature.matrix import Boot
 from armature.place import LOGS, REPORT, asked, spent
 from armature.process import Failure, inside, say, script
 
-# What part of DEADLINE may be over when a step begins that reads the source: boots go first.
+# A step that reads the source starts only before this part of DEADLINE: boots have priority.
 READERS_SHARE = 2 / 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A step outside the machines of the matrix: `run` gives its results."""
+    """A step besides the boots of the matrix: `run` returns its results."""
 
     name: str
     run: collections.abc.Callable[[], list[Result]]
-    # For ONLY= that names it, or nothing; never for everything; if a boot needs its results.
+    # Whether only ONLY= with its name selects the step; goals of boots that need its results;
+    # whether the step only reads the source.
     alone: bool = False
     needs: frozenset[str] = frozenset()
     reader: bool = False
 
 
 def shell(name: str, command: list[str]) -> list[Result]:
-    """Runs a step of the shell's that speaks TAP, which build/report/steps has then."""
+    """Runs a shell step that prints TAP, and keeps its output in build/report/steps."""
     tap, env = REPORT / f"steps/{name}.tap", {**os.environ, "AS_IT_IS": "1"}
     with open(tap, "wb") as out, process.started(
         command, LOGS / f"step-{name}.log", out, env
@@ -55,11 +56,11 @@ def shell(name: str, command: list[str]) -> list[Result]:
 
 
 def of_shell(name: str, command: list[str], **how: bool | frozenset[str]) -> Step:
-    """Returns a step of the shell's."""
+    """Returns the shell step called `name`."""
     return Step(name, lambda: shell(name, command), **how)  # type: ignore[arg-type]
 
 
-# In the order in which they run.
+# The steps, in the order in which they run.
 PURE = Step("pure", pure.step)
 OUTSIDE = (
     PURE,
@@ -80,7 +81,7 @@ ON_MACHINES = (
 
 @dataclasses.dataclass
 class Selection:
-    """What ONLY= means."""
+    """The boots and steps that ONLY= selects."""
 
     boots: list[Boot]
     steps: list[Step]
@@ -88,36 +89,36 @@ class Selection:
 
 @dataclasses.dataclass
 class Outcome:
-    """What a step has given."""
+    """The results of a step."""
 
     results: list[Result]
     seconds: float = 0.0
 
 
 def words_of_steps() -> list[str]:
-    """Returns the steps that ONLY= may name besides boots."""
+    """Returns the names of steps that ONLY= accepts besides boots."""
     return ["pure", "house", "plugins", "breaks", "deb"]
 
 
 def wanted(step: Step, pattern: str, boots: list[Boot]) -> bool:
-    """Returns whether a step belongs to what ONLY=`pattern` means."""
+    """Returns whether ONLY=`pattern` selects a step."""
     if step.reader:
         return bool(asked("LINT"))
     if step.name == "counts" and asked("CONFIG"):
-        # Without what finds bugs.
+        # Counts are for kernels without debug checks.
         return False
     if not pattern:
         return not step.alone
     if step.name in ("migrate", "counts"):
         return pattern in ("debug_topology", "memory_model" if step.name == "counts" else "")
     if pattern.startswith("=") and step.name in ("pure", "machine"):
-        # One boot alone is somebody's inner loop.
+        # A single boot is used in a developer's inner loop.
         return False
     return pattern == step.name or bool(step.needs & boot.needs(boots)) or step is PURE
 
 
 def select(pattern: str) -> Selection:
-    """Returns what ONLY=`pattern` means. Raises Failure if that is nothing."""
+    """Returns the selection of ONLY=`pattern`. Raises Failure if it is empty."""
     boots = matrix.load()
     alone = pattern in words_of_steps()
     names = {one.name for one in boots}
@@ -134,7 +135,7 @@ def select(pattern: str) -> Selection:
 
 
 def attempt(step: Step) -> Outcome:
-    """Runs a step. One that fails is a result, and the others go on."""
+    """Runs a step. A failure becomes a result, so that the other steps continue."""
     if step.reader and asked("DEADLINE") and spent() > float(asked("DEADLINE")) * READERS_SHARE:
         say(step.name, "skipped: two thirds of the time are over")
         return Outcome([Result(step.name, step.name, "skip", "no time left")])
@@ -150,7 +151,7 @@ def attempt(step: Step) -> Outcome:
 
 
 def beside_the_build(chosen: Selection) -> dict[str, Outcome]:
-    """Builds what is needed, and runs the steps that need no machine meanwhile."""
+    """Builds the goals, and meanwhile runs the steps that need no machine."""
     outcomes: dict[str, Outcome] = {}
 
     def goal_of(step: Step) -> build.Goal:
@@ -167,7 +168,7 @@ def beside_the_build(chosen: Selection) -> dict[str, Outcome]:
 
 
 def test() -> int:
-    """Builds what the chosen tests need, runs them, and reports; returns 1 if something fails."""
+    """Builds the goals of the selected tests, runs the tests, and reports; returns 1 on failure."""
     if asked("CONFIG") not in ("", "debug"):
         raise Failure(f"CONFIG={asked('CONFIG')} is unknown: debug, or nothing")
     chosen = select(asked("ONLY"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Gives the encodings and fields of system registers, as the kernel's generator makes them."""
+"""Provides the encodings and fields of system registers, from the kernel's generator."""
 
 import functools
 import pathlib
@@ -11,20 +11,20 @@ from armature.place import BUILD
 
 @functools.cache
 def constants() -> dict[str, int]:
-    """Returns every constant by its name, which is that of the C macro."""
+    """Returns every constant by name, which is the name of the C macro."""
     build.all_of({"sysreg"})
     return read(BUILD / "sysreg/consts.rs")
 
 
 def read(consts: pathlib.Path) -> dict[str, int]:
-    """Returns the constants of a file that the generator has made, but for those that stand for
-    another one."""
+    """Returns the constants of a file from the generator, except those that refer to another
+    constant."""
     found = re.findall(r"^pub const (\w+): u\d+ = (\d\w*);$", consts.read_text(), re.M)
     return {name: int(value, 0) for name, value in found}
 
 
 def field(register: str, **values: int | str) -> int:
-    """Returns a register with these fields: numbers, or names of values."""
+    """Returns the value of a register with these fields: numbers, or names of values."""
     bits = 0
     for name, value in values.items():
         number = constants()[f"{register}_{name}_{value}"] if isinstance(value, str) else value

@@ -2,8 +2,8 @@
 
 //! Access to the system registers of a CPU.
 //!
-//! What is found out and set in registers, and in which order, is logic like any other: it takes an
-//! [`Access`], which is [`ThisCpu`](super::this_cpu::ThisCpu) on a machine, and a fake in tests.
+//! Code that reads and writes registers takes an [`Access`], so that tests can check its logic and
+//! the order of its accesses: [`ThisCpu`](super::this_cpu::ThisCpu) on a machine, a fake in tests.
 
 use super::sysreg::*;
 
@@ -16,8 +16,8 @@ pub unsafe trait Universal: SystemRegister {}
 
 macro_rules! universal {
     ($($register:ident)*) => {$(
-        // SAFETY: Every implementation has it (Arm ARM D24.2, by the name of the register), and a
-        // read is nothing but that.
+        // SAFETY: Every implementation must have the register (Arm ARM D24.2, by its name), and
+        // reading it has no effect.
         unsafe impl Universal for $register {}
     )*};
 }
@@ -37,14 +37,14 @@ pub trait Access {
     ///
     /// # Safety
     ///
-    /// The CPU has `R` at this Exception level, and nothing that the kernel relies on changes with
-    /// it.
+    /// The CPU has `R` at this Exception level, and the write changes nothing that the kernel
+    /// relies on.
     unsafe fn write<R: SystemRegister>(&self, value: R);
 
-    /// Completes the memory accesses so far, as seen by the Inner Shareable domain: `DSB ISH`.
+    /// Completes all earlier memory accesses for the Inner Shareable domain: `DSB ISH`.
     fn complete(&self);
 
-    /// Synchronises the context: the instructions that follow see what has been written. `ISB`.
+    /// Synchronises the context, so that later instructions see earlier register writes: `ISB`.
     fn synchronise(&self);
 
     /// Returns the value of `R`.

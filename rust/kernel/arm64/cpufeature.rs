@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the CPUs of this machine implement.
+//! Features of the CPUs of this machine.
 //!
 //! CPUs may differ. The kernel records the ID registers of each CPU when it boots ([`recorded`]),
-//! and makes of them the value that is safe for the system as a whole ([`sanitised`]), from which
-//! it takes its capabilities ([`system_has`]).
+//! combines them into a value that is safe for the system as a whole ([`sanitised`]), and derives
+//! its capabilities from this value ([`system_has`]).
 //!
 //! C header: [`arch/arm64/include/asm/cpufeature.h`](srctree/arch/arm64/include/asm/cpufeature.h)
 
@@ -19,7 +19,7 @@ use kernel::{
 };
 
 mod sealed {
-    /// Keeps [`RecordedRegister`](super::RecordedRegister) and
+    /// Restricts [`RecordedRegister`](super::RecordedRegister) and
     /// [`SanitisedRegister`](super::SanitisedRegister) to the rows of the table in this file.
     pub trait Sealed {}
 }
@@ -32,14 +32,14 @@ pub trait RecordedRegister: SystemRegister + sealed::Sealed {
 
 /// A register that has a system-wide value, that is, a row in `arm64_ftr_regs[]`.
 ///
-/// `read_sanitised_ftr_reg()` warns when it is asked for any other, so that the implementations
-/// have to be rows that exist. A KUnit test looks each of them up.
+/// `read_sanitised_ftr_reg()` warns about any other register, so only registers with an existing
+/// row may implement this trait. A KUnit test looks up each of them.
 pub trait SanitisedRegister: RecordedRegister {}
 
 /// Returns the value of `R` that is safe for all CPUs, with command line overrides applied.
 ///
-/// It stands for the CPUs so far: one that comes up later may still lower it. What
-/// [`system_has`] says is final once all CPUs that firmware gave are up.
+/// The value covers the CPUs that have come up so far: a later CPU may still lower it. The result
+/// of [`system_has`] is final once all CPUs that firmware describes are up.
 ///
 /// Context: any.
 ///
@@ -59,18 +59,18 @@ pub fn sanitised<R: SanitisedRegister>() -> R {
 
 fn read_sanitised(register: Encoding) -> u64 {
     // SAFETY: Any number may be looked up, in a static table. A late CPU may change a value
-    // there meanwhile, by one store.
+    // there concurrently, with a single store.
     unsafe { bindings::read_sanitised_ftr_reg(register.as_u32()) }
 }
 
 /// Returns the value of `R` that `cpu` had when it came up, or [`None`] if it never did.
 ///
-/// This is what the hardware says, without overrides, but for what `__cpuinfo_store_cpu()` knows
-/// better: `CTR_EL0.IDC` is the effective one, `SMIDR_EL1.SMPS` is masked, and GMID_EL1 is 0 where
-/// it must not be read. An AArch32 register is 0 if the CPU has no AArch32 at EL0, and so is any
-/// register that the CPU or this kernel does not have.
+/// This is the hardware's value, without overrides, with three exceptions made by
+/// `__cpuinfo_store_cpu()`: `CTR_EL0.IDC` is the effective value, `SMIDR_EL1.SMPS` is masked, and
+/// GMID_EL1 is 0 if it must not be read. An AArch32 register is 0 if the CPU has no AArch32 at EL0,
+/// and so is any register that the CPU or this kernel does not have.
 ///
-/// Fails at build time without `CONFIG_ARM64_CPU_RECORDS`, which is for callers to select.
+/// Fails at build time without `CONFIG_ARM64_CPU_RECORDS`, which callers must select.
 ///
 /// Context: any, after early boot.
 pub fn recorded<R: RecordedRegister>(cpu: CpuId) -> Option<R> {
@@ -82,14 +82,14 @@ pub fn recorded<R: RecordedRegister>(cpu: CpuId) -> Option<R> {
     R::ID.record_of(cpu).map(R::from)
 }
 
-/// The CPUs that may ever come up.
+/// Returns the CPUs that may ever come up.
 fn possible() -> &'static Cpumask {
     // SAFETY: The mask of possible CPUs is valid, and does not change after early boot.
     unsafe { Cpumask::from_raw(&raw const bindings::__cpu_possible_mask) }
 }
 
-/// Returns whether `f` holds for any CPU that may ever come up. One that has not yet may turn out
-/// to be anything: [`recorded`] tells.
+/// Returns whether `f` holds for any CPU that may ever come up. The features of a CPU that has not
+/// come up yet are unknown: [`recorded`] returns [`None`] for it.
 ///
 /// Context: any, after early boot.
 pub fn any_possible_cpu(f: impl Fn(CpuId) -> bool) -> bool {
@@ -98,7 +98,7 @@ pub fn any_possible_cpu(f: impl Fn(CpuId) -> bool) -> bool {
         .any(|cpu| possible().test(cpu) && f(cpu))
 }
 
-/// Where `struct cpuinfo_arm64` has a register, in bytes.
+/// The byte offset and type of a register in `struct cpuinfo_arm64`.
 #[derive(Clone, Copy)]
 enum Slot {
     /// A `u64`.
@@ -107,7 +107,7 @@ enum Slot {
     Aarch32(usize),
 }
 
-/// An ID register that the kernel records for each CPU, for code that handles them as data.
+/// An ID register that the kernel records for each CPU, for code that handles registers as data.
 ///
 /// # Invariants
 ///
@@ -126,12 +126,12 @@ impl IdRegister {
         self.name
     }
 
-    /// Returns the fields of this register; none if `arch/arm64/tools/sysreg` does not have it.
+    /// Returns the fields of this register; none if `arch/arm64/tools/sysreg` does not describe it.
     pub fn fields(&self) -> &'static [Field] {
         self.fields
     }
 
-    /// As [`recorded`](fn@recorded), for this register.
+    /// Does the same as [`recorded`](fn@recorded), for this register.
     #[cfg(CONFIG_ARM64_CPU_RECORDS)]
     pub fn recorded(&self, cpu: CpuId) -> Option<u64> {
         self.record_of(cpu)
@@ -145,7 +145,8 @@ impl IdRegister {
         Some(unsafe { read_record(cpu, self.slot) })
     }
 
-    /// As [`sanitised`](fn@sanitised), for this register; [`None`] if there is no such value.
+    /// Does the same as [`sanitised`](fn@sanitised), for this register; returns [`None`] if there
+    /// is no such value.
     pub fn sanitised(&self) -> Option<u64> {
         self.sanitised.map(read_sanitised)
     }
@@ -153,15 +154,15 @@ impl IdRegister {
 
 /// Returns whether `cpu` has ever come up, so that its record can be read.
 ///
-/// The mask is not exported, so this must not become part of a module.
+/// The mask is not exported, so this function must not be inlined into a module.
 #[inline(never)]
 fn has_record(cpu: CpuId) -> bool {
-    // SAFETY: The mask is valid. It may gain a CPU meanwhile, by an atomic operation, and loses
-    // none.
+    // SAFETY: The mask is valid. CPUs are added to it concurrently, by atomic operations, and never
+    // removed.
     let booted_once = unsafe { Cpumask::from_raw(&raw const bindings::cpus_booted_once_mask) };
 
-    // A CPU enters it in `notify_cpu_starting()`, after `cpuinfo_store_cpu()`, whose barrier this
-    // one pairs with.
+    // A CPU is added in `notify_cpu_starting()`, after `cpuinfo_store_cpu()`; this barrier pairs
+    // with that of `cpuinfo_store_cpu()`.
     let has = booted_once.test(cpu);
     smp_mb(Read);
     has
@@ -169,19 +170,19 @@ fn has_record(cpu: CpuId) -> bool {
 
 /// Reads `slot` of the record of `cpu`.
 ///
-/// `cpu_data` is not exported, so this must not become part of a module.
+/// `cpu_data` is not exported, so this function must not be inlined into a module.
 ///
 /// # Safety
 ///
-/// [`has_record`] was true of `cpu`, and `slot` is the offset and type of a field of
+/// [`has_record`] has returned true for `cpu`, and `slot` is the offset and type of a field of
 /// `struct cpuinfo_arm64`.
 #[inline(never)]
 unsafe fn read_record(cpu: CpuId, slot: Slot) -> u64 {
     // SAFETY: `cpu` has come up, so it is a possible CPU.
     let record = unsafe { bindings::cpuinfo_of(cpu.as_u32()) };
-    // SAFETY: This is the record of a CPU that has come up, and the caller says that `slot` is in
-    // it. The CPU may be writing it as it comes up again, in accesses of a single copy each, of a
-    // value that does not depend on when it does.
+    // SAFETY: This is the record of a CPU that has come up, and by the caller's contract `slot` is
+    // a field of it. A CPU that comes up again may write the record concurrently, in single-copy
+    // atomic accesses, with the same value each time.
     unsafe {
         match slot {
             Slot::Aarch64(offset) => record.byte_add(offset).cast::<u64>().read_volatile(),
@@ -191,9 +192,9 @@ unsafe fn read_record(cpu: CpuId, slot: Slot) -> u64 {
 }
 
 /// Fails at build time if `struct cpuinfo_arm64` has a register that is not among `slots`, which
-/// differ.
+/// are distinct.
 const fn assert_no_gap(slots: &[Slot]) {
-    // MPAMIDR_EL1 is the one that is no row.
+    // Only MPAMIDR_EL1 is not a row.
     let mut aarch64 = size_of::<u64>();
     let mut aarch32 = 0;
     let mut row = 0;
@@ -210,13 +211,13 @@ const fn assert_no_gap(slots: &[Slot]) {
     assert!(size == size_of::<bindings::cpuinfo_arm64>());
 }
 
-/// Makes the table of ID registers and the traits that go with each row.
+/// Defines the table of ID registers, and implements the traits of each row.
 macro_rules! id_registers {
     ($($kind:ident $register:ident = $width:ident($field:ident);)*) => {
-        /// Every ID register that the kernel records for each CPU, but for MPAMIDR_EL1: the record
-        /// of the boot CPU has that one only after the CPU has been offline.
+        /// Every ID register that the kernel records for each CPU, except MPAMIDR_EL1, which the
+        /// record of the boot CPU contains only after that CPU has been offline.
         ///
-        /// Not a static: with the names of all fields this is 90 KiB, for whoever uses it.
+        /// This is not a static, so that only its users pay for the 90 KiB with all field names.
         pub const ID_REGISTERS: &[IdRegister] = {
             assert_no_gap(&[$(id_registers!(@slot $width $field),)*]);
             &[$(id_registers!(@row $kind $register $width($field)),)*]
@@ -288,8 +289,8 @@ macro_rules! id_registers {
     }};
 }
 
-// In the order of `struct cpuinfo_arm64`. `sanitised` rows are those of `arm64_ftr_regs[]`;
-// `recorded` ones are not in it; `untyped` ones are not in `arch/arm64/tools/sysreg`.
+// In the order of `struct cpuinfo_arm64`. `sanitised` rows are in `arm64_ftr_regs[]`; `recorded`
+// rows are not; `untyped` rows are not in `arch/arm64/tools/sysreg`.
 id_registers! {
     sanitised CTR_EL0 = Aarch64(reg_ctr);
     untyped_sanitised CNTFRQ_EL0 = Aarch64(reg_cntfrq);
@@ -343,7 +344,7 @@ id_registers! {
 
 /// A capability of the system: a row of `arch/arm64/tools/cpucaps`.
 ///
-/// [`cpucap!`](kernel::cpucap!) makes one of its name.
+/// [`cpucap!`](kernel::cpucap!) returns the capability with a given name.
 ///
 /// # Invariants
 ///
@@ -352,8 +353,8 @@ id_registers! {
 pub struct Cap(u32);
 
 impl Cap {
-    /// Makes the capability of a number of `asm/cpucap-defs.h`. Fails at build time if there is
-    /// none.
+    /// Returns the capability with a number of `asm/cpucap-defs.h`. Fails at build time if there is
+    /// no such capability.
     pub const fn new<const NUMBER: u32>() -> Self {
         const_assert!(NUMBER < bindings::ARM64_NCAPS);
 
@@ -362,7 +363,7 @@ impl Cap {
     }
 }
 
-/// Makes the [`Cap`](kernel::arm64::cpufeature::Cap) that is `ARM64_<name>` in C.
+/// Returns the [`Cap`](kernel::arm64::cpufeature::Cap) that is `ARM64_<name>` in C.
 ///
 /// # Examples
 ///
@@ -384,16 +385,16 @@ macro_rules! cpucap {
     };
 }
 
-/// Returns whether the system has `cap`, as `cpus_have_cap()` with a number that is not constant.
+/// Returns whether the system has `cap`, like `cpus_have_cap()` with a number that is not constant.
 ///
-/// The answer is final once all CPUs that firmware gave are up (`system_capabilities_finalized()`).
-/// Until then a capability may come, or go again as one more CPU comes up that lacks it.
-/// This is a call, a load and a test. C has alternatives, patched in at boot, for the hottest
-/// paths.
+/// The answer is final once all CPUs that firmware describes are up
+/// (`system_capabilities_finalized()`). Until then a capability may appear, or disappear when
+/// a CPU without it comes up. The cost is a call, a load and a test. For the hottest paths, C has
+/// alternatives, which are patched at boot.
 ///
 /// Context: any.
 pub fn system_has(cap: Cap) -> bool {
-    // SAFETY: Any number may be asked for.
+    // SAFETY: `cpus_have_cap()` accepts any number.
     unsafe { bindings::cpus_have_cap(cap.0) }
 }
 
@@ -409,7 +410,7 @@ mod tests {
         interrupt::local_interrupt_disable, //
     };
 
-    /// Says which register a test fails for: KUnit's assertions take no message.
+    /// Logs the register for which a test fails, since KUnit's assertions take no message.
     fn same<T: PartialEq + fmt::Debug>(register: &str, left: T, right: T) -> bool {
         let same = left == right;
         if !same {
@@ -430,7 +431,7 @@ mod tests {
                 continue;
             };
             // SAFETY: Any number may be looked up, in a static table. A late CPU may change a value
-            // there meanwhile, by one store.
+            // there concurrently, with a single store.
             let row = unsafe { bindings::get_arm64_ftr_reg(encoding.as_u32()) };
             assert!(same(register.name, row.is_null(), false));
             // SAFETY: The rows are static, and their names are strings.
@@ -440,7 +441,7 @@ mod tests {
         }
     }
 
-    /// Each bit of each register has one description.
+    /// Each bit of each register has exactly one description.
     #[test]
     fn layouts_are_complete() {
         fn check<R: Layout>() {
@@ -463,10 +464,10 @@ mod tests {
         check::<FEAT_GCIE_ICH_VMCR_EL2>();
     }
 
-    /// The record of a register is what it reads as, by the encoding that C has for its name.
+    /// The record of a register is its value, read by the encoding that C has for its name.
     #[test]
     fn recorded_is_what_the_cpu_has() {
-        // The record compared has to be that of the CPU that reads.
+        // The record must be that of the CPU that reads the register.
         let _guard = local_interrupt_disable();
         let cpu = CpuId::current();
 
@@ -474,14 +475,14 @@ mod tests {
             let (Slot::Aarch64(_), Some(encoding)) = (register.slot, register.sanitised) else {
                 continue;
             };
-            // `__read_sysreg_by_encoding()` has all of 3, 0, 0, x, x, and two more.
+            // `__read_sysreg_by_encoding()` knows all of (3, 0, 0, x, x), and two others.
             let known = encoding.as_u32() >> 12 == 3 << 7 || encoding == DCZID_EL0::ENCODING;
             if !known {
                 continue;
             }
             // SAFETY: The row exists, as tested above.
             let row = unsafe { &*bindings::get_arm64_ftr_reg(encoding.as_u32()) };
-            // SAFETY: Every row has an override, of all zeroes where there is none.
+            // SAFETY: Every row has an override, which is all zeroes if there is none.
             let overridden = unsafe { (*row.override_).mask };
             // SAFETY: C knows the encoding, and no such register traps at EL1 or above.
             let read = unsafe { bindings::__read_sysreg_by_encoding(encoding.as_u32()) };
@@ -518,7 +519,7 @@ mod tests {
 
     #[test]
     fn this_cpu_is_recorded() {
-        // Whichever it is, now or a moment later: it has been up.
+        // The task may migrate, but any CPU that it runs on has been up.
         assert!(recorded::<CTR_EL0>(CpuId::current()).is_some());
     }
 

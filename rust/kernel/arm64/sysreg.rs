@@ -6,15 +6,15 @@
 //! `asm/sysreg-defs.h` are, by `arch/arm64/tools/gen_sysreg/gen_sysreg.rs`:
 //!
 //! - a [`bitfield!`](kernel::bitfield!) type for each register that has a user, such as
-//!   [`CTR_EL0`]. A type is a value that was read, or is going to be written; it never touches the
-//!   register, which [`access`](super::access) does;
+//!   [`CTR_EL0`]. It holds a value that was read or will be written; only
+//!   [`access`](super::access) touches the register itself;
 //! - each enumerator of a field, under its C name and with the type of the field, such as
 //!   [`CTR_EL0_L1Ip_VIPT`].
 //!
-//! The same program generates the C macros as plain numbers, `sysreg-consts.rs`: tests compare
-//! these types with them.
+//! The same program generates the C macros as plain numbers, `sysreg-consts.rs`; tests compare
+//! the types with these numbers.
 //!
-//! What a register *means* is written by hand, in `impl` blocks on its type below.
+//! Methods that interpret a register are written by hand, in `impl` blocks on its type below.
 //!
 //! # Examples
 //!
@@ -30,8 +30,8 @@
 
 use kernel::bindings;
 
-// `bitfield!` gives its per-field constants no documentation, and makes method and constant names
-// of the field names, which are the architecture's.
+// `bitfield!` does not document its per-field constants, and derives method and constant names from
+// the field names, which have the architecture's case.
 #[allow(missing_docs, non_snake_case, non_upper_case_globals)]
 mod types {
     include!(concat!(
@@ -39,9 +39,9 @@ mod types {
         "/arch/arm64/include/generated/rust/sysreg-types.rs"
     ));
 
-    // Any register of `arch/arm64/tools/sysreg` can be added. A type that nobody uses still costs
-    // compile time, so these are the ones with a user. The enumerators of a register that shares
-    // its layout come with the layout.
+    // Any register of `arch/arm64/tools/sysreg` can be added. An unused type costs compile time, so
+    // the list has only registers with a user. The enumerators of a register that shares its layout
+    // come with the layout.
     sysreg_types! {
         ACTLR_EL1 ACTLR_EL12 AIDR_EL1 CurrentEL IMP_APL_ACTLR_EL12 MIDR_EL1 REVIDR_EL1
         CTR_EL0 DCZID_EL0 GMID_EL1 SMIDR_EL1
@@ -58,8 +58,8 @@ mod types {
         MVFR0_EL1 MVFR1_EL1 MVFR2_EL1
     }
 
-    // What the tests need besides: layouts that are shared, or come with a feature. Not for others
-    // to come to depend on.
+    // Registers for tests only: layouts that are shared, or come with a feature. Hidden from other
+    // configurations, so that no other code depends on them.
     #[cfg(CONFIG_RUST_ARM64_KUNIT_TEST)]
     #[allow(dead_code, unreachable_pub)]
     pub(crate) mod for_tests {
@@ -70,7 +70,7 @@ mod types {
 pub(super) use types::for_tests;
 pub use types::*;
 
-/// The macros of `asm/sysreg-defs.h`, with their names and values.
+/// The macros of `asm/sysreg-defs.h`, with the same names and values.
 #[cfg(CONFIG_RUST_ARM64_KUNIT_TEST)]
 #[allow(dead_code, missing_docs, non_upper_case_globals, unreachable_pub)]
 mod consts {
@@ -112,7 +112,7 @@ impl Encoding {
         )
     }
 
-    /// Takes the value of a C macro `SYS_<register>`, for constants.
+    /// Creates the encoding from the value of a C macro `SYS_<register>`, for constants.
     pub(super) const fn of_c(macro_: u32) -> Self {
         assert!(macro_ & !0x1f_ffe0 == 0);
 
@@ -156,8 +156,8 @@ impl Field {
         (raw & self.mask()) >> self.lsb
     }
 
-    /// Returns the value of this field in `raw` as the number that it is, sign extended if it is
-    /// signed, or has 64 bits.
+    /// Returns the value of this field in `raw` as a number, sign extended if the field is signed
+    /// or has 64 bits.
     pub const fn number(&self, raw: u64) -> i64 {
         let value = self.extract(raw);
         let above = 63 - (self.msb - self.lsb);
@@ -177,7 +177,7 @@ impl Field {
     }
 }
 
-/// 64 bits with names: a register, or the layout that several registers share.
+/// 64 bits with named fields: a register, or a layout that several registers share.
 pub trait Layout: Copy + From<u64> + Into<u64> {
     /// The name of the register or layout.
     const NAME: &'static str;
@@ -185,10 +185,10 @@ pub trait Layout: Copy + From<u64> + Into<u64> {
     /// The fields, from bit 63 down.
     const FIELDS: &'static [Field];
 
-    /// Bits that read as 0, and must be written as 0, on the hardware this kernel knows.
+    /// Bits that read as 0, and must be written as 0, on the hardware that this kernel knows.
     const RES0: u64;
 
-    /// Bits that read as 1, and must be written as 1, on the hardware this kernel knows.
+    /// Bits that read as 1, and must be written as 1, on the hardware that this kernel knows.
     const RES1: u64;
 
     /// Bits that read as an unknown value.
@@ -204,7 +204,7 @@ pub trait SystemRegister: Layout {
     const ENCODING: Encoding;
 }
 
-/// Bytes in a word, the unit in which CTR_EL0 has its line sizes.
+/// Bytes in a word, the unit of the line sizes in CTR_EL0.
 const WORD_BYTES: usize = 4;
 
 impl CTR_EL0 {
@@ -212,7 +212,7 @@ impl CTR_EL0 {
     ///
     /// IminLine is the binary logarithm of the number of words (Arm ARM D24.2, CTR_EL0).
     ///
-    /// Always inline: the hypervisor's object, which has nothing of this crate to call, uses it.
+    /// Always inline: the hypervisor's object uses this function, and cannot call this crate.
     #[inline(always)]
     pub fn icache_line_bytes(self) -> usize {
         WORD_BYTES << self.IminLine().get()
@@ -220,21 +220,21 @@ impl CTR_EL0 {
 }
 
 impl ID_AA64DFR0_EL1 {
-    /// Returns the number of breakpoints up to the last one that is context-aware.
+    /// Returns the count of breakpoints up to the last context-aware one.
     ///
-    /// BRPs is the number of that breakpoint (Arm ARM D24.2, ID_AA64DFR0_EL1). Without
-    /// FEAT_Debugv8p9 it is the last breakpoint; with it, `ID_AA64DFR1_EL1` says how many there
-    /// are.
+    /// BRPs is the number of that breakpoint (Arm ARM D24.2, ID_AA64DFR0_EL1), which is the last
+    /// breakpoint without FEAT_Debugv8p9. With FEAT_Debugv8p9, `ID_AA64DFR1_EL1` gives the count
+    /// of all breakpoints.
     pub fn breakpoints(self) -> usize {
         1 + self.BRPs().get() as usize
     }
 
-    /// Returns the number of watchpoints, or, with FEAT_Debugv8p9, 16 where there may be more.
+    /// Returns the count of watchpoints; with FEAT_Debugv8p9, 16 if there may be more.
     pub fn watchpoints(self) -> usize {
         1 + self.WRPs().get() as usize
     }
 
-    /// Returns the number of breakpoints that are context-aware; these are the highest numbered.
+    /// Returns the count of context-aware breakpoints; these are the highest-numbered ones.
     pub fn context_aware_breakpoints(self) -> usize {
         1 + self.CTX_CMPs().get() as usize
     }
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(CTR_EL0_L1Ip_PIPT, consts::CTR_EL0_L1Ip_PIPT);
         assert_eq!(CTR_EL0::RES0, consts::CTR_EL0_RES0);
         assert_eq!(CTR_EL0::RES1, consts::CTR_EL0_RES1);
-        // The fields of a layout are those of each register that has it.
+        // A register that shares a layout has the fields of the layout.
         assert_eq!(TTBR0_EL1::ASID_MASK, consts::TTBRx_EL1_ASID_MASK);
         assert_eq!(TTBR0_EL1::FIELDS.len(), TTBRx_EL1::FIELDS.len());
     }
@@ -313,7 +313,7 @@ mod tests {
     fn reserved_bits() {
         assert_eq!(CTR_EL0::RES1, 1 << 31);
         assert_eq!(CTR_EL0::RES0 & (0b11 << 30), 1 << 30);
-        // Setters keep reserved bits, known or not.
+        // Setters preserve all reserved bits.
         let ctr = CTR_EL0::from_raw(0b11 << 30).with_DIC(true);
         assert_eq!(ctr.into_raw() & (0b11 << 30), 0b11 << 30);
     }

@@ -1,37 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The CPU that this runs on.
+//! The current CPU.
 
 use super::{access::Access, sysreg::SystemRegister};
 use core::{arch::asm, marker::PhantomData};
 use kernel::{interrupt::LocalInterruptDisabled, types::NotThreadSafe};
 
 /// `MRS X0, <register>` and `MSR <register>, X0` without the operands that name the register (Arm
-/// ARM C6.2), which [`Encoding`](super::sysreg::Encoding) has in place.
+/// ARM C6.2). [`Encoding`](super::sysreg::Encoding) has these operands at the same bits.
 const MRS_X0: u32 = 0xd520_0000;
 const MSR_X0: u32 = 0xd500_0000;
 
-/// The CPU that this runs on, while that stays the same.
+/// The current CPU, while the task cannot leave it.
 ///
 /// # Invariants
 ///
-/// While one exists, the kernel is not preempted: the CPU stays the same, and no other task runs on
-/// it.
+/// While a value exists, the kernel is not preempted: the task stays on the CPU, and no other task
+/// runs there.
 pub struct ThisCpu<'a>(PhantomData<&'a LocalInterruptDisabled>, NotThreadSafe);
 
 impl<'a> ThisCpu<'a> {
-    /// Returns the CPU for as long as interrupts are off.
+    /// Returns the current CPU for as long as interrupts are off.
     pub fn new(_: &'a LocalInterruptDisabled) -> Self {
-        // INVARIANT: A preemptible kernel has interrupts off, so that nothing preempts it; one that
-        // is not, where the guard promises nothing, is not preempted either.
+        // INVARIANT: In a preemptible kernel the guard keeps interrupts off, so the task is not
+        // preempted. In other kernels the guard guarantees nothing, but they are not preempted.
         Self(PhantomData, NotThreadSafe)
     }
 
-    /// Returns the CPU where the caller of an entry point has seen to it.
+    /// Returns the current CPU, for an entry point whose caller has disabled preemption.
     ///
     /// # Safety
     ///
-    /// Preemption is off for as long as it exists.
+    /// Preemption is off for as long as the returned value exists.
     pub unsafe fn assume() -> Self {
         // INVARIANT: By the caller's contract.
         Self(PhantomData, NotThreadSafe)
@@ -59,7 +59,7 @@ impl Access for ThisCpu<'_> {
     unsafe fn write<R: SystemRegister>(&self, value: R) {
         let value: u64 = value.into();
 
-        // SAFETY: By the caller's contract. The compiler moves no access to memory across it.
+        // SAFETY: By the caller's contract. The compiler moves no memory access across the write.
         unsafe {
             asm!(
                 ".inst {msr}",
@@ -96,30 +96,30 @@ mod tests {
         interrupt::local_interrupt_disable,
     };
 
-    /// The instruction reads the register that its encoding names.
+    /// The instruction reads the register with the given encoding.
     #[test]
     fn reads_are_of_this_cpu() {
         let guard = local_interrupt_disable();
         let cpu = ThisCpu::new(&guard);
         let ctr = recorded::<CTR_EL0>(CpuId::current());
 
-        // C records what is effective as CTR_EL0.IDC.
+        // C records the effective value of CTR_EL0.IDC, which may differ.
         let read = cpu.read::<CTR_EL0>().with_IDC(false).into_raw();
         assert_eq!(ctr.map(|it| it.with_IDC(false).into_raw()), Some(read));
         let el = cpu.read::<CurrentEL>().EL();
         assert!(el == CurrentEL_EL_EL1 || el == CurrentEL_EL_EL2);
     }
 
-    /// A write arrives. What tracers see of a task is not relied on by anything.
+    /// A write takes effect. CONTEXTIDR_EL1 is only for tracers, so no code relies on its value.
     #[test]
     fn writes_are_to_the_register() {
         let guard = local_interrupt_disable();
         let cpu = ThisCpu::new(&guard);
-        // SAFETY: Every CPU has it.
+        // SAFETY: Every CPU has CONTEXTIDR_EL1.
         let found: CONTEXTIDR_EL1 = unsafe { cpu.read_present() };
 
         for value in [0, 0xffff_ffff, 0x89ab_cdef] {
-            // SAFETY: As above, and it is put back.
+            // SAFETY: As above, and the value is restored.
             let read: CONTEXTIDR_EL1 = unsafe {
                 cpu.write(CONTEXTIDR_EL1::from_raw(value));
                 cpu.read_present()

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests of what judges: python3 -m unittest discover -t tools -s tools/armature/tests"""
+"""Tests of the code that judges: python3 -m unittest discover -t tools -s tools/armature/tests"""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests what is made of consoles, of KTAP, of figures, and of machines that do not end."""
+"""Tests the judging of consoles, KTAP, figures, and machines that do not end."""
 
 import pathlib
 import tempfile
@@ -30,10 +30,10 @@ class Logs(unittest.TestCase):
 
 
 class Deadline(Logs):
-    """No boot begins after DEADLINE, and one that runs has GRACE more."""
+    """Tests that no boot starts after DEADLINE, and that a running one has GRACE more."""
 
     def test_what_is_left_is_skipped_and_says_so(self) -> None:
-        """It is not booted."""
+        """Checks that a boot after DEADLINE does not start."""
         with unittest.mock.patch.object(boot, "run") as run, unittest.mock.patch.dict(
             "os.environ", {"DEADLINE": "10"}
         ), unittest.mock.patch.object(boot, "spent", return_value=11):
@@ -42,7 +42,7 @@ class Deadline(Logs):
         self.assertEqual([(r.name, r.status) for r in results], [("machine/ran", "skip")])
 
     def test_what_does_not_end_in_time_is_skipped_too(self) -> None:
-        """But one that has ended is judged, and so is any without DEADLINE."""
+        """Checks that a boot is judged if it has ended, or without DEADLINE."""
         for deadline, code, status in (
             ("10", None, {"skip"}),
             ("10", 1, {"pass", "fail"}),
@@ -64,7 +64,7 @@ class Deadline(Logs):
 
 
 class Splats(unittest.TestCase):
-    """What no healthy kernel prints."""
+    """Tests messages that no healthy kernel prints."""
 
     def judged(self, console: str, crash: bool = False) -> str:
         """Returns whether the console is good."""
@@ -74,7 +74,7 @@ class Splats(unittest.TestCase):
         )
 
     def test_reports_fail_the_boot(self) -> None:
-        """Warnings, BUGs, sanitizers, lockdep, stalls."""
+        """Checks warnings, BUGs, sanitizers, lockdep and stalls."""
         for line in (
             "WARNING: CPU: 0 PID: 1 at kernel/smp.c:1 f+0x1/0x2",
             "BUG: KASAN: slab-out-of-bounds in f+0x1/0x2",
@@ -91,7 +91,7 @@ class Splats(unittest.TestCase):
             self.assertEqual(self.judged(f"[ 0.1] a\n[ 1.0] {line}\n[ 1.1] b\n"), "fail", line)
 
     def test_what_a_healthy_kernel_says_does_not(self) -> None:
-        """Words that look like it."""
+        """Checks similar words in healthy messages."""
         for line in (
             "Debug warnings are on",
             "kvm [1]: VHE mode initialized successfully",
@@ -100,7 +100,7 @@ class Splats(unittest.TestCase):
             self.assertEqual(self.judged(line), "pass", line)
 
     def test_a_panic_that_is_asked_for(self) -> None:
-        """That one only, and only up to the next kernel."""
+        """Checks that only that panic is accepted, and only up to the next kernel."""
         console = (
             "[ 1.0] sysrq: Trigger a crash\n[ 1.0] Kernel panic - not syncing: sysrq triggered "
             "crash\n[ 1.1] Call trace:\n[ 1.2] Bye!\n[ 0.0] Booting Linux\n"
@@ -114,7 +114,7 @@ class Splats(unittest.TestCase):
             self.assertEqual(self.judged(text, crash), status)
 
     def test_patterns(self) -> None:
-        """What has to be there, and what must not."""
+        """Checks required and forbidden patterns."""
         own = Boot("boot", (), Machine(), log=("wanted",), nolog=("bad",))
         for console, statuses in (
             ("wanted", ["pass", "pass", "pass"]),
@@ -124,30 +124,30 @@ class Splats(unittest.TestCase):
 
 
 class Ktap(unittest.TestCase):
-    """What tests say."""
+    """Tests the reading of KTAP."""
 
     def statuses(self, text: str, *skips: str) -> dict[str, str]:
         """Returns the statuses by name."""
         return {r.name: r.status for r in ktap.results("boot", text, skips)}
 
     def test_passed_and_failed(self) -> None:
-        """Each by its name."""
+        """Checks the status of each test by name."""
         said = self.statuses("KTAP version 1\n1..2\nok 1 one\nnot ok 2 two # exit 1\n# end\n")
         self.assertEqual(said, {"one": "pass", "two": "fail"})
 
     def test_nothing_and_half_are_failures(self) -> None:
-        """A test that has not run has not passed."""
+        """Checks that a test that has not run has not passed."""
         for text in ("", "KTAP version 1\n1..2\n", "KTAP version 1\n1..2\nok 1 one\n"):
             self.assertIn("fail", self.statuses(text).values())
 
     def test_a_skip_needs_a_reason_that_the_row_has(self) -> None:
-        """Any other one is a failure."""
+        """Checks that any other skip is a failure."""
         text = "KTAP version 1\n1..1\nok 1 one # SKIP no such device\n"
         self.assertEqual(self.statuses(text), {"one": "fail"})
         self.assertEqual(self.statuses(text, "*no such device*"), {"one": "skip"})
 
     def test_steps(self) -> None:
-        """Their plan may come last; one that dies half-way fails, as does one without a word."""
+        """Checks that the plan may come last, and that a dead or silent step fails."""
 
         def step(text: str, code: int) -> list[tuple[str, str]]:
             return [(r.name, r.status) for r in ktap.of_step("step", text, code)]
@@ -166,14 +166,14 @@ class Ktap(unittest.TestCase):
 
 
 class Ends(Logs):
-    """How a machine has ended."""
+    """Tests the ways in which a machine can end."""
 
     def test_that_of_all_tests(self) -> None:
-        """Nothing is wrong."""
+        """Checks that a complete run is no error."""
         self.assertIsNone(boot.how_it_ended(self.ran(tap="# running one\nok 1 one\n# end\n")))
 
     def test_hung(self) -> None:
-        """The test that hangs is named, in KUnit too."""
+        """Checks that the hanging test is named, in KUnit too."""
         ran = self.ran(code=None, tap="# running one\nok 1 one\n# running two\n")
         self.assertEqual(boot.how_it_ended(ran), "no end after 360 s, in two")
         kunit = Boot("boot", (), Machine(), kunit=True)
@@ -181,7 +181,7 @@ class Ends(Logs):
         self.assertIn("in bound", str(boot.how_it_ended(ran)))
 
     def test_stopped_by_itself(self) -> None:
-        """Without an end, or with a status."""
+        """Checks a machine that stops early, or with a bad exit status."""
         self.assertEqual(
             boot.how_it_ended(self.ran()), "the machine stopped by itself, in the boot"
         )
@@ -189,7 +189,7 @@ class Ends(Logs):
         self.assertIn("status 1", str(boot.how_it_ended(ran)))
 
     def test_what_is_started_ends_with_the_block(self) -> None:
-        """And its status is known if it ends by itself."""
+        """Checks this, and that the exit status is known if the process ends by itself."""
         with tempfile.TemporaryDirectory() as where:
             log = pathlib.Path(where) / "log"
             with process.started(["sleep", "60"], log) as child:
@@ -201,14 +201,14 @@ class Ends(Logs):
 
 
 class Counts(unittest.TestCase):
-    """What the plugin has counted."""
+    """Tests rules for the plugin's counts."""
 
     def judged(self, rule: str, text: str) -> str:
         """Returns whether a rule holds."""
         return counts.judge("boot", [rule], text)[0].status
 
     def test_rules(self) -> None:
-        """Families are summed; zero where the class is known."""
+        """Checks that families are summed, and that the figure of a known class may be 0."""
         text = "insns 9\nlse 3\natomics 3\nel 2 lse 3\nwhere lse 0x12 0x34 5\n"
         for rule, status in (
             ("el 2 atomics == 3", "pass"),
@@ -220,22 +220,22 @@ class Counts(unittest.TestCase):
             self.assertEqual(self.judged(rule, text), status, rule)
 
     def test_marks_are_summed(self) -> None:
-        """Those of one name."""
+        """Checks that figures of the same name are summed over marks."""
         text = "insns 9\nlse 3\nmark 1 insns 4\nmark 2 insns 5\nmark 2 lse 3\n"
         self.assertEqual(self.judged("mark insns == 9", text), "pass")
         self.assertEqual(self.judged("mark lse == 3", text), "pass")
 
     def test_no_figure_is_no_zero(self) -> None:
-        """Nothing was counted, or there was no mark."""
+        """Checks that a missing count or mark is not taken for 0."""
         self.assertEqual(self.judged("el 2 atomics == 0", ""), "fail")
         self.assertEqual(self.judged("mark lse == 0", "insns 9\nlse 3\n"), "fail")
 
 
 class Report(unittest.TestCase):
-    """What is written."""
+    """Tests the report."""
 
     def test_junit_takes_any_name(self) -> None:
-        """XML has no place for some characters."""
+        """Checks names with characters that XML forbids."""
         results = [Result("boot", "a\x01b<&", "fail", "c\x02")]
         with tempfile.TemporaryDirectory() as where, unittest.mock.patch.object(
             report, "REPORT", pathlib.Path(where)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests what is built before what, what a kernel's configuration has to have, and steps."""
+"""Tests the order of builds, the configurations of kernels, and the selection of steps."""
 
 import unittest
 import unittest.mock
@@ -11,10 +11,10 @@ from armature.process import Failure
 
 
 class Graph(unittest.TestCase):
-    """Goals and what they need."""
+    """Tests goals and their dependencies."""
 
     def goals(self, done: list[str], **needs: set[str]) -> dict[str, build.Goal]:
-        """Returns goals that note that they are reached."""
+        """Returns goals that record in `done` that they were built."""
 
         def noting(name: str) -> build.Goal:
             return build.Goal(lambda: done.append(name), needs[name])
@@ -22,7 +22,7 @@ class Graph(unittest.TestCase):
         return {name: noting(name) for name in needs}
 
     def test_order(self) -> None:
-        """What is needed comes first, each goal once, and only what is asked for."""
+        """Checks that dependencies come first, each goal is built once, and no other goals are."""
         done: list[str] = []
         with unittest.mock.patch.object(
             build, "ALSO", self.goals(done, a={"b", "c"}, b={"c"}, c=set(), d=set())
@@ -32,7 +32,7 @@ class Graph(unittest.TestCase):
         self.assertEqual(done, ["c", "b", "a"])
 
     def test_failure(self) -> None:
-        """It ends the whole, and nothing is built on it."""
+        """Checks that a failure ends the build, and that no dependent goal is built."""
 
         def fails() -> None:
             raise Failure("no")
@@ -47,10 +47,10 @@ class Graph(unittest.TestCase):
 
 
 class Configuration(unittest.TestCase):
-    """The configuration of a kernel."""
+    """Tests the configuration of a kernel."""
 
     def test_options_are_those_of_the_menu(self) -> None:
-        """And those of tests are apart."""
+        """Checks this, and that test options are separate."""
         self.assertIn("CONFIG_KVM_ARM64_DEBUG_TOPOLOGY=y\n", kernels.options())
         self.assertNotIn("_TEST", kernels.options())
         self.assertEqual(
@@ -58,7 +58,7 @@ class Configuration(unittest.TestCase):
         )
 
     def test_what_is_not_taken(self) -> None:
-        """The last line that names an option counts."""
+        """Checks that the last line that names an option counts."""
         config = "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=m\n"
         for want, missing in (
             ("CONFIG_A=y\n", []),
@@ -70,21 +70,21 @@ class Configuration(unittest.TestCase):
             self.assertEqual(kernels.not_taken(want, config), missing)
 
     def test_no_such_kernel(self) -> None:
-        """The choices are named."""
+        """Checks that the error names the choices."""
         with self.assertRaisesRegex(Failure, "no kernel 'x': armature"):
             Kernel("x")
 
 
 class Steps(unittest.TestCase):
-    """Which steps belong to a selection."""
+    """Tests which steps belong to a selection."""
 
     def names(self, only: str, **env: str) -> list[str]:
-        """Returns the steps of ONLY=."""
+        """Returns the steps that ONLY=`only` selects."""
         with unittest.mock.patch.dict("os.environ", {"CONFIG": "", "LINT": "", **env}):
             return [step.name for step in steps.select(only).steps]
 
     def test_selections(self) -> None:
-        """Everything, one boot, a capability, a step."""
+        """Checks the selection of everything, one boot, a capability, and a step."""
         everything = ["pure", "house", "plugins", "machine", "oracle", "migrate", "counts"]
         self.assertEqual(self.names(""), everything)
         self.assertEqual(
@@ -104,10 +104,10 @@ class Steps(unittest.TestCase):
 
 
 class Breaks(unittest.TestCase):
-    """Whether something broken was noticed."""
+    """Tests whether a break counts as noticed."""
 
     def test_noticed(self) -> None:
-        """By that test of that boot, which has come to its end, and not for want of a figure."""
+        """Checks that the named test of a finished boot must fail, and not for lack of a figure."""
         bad, other = Result("b", "one/two", "fail", "x"), Result("b", "three", "fail", "x")
         self.assertTrue(breaks.failed([bad], "b", "one/two"))
         self.assertFalse(breaks.failed([other], "b", "one"))

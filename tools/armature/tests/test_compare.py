@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests the comparison of figures at its bounds and one past them."""
+"""Tests the comparison of figures at its bounds and one above them."""
 
 import pathlib
 import tempfile
@@ -21,10 +21,10 @@ def verdict(base: int, ours: int, rules: Rules = Rules()) -> tuple[str, bool]:
 
 
 class Bound(unittest.TestCase):
-    """What an idle capability may cost."""
+    """Tests the bound on the cost of an idle capability."""
 
     def test_bound(self) -> None:
-        """At it, past it, below it, beyond the precision of a double."""
+        """Checks figures at, above and below the bound, and beyond the precision of a double."""
         big = 10**18
         for base, ours, said in (
             (1000, 1000, ("equal", True)),
@@ -41,10 +41,10 @@ class Bound(unittest.TestCase):
 
 
 class Kinds(unittest.TestCase):
-    """Rows with rules of their own."""
+    """Tests rows with specific rules."""
 
     def test_rules(self) -> None:
-        """Each at its bound and past it."""
+        """Checks each rule at its bound and above it."""
         for rules, base, ours, said in (
             (Rules(in_use=("x",)), 1000, 1020, ("in use", True)),
             (Rules(in_use=("x",)), 1000, 1021, ("slower", False)),
@@ -59,12 +59,12 @@ class Kinds(unittest.TestCase):
             self.assertEqual(verdict(base, ours, rules), said)
 
     def test_rule_of_no_row(self) -> None:
-        """It is refused."""
+        """Checks that a rule about a missing row is refused."""
         with self.assertRaises(BadResults):
             outcome(["bench a 1 1"], ["bench a 1 1"], Rules(below=("b",)))
 
     def test_only(self) -> None:
-        """Other rows are left out, and one that is missing fails."""
+        """Checks that other rows are ignored, and that a missing row fails."""
         base, ours = ["bench a 1 1", "bench a.min 1 1", "bench b 1 1"], [
             "bench a 1 1",
             "bench a.min 1 1",
@@ -78,7 +78,7 @@ class Kinds(unittest.TestCase):
         self.assertFalse(result.good)
 
     def test_bounds(self) -> None:
-        """One of our rows by another."""
+        """Checks the bound on one of our rows relative to another."""
         lines = ["bench a 110 1", "bench b 100 1"]
         for percent, good in ((110, True), (109, False)):
             self.assertEqual(outcome(lines, lines, Rules(bounds=(("a", percent, "b"),))).good, good)
@@ -88,10 +88,10 @@ class Kinds(unittest.TestCase):
 
 
 class SameThing(unittest.TestCase):
-    """Whether both have measured the same."""
+    """Tests that both kernels must measure the same."""
 
     def test_rows(self) -> None:
-        """A row that one lacks, and other iterations."""
+        """Checks a row that one kernel lacks, and different numbers of iterations."""
         a, both = ["bench a 1 1"], ["bench a 1 1", "bench b 1 1"]
         for base, ours in ((a, both), (both, a)):
             result = outcome(base, ours)
@@ -100,7 +100,7 @@ class SameThing(unittest.TestCase):
         self.assertEqual(outcome(a, ["bench a 1 2"]).rows[0].verdict, "iterations")
 
     def test_machines(self) -> None:
-        """Facts that differ fail the whole."""
+        """Checks that different facts fail the whole comparison."""
         lines = ["info kvm-mode kvm [1]: VHE", "bench a 1 1"]
         self.assertTrue(outcome(lines, lines).good)
         result = outcome(lines, lines[1:])
@@ -108,7 +108,7 @@ class SameThing(unittest.TestCase):
         self.assertFalse(result.good)
 
     def test_one_bad_row_among_good(self) -> None:
-        """It is enough."""
+        """Checks that one bad row fails the comparison."""
         base = ["bench a 1 1", "bench b 1 1", "bench c 1 1"]
         result = outcome(base, [line.replace("b 1 1", "b 2 1") for line in base])
         self.assertEqual([row.good for row in result.rows], [True, False, True])
@@ -118,10 +118,10 @@ class SameThing(unittest.TestCase):
 
 
 class Unusable(unittest.TestCase):
-    """What cannot be compared."""
+    """Tests input that cannot be compared."""
 
     def test_lines(self) -> None:
-        """Each is refused."""
+        """Checks that each bad line is refused."""
         for line in (
             "bench a",
             "bench a 1",
@@ -137,7 +137,7 @@ class Unusable(unittest.TestCase):
                 compare.parse(lines)
 
     def test_files(self) -> None:
-        """The file is named."""
+        """Checks that the error names the file."""
         with tempfile.TemporaryDirectory() as where:
             empty, other = pathlib.Path(where) / "empty", pathlib.Path(where) / "other"
             empty.write_text("")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests axes, machines and lists with names, slips, and what ONLY= means."""
+"""Tests axes, named machines and lists, mistakes in the matrix, and selection by ONLY=."""
 
 import pathlib
 import tempfile
@@ -58,10 +58,10 @@ skips = ["{kernel}-{mode}"]
 
 
 class Matrix(unittest.TestCase):
-    """What a file means."""
+    """Tests the reading of a matrix file."""
 
     def test_everything_that_has_a_name(self) -> None:
-        """Axes, machines and lists, lists of lists among them."""
+        """Checks axes, machines, lists, and lists of lists."""
 
         def large(mode: str, log: str) -> Boot:
             return Boot(
@@ -85,7 +85,7 @@ class Matrix(unittest.TestCase):
         )
 
     def test_groups(self) -> None:
-        """Boots of one [[boot]], what is named in braces, and a list that takes words."""
+        """Checks several boots of one [[boot]], names in braces, and a list that takes words."""
         boots = load(GROUP)
         self.assertEqual(
             [(boot.name, boot.machine.mode, boot.machine.smp) for boot in boots],
@@ -103,7 +103,7 @@ class Matrix(unittest.TestCase):
         self.assertEqual(boots[4].skips, ("k2-nvhe",))
 
     def test_slips_in_groups(self) -> None:
-        """Each is refused with what it is."""
+        """Checks that each mistake is refused with its name."""
         for text, old, new in (
             ("a list 'pair' that takes 2 words", "@pair x 'y z'", "@pair x y z"),
             ("a list 'pair' that takes 2 words", "@pair x 'y z'", "@pair x"),
@@ -115,7 +115,7 @@ class Matrix(unittest.TestCase):
                 load(GROUP.replace(old, new))
 
     def test_slips(self) -> None:
-        """Each is refused with what it is."""
+        """Checks that each mistake is refused with its name."""
         for text, old, new in (
             ("unknown keys: limits", "limit = 20", "limits = 20"),
             ("two boots", 'name = "small"', 'name = "large-vhe"'),
@@ -131,13 +131,13 @@ class Matrix(unittest.TestCase):
                 load(FILE.replace(old, new))
 
     def test_needs(self) -> None:
-        """A kernel, what the tests take along, and the model for a property of it."""
+        """Checks that a boot needs its kernel, the files of its tests, and the model if used."""
         large, _, small = load(FILE)
         self.assertEqual(large.needs(), {"kernel:armature", "files:kvm", "files:oracle"})
         self.assertEqual(small.needs(), {"kernel:armature", "model"})
 
     def test_the_matrix_itself(self) -> None:
-        """Every row of the project is one, and what it is compared with is there."""
+        """Checks that every row of the project is valid, and that compared boots exist."""
         boots = matrix.load()
         names = {boot.name for boot in boots}
         self.assertGreater(len(boots), 100)
@@ -145,14 +145,14 @@ class Matrix(unittest.TestCase):
 
 
 class Select(unittest.TestCase):
-    """What ONLY= means."""
+    """Tests selection by ONLY=."""
 
     def chosen(self, pattern: str) -> list[str]:
-        """Returns the names of the boots."""
+        """Returns the names of the selected boots."""
         return [boot.name for boot in matrix.select(load(FILE), pattern)]
 
     def test_patterns(self) -> None:
-        """Nothing, one boot, part of a name, what a boot is for."""
+        """Checks an empty pattern, one boot, a part of a name, and a subject."""
         self.assertEqual(self.chosen(""), ["large-vhe", "large-nvhe"])
         self.assertEqual(self.chosen("=small"), ["small"])
         self.assertEqual(self.chosen("vhe"), ["large-vhe", "large-nvhe"])

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * VMs whose breakpoints are not those of the CPU that they run on.
+ * VMs whose breakpoints differ from those of the CPU that they run on.
  */
 
 #ifndef __ARM64_KVM_DEBUG_TOPOLOGY_H__
@@ -8,7 +8,7 @@
 
 #include <linux/kvm_host.h>
 
-/* Traps of all accesses to DBG{B,W}{C,V}R<n>_EL1; the bits of HDFGWTR_EL2 are the same */
+/* Traps all accesses to DBG{B,W}{C,V}R<n>_EL1; HDFGWTR_EL2 has the same bits */
 #define KVM_DEBUG_TOPOLOGY_FGT	(HDFGRTR_EL2_DBGBCRn_EL1 | HDFGRTR_EL2_DBGBVRn_EL1 | \
 				 HDFGRTR_EL2_DBGWCRn_EL1 | HDFGRTR_EL2_DBGWVRn_EL1)
 static_assert(KVM_DEBUG_TOPOLOGY_FGT ==
@@ -32,14 +32,14 @@ void kvm_debug_topology_show(struct seq_file *m, struct kvm *kvm);
 void kvm_debug_topology_show_vcpu(struct seq_file *m, struct kvm_vcpu *vcpu);
 void kvm_debug_topology_create_debugfs(struct kvm *kvm);
 
-/* The fields of ID_AA64DFR0_EL1 that userspace may write, as a mask; takes config_lock. */
+/* Returns a mask of the ID_AA64DFR0_EL1 fields that userspace may write. Takes config_lock. */
 static inline u64 kvm_debug_topology_writable(struct kvm *kvm)
 {
 	guard(mutex)(&kvm->arch.config_lock);
 	return __kvm_debug_topology_writable(kvm);
 }
 
-/* FEAT_Debugv8p9: this CPU's first bank may have more than ID_AA64DFR0_EL1 describes. */
+/* With FEAT_Debugv8p9, the CPU's first bank may have more registers than @dfr0 describes. */
 static inline void kvm_debug_topology_init_cpu(u64 dfr0)
 {
 	u64 dfr1 = read_sysreg(id_aa64dfr1_el1);
@@ -73,10 +73,10 @@ static __always_inline void kvm_debug_topology_load(struct kvm_vcpu *vcpu)
 }
 
 /**
- * kvm_debug_topology_image() - Get what the CPU has in place of vcpu_debug_state
+ * kvm_debug_topology_image() - Get the image that the CPU uses in place of vcpu_debug_state
  * @vcpu: a loaded vCPU
  *
- * Return: the registers, at a kernel address, or NULL if nothing is mapped.
+ * Return: the image, at a kernel address, or NULL if the vCPU is not mapped.
  */
 static __always_inline struct kvm_guest_debug_arch *
 kvm_debug_topology_image(struct kvm_vcpu *vcpu)
@@ -84,13 +84,13 @@ kvm_debug_topology_image(struct kvm_vcpu *vcpu)
 	return vcpu->arch.debug_image;
 }
 
-/* DBGDIDR has no fine-grained trap, and AArch32 at EL0 may read it. */
+/* DBGDIDR, which AArch32 at EL0 may read, has no fine-grained trap: MDCR_EL2.TDA must trap it. */
 static inline bool kvm_debug_topology_traps_dbgdidr(struct kvm_vcpu *vcpu)
 {
 	return vcpu->arch.debug_image && vcpu->kvm->arch.debug_topology.aarch32;
 }
 
-/* An access to a breakpoint or watchpoint register has trapped. */
+/* Counts a trapped access to a breakpoint or watchpoint register. */
 static inline void kvm_debug_topology_count(struct kvm_vcpu *vcpu)
 {
 	if (vcpu->arch.debug_image)
@@ -110,14 +110,14 @@ static inline void kvm_debug_topology_written(struct kvm_vcpu *vcpu, u8 op2, u8 
 }
 
 /**
- * kvm_debug_topology_access() - Do all of an access that has trapped
+ * kvm_debug_topology_access() - Perform an access that has trapped
  * @vcpu: a loaded vCPU that has an image
  * @op2: op2 of the register
  * @crm: CRm of the register, its number
- * @is_write: whether it is a write
- * @val: what is written, or where to put what is read
+ * @is_write: whether the access is a write
+ * @val: the value to write, or where to store the value read
  *
- * Return: false if nothing was done, since the VM does not have the register.
+ * Return: false if the VM does not have the register, and nothing was done.
  */
 static inline bool kvm_debug_topology_access(struct kvm_vcpu *vcpu, u8 op2, u8 crm, bool is_write,
 					     u64 *val)

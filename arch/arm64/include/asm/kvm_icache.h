@@ -11,11 +11,11 @@
 #include <asm/kvm_mmu.h>
 
 /**
- * enum kvm_icache_result - What became of a request
+ * enum kvm_icache_result - How a request was served
  * @KVM_ICACHE_NOTHING: no invalidation was needed
- * @KVM_ICACHE_BY_LINE: the caller has to invalidate the range line by line
+ * @KVM_ICACHE_BY_LINE: the caller must invalidate the range line by line
  * @KVM_ICACHE_FULL: the request executed a full invalidation
- * @KVM_ICACHE_SHARED: the request shared the full invalidation of another one
+ * @KVM_ICACHE_SHARED: the request shared the full invalidation of another request
  */
 enum kvm_icache_result {
 	KVM_ICACHE_NOTHING,
@@ -39,7 +39,7 @@ enum kvm_icache_result __kvm_icache_request(struct kvm_vcpu *vcpu, u64 ctr,
 					    bool aliasing, u64 size,
 					    u64 max_lines);
 
-/* What the above calls: icache_inval_all_pou(), and at EL2 the hypervisor event */
+/* Called by __kvm_icache_request(): icache_inval_all_pou(), and at EL2 the hypervisor event */
 void __kvm_icache_inval_all_pou(void);
 void __kvm_icache_trace(u64 size, enum kvm_icache_result result);
 
@@ -59,7 +59,7 @@ static inline const char *kvm_icache_result_str(u32 result)
 	return "unknown";
 }
 
-/* The sanitised CTR_EL0, readable in the kernel proper and at EL2. */
+/* Returns the sanitised CTR_EL0, in the kernel proper and at EL2. */
 static __always_inline u64 kvm_icache_ctr(void)
 {
 	u64 ctr;
@@ -75,9 +75,9 @@ static __always_inline u64 kvm_icache_ctr(void)
 }
 
 /*
- * The vCPU on whose behalf stage 2 is changed, whose counters are to be written, or
- * NULL. At EL2 it is the host's, which the hypervisor has pinned and can write to; a
- * VM of the hypervisor's own tests has none.
+ * Returns the vCPU on whose behalf stage 2 is changed, to count the request, or NULL. At
+ * EL2 this is the host's vCPU, which the hypervisor has pinned and can write to; a VM of
+ * the hypervisor's selftests has none.
  */
 static inline struct kvm_vcpu *kvm_icache_vcpu(void)
 {
@@ -92,14 +92,14 @@ static inline struct kvm_vcpu *kvm_icache_vcpu(void)
 
 /**
  * kvm_icache_request() - Invalidate the instruction cache for a new mapping
- * @size: bytes that become executable, all of them, before any chunking
+ * @size: number of bytes that become executable, before the range is split
  *
  * The data must have been cleaned to the Point of Unification, by this CPU or
- * by one whose clean has completed. Called by a task, with stage 2 locked. Does
- * not sleep, and changes neither interrupts nor preemption. On hardware with
- * CTR_EL0.DIC it is one patched branch.
+ * by another one whose clean has completed. Called by a task, with stage 2 locked.
+ * Does not sleep, and disables neither interrupts nor preemption. With
+ * CTR_EL0.DIC the request is one patched branch.
  *
- * Return: whether the caller has to pass the range to kvm_icache_inval_lines().
+ * Return: whether the caller must pass the range to kvm_icache_inval_lines().
  */
 static __always_inline bool kvm_icache_request(size_t size)
 {
@@ -111,7 +111,7 @@ static __always_inline bool kvm_icache_request(size_t size)
 				    MAX_DVM_OPS) == KVM_ICACHE_BY_LINE;
 }
 
-/* Invalidates a range of any size line by line, as kvm_icache_request() has decided. */
+/* Invalidates a range line by line, after kvm_icache_request() has returned true. */
 static inline void kvm_icache_inval_lines(void *va, size_t size)
 {
 	icache_inval_pou((unsigned long)va, (unsigned long)va + size);
@@ -119,9 +119,9 @@ static inline void kvm_icache_inval_lines(void *va, size_t size)
 
 /**
  * kvm_icache_inval_all() - Invalidate the instruction cache for all of a VM's memory
- * @vcpu: the vCPU that asks, its mutex held
+ * @vcpu: the vCPU that makes the request, its mutex held
  *
- * A request of SIZE_MAX bytes; the rest is as for kvm_icache_request().
+ * Makes a request of SIZE_MAX bytes; otherwise like kvm_icache_request().
  */
 static __always_inline void kvm_icache_inval_all(struct kvm_vcpu *vcpu)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * KVM on machines that go without atomic instructions (arm64.nolse_atomics).
+ * KVM on machines that must not use atomic instructions (arm64.nolse_atomics).
  */
 
 #ifndef __ARM64_KVM_NOLSE_H__
@@ -36,8 +36,8 @@ static inline void kvm_nolse_refused(struct kvm *kvm) { }
 #endif /* CONFIG_ARM64_NOLSE_ATOMICS */
 
 /*
- * The bits of HCR_EL2 and NVHCR_EL2 that are RES0 for a guest hypervisor where guests
- * are contained: CD makes memory Non-cacheable, whatever FWB says.
+ * Returns the bits of HCR_EL2 and NVHCR_EL2 that are RES0 for a contained guest
+ * hypervisor: CD makes memory Non-cacheable whatever FWB is.
  */
 static inline u64 kvm_nolse_hcr_res0(void)
 {

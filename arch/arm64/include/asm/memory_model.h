@@ -32,7 +32,7 @@ u64 memory_model_visible_actlr(u64 actlr);
 int memory_model_guests_setup(char *arg);
 void memory_model_guests_init(void);
 
-/* In cpu_errata.c: memory_model_is_fixed() of the CPUs that this may run on. */
+/* In cpu_errata.c: calls memory_model_is_fixed() with the CPUs that this kernel may run on. */
 bool has_tso_fixed(void);
 
 static __always_inline bool system_switches_memory_models(void)
@@ -41,8 +41,8 @@ static __always_inline bool system_switches_memory_models(void)
 }
 
 /*
- * Accesses of @prev are complete under its own model: this is called after the
- * DSB in __switch_to().
+ * Called after the DSB in __switch_to(), so the accesses of @prev have completed under
+ * the model of @prev.
  */
 static __always_inline void memory_model_thread_switch(struct task_struct *prev,
 						       struct task_struct *next)
@@ -60,27 +60,27 @@ static inline void memory_model_flush_thread(void)
 	memory_model_set(current, PR_SET_MEM_MODEL_DEFAULT);
 }
 
-/* So does a new thread of the kernel, which inherits nothing. */
+/* A new kernel thread starts with the default, and does not inherit a model. */
 static inline void memory_model_reset_thread(struct task_struct *new)
 {
 	new->thread.memory_model = PR_SET_MEM_MODEL_DEFAULT;
 }
 
-/* This CPU may have lost its registers. */
+/* Restores the models of this CPU, which may have lost its registers. */
 static inline void memory_model_suspend_exit(void)
 {
 	if (system_switches_memory_models())
 		memory_model_resume(current->thread.memory_model);
 }
 
-/* This CPU goes to firmware, or to another kernel. Preemption is off. */
+/* Restores the models that firmware has left. Preemption is off. */
 static inline void memory_model_cpu_leave(void)
 {
 	if (system_switches_memory_models())
 		memory_model_leave();
 }
 
-/* What guests get while a vCPU is loaded, and what the thread gets back. */
+/* Puts the model of guests in force while a vCPU is loaded; _put() restores the thread's. */
 static __always_inline void memory_model_vcpu_load(void)
 {
 	if (system_switches_memory_models())
@@ -94,8 +94,8 @@ static __always_inline void memory_model_vcpu_put(void)
 }
 
 /*
- * Returns whether @value of ID register @reg is @expected, except for the bit that
- * guests may not see: a VM may have been saved by a kernel that shows that bit.
+ * Returns whether @value of ID register @reg is @expected, ignoring the bit that is hidden
+ * from guests: the kernel that saved the VM may have shown it.
  */
 static inline bool memory_model_same_id_reg(u32 reg, u64 value, u64 expected)
 {

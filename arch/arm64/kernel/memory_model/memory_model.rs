@@ -2,20 +2,20 @@
 
 //! The memory model of a thread.
 //!
-//! Some CPUs can be told to order memory accesses as x86 does (total store order). Those
-//! who translate x86 code want that for the threads that run it, and for no others.
-//! [`policy`] says what a request means and where a model is set, [`switch`] what is done to the
-//! registers and in which order; this module finds out what the CPUs can do, keeps each thread's
-//! model and touches the registers.
+//! Some CPUs can order memory accesses as x86 does (total store order). Translators of x86 code
+//! need this order for the threads that run translated code, and for no others.
+//! [`policy`] decides what a request means and which register holds a model, [`switch`] changes
+//! the registers in the right order; this module detects what the CPUs can do, keeps each
+//! thread's model and calls [`switch`].
 //!
-//! A thread's model is in `thread.memory_model`, and while it runs in ACTLR_EL1 of its CPU.
-//! The two are changed together, by the thread itself, and nothing preempts it meanwhile, so a
-//! thread that is preempted or moved finds its own model again: `__switch_to()` compares those of
-//! the two threads. Guests have a model that is the same for all of them whatever any thread has
-//! asked for. Where their register is ACTLR_EL1 too, it has that model while a vCPU is loaded.
+//! A thread's model is in `thread.memory_model` and, while the thread runs, in ACTLR_EL1 of its
+//! CPU. The thread itself changes both together, with preemption off, so a thread that is
+//! preempted or moved gets its model back: `__switch_to()` compares the models of the two threads.
+//! All guests have the same model, whatever threads have asked for. Where guests use ACTLR_EL1
+//! too, it holds the model of guests while a vCPU is loaded.
 //!
-//! What firmware has left in the registers of a CPU is remembered when the CPU comes up, and put
-//! back when it leaves.
+//! When a CPU comes up, the models that firmware has left in its registers are recorded; they are
+//! restored when the CPU leaves.
 //!
 //! C header: [`asm/memory_model.h`](srctree/arch/arm64/include/asm/memory_model.h)
 
@@ -60,22 +60,21 @@ const __LOG_PREFIX: &[u8] = b"memory_model\0";
 #[link_section = ".data..ro_after_init"]
 static GUESTS_WANT_TSO: Atomic<bool> = Atomic::new(false);
 
-/// What was found on each CPU that is up, as [`Found::pack`]; 0 on the others. Written by each CPU
-/// for itself.
+/// The [`Found`] of each CPU that is up, packed; 0 for other CPUs. Each CPU writes its own entry.
 static FOUND: [Atomic<i8>; bindings::NR_CPUS as usize] =
     [const { Atomic::new(0) }; bindings::NR_CPUS as usize];
 
-/// Returns where what was found on this CPU is kept.
+/// Returns this CPU's entry of [`FOUND`].
 fn slot(_: &ThisCpu<'_>) -> Option<&'static Atomic<i8>> {
     FOUND.get(CpuId::current().as_u32() as usize)
 }
 
-/// Returns what was found when this CPU came up, or [`None`] if it has not been taken over.
+/// Returns the state found when this CPU came up, or [`None`] if it has not been taken over.
 fn found_on(cpu: &ThisCpu<'_>) -> Option<Found> {
     slot(cpu).and_then(|slot| Found::unpack(slot.load(Relaxed)))
 }
 
-/// Returns MIDR_EL1 of a CPU that the caller may be on.
+/// Returns MIDR_EL1 of the current CPU, from which the caller may migrate.
 fn midr() -> MIDR_EL1 {
     let guard = local_interrupt_disable();
 
@@ -97,7 +96,7 @@ fn support() -> Support {
     }
 }
 
-/// Returns the model that `thread.memory_model` of a thread stands for.
+/// Returns the model that a value of `thread.memory_model` stands for.
 fn model_of_thread(number: u32) -> Model {
     Model::new(number.into()).unwrap_or(Model::Default)
 }
@@ -113,8 +112,8 @@ pub unsafe extern "C" fn memory_model_has_control() -> bool {
     switch::has_control(&unsafe { ThisCpu::assume() })
 }
 
-/// Returns whether all guests are to have total store order, and this CPU can do that. Called on
-/// each CPU as it comes up.
+/// Returns whether all guests must have total store order and this CPU can give it to them. Called
+/// on each CPU as it comes up.
 ///
 /// # Safety
 ///
@@ -129,8 +128,8 @@ pub unsafe extern "C" fn memory_model_gives_guests_tso() -> bool {
         && switch::has_control(&cpu)
 }
 
-/// Returns whether all the CPUs that this system may run on always have total store order: those of
-/// `cpus`, or this one if there are none.
+/// Returns whether all the CPUs that this system may run on always have total store order. These
+/// are the CPUs in `cpus`, or this CPU if `cpus` is empty.
 ///
 /// # Safety
 ///
@@ -149,8 +148,8 @@ pub unsafe extern "C" fn memory_model_is_fixed(
     all_always_tso(cpus.iter().map(|cpu| MIDR_EL1::from_raw(cpu.midr)))
 }
 
-/// Takes over this CPU, which has the control, as all do. What firmware has left is not for threads
-/// to start with.
+/// Takes over this CPU on a system whose CPUs all have the control: records the models that
+/// firmware has left, and sets the default for threads.
 ///
 /// # Safety
 ///
@@ -159,7 +158,7 @@ pub unsafe extern "C" fn memory_model_is_fixed(
 pub unsafe extern "C" fn memory_model_cpu_enable() {
     // SAFETY: By the caller's contract.
     let cpu = unsafe { ThisCpu::assume() };
-    // If their register is not known, ACTLR_EL1 may be that of guests.
+    // If the register of guests is not known, assume that they use ACTLR_EL1.
     let register = switch::register_of_guests_of(&cpu).unwrap_or(Register::Own);
     let found = switch::enter(&cpu, register, guests_have_tso());
 
@@ -174,7 +173,7 @@ pub unsafe extern "C" fn memory_model_cpu_enable() {
     }
 }
 
-/// Leaves this CPU as firmware has left it.
+/// Restores on this CPU the models that firmware has left.
 ///
 /// # Safety
 ///
@@ -193,8 +192,8 @@ pub unsafe extern "C" fn memory_model_leave() {
     }
 }
 
-/// Goes on with `thread`, the model of the current thread, where this CPU may have lost its
-/// registers.
+/// Restores the models of guests and of the current thread (`thread`) on this CPU, which may have
+/// lost its registers.
 ///
 /// # Safety
 ///
@@ -223,7 +222,7 @@ pub unsafe extern "C" fn memory_model_switch(thread: u32) {
     switch::switch(&cpu, model_of_thread(thread), completed);
 }
 
-/// Puts in force what guests have, if that is in the register of threads.
+/// Puts the model of guests in force, if guests use the register of threads.
 ///
 /// # Safety
 ///
@@ -238,7 +237,7 @@ pub unsafe extern "C" fn memory_model_load_guest() {
     }
 }
 
-/// Goes back to `thread`, the model of the current thread.
+/// Puts `thread`, the model of the current thread, back in force.
 ///
 /// # Safety
 ///
@@ -253,19 +252,19 @@ pub unsafe extern "C" fn memory_model_put_guest(thread: u32) {
     }
 }
 
-/// `PR_GET_MEM_MODEL` of the current thread: the model it has asked for.
+/// Implements `PR_GET_MEM_MODEL`: returns the model that the current thread has asked for.
 ///
 /// # Safety
 ///
 /// `me` is the current task.
 #[export]
 pub unsafe extern "C" fn memory_model_get(me: *mut bindings::task_struct) -> c_long {
-    // SAFETY: By the caller's contract; only the task itself writes it.
+    // SAFETY: By the caller's contract; only the task itself writes the field.
     unsafe { (&raw const (*me).thread.memory_model).read() as c_long }
 }
 
-/// `PR_SET_MEM_MODEL` of the current thread: 0, or `-EINVAL` for a model that is
-/// unknown or cannot be had.
+/// Implements `PR_SET_MEM_MODEL` for the current thread. Returns 0, or `-EINVAL` for a model that
+/// is unknown or not available.
 ///
 /// # Safety
 ///
@@ -283,8 +282,8 @@ pub unsafe extern "C" fn memory_model_set(
             let guard = local_interrupt_disable();
             let cpu = ThisCpu::new(&guard);
 
-            // SAFETY: By the caller's contract. The task itself writes it, and others read it on
-            // this CPU, in a switch to or from the task, which `cpu` excludes.
+            // SAFETY: By the caller's contract. Only the task itself writes the field. Others read
+            // it on this CPU only, in a switch to or from the task, which `cpu` excludes.
             unsafe { (&raw mut (*me).thread.memory_model).write(model as u32) };
             switch::put(&cpu, Register::Own, model);
             0
@@ -292,7 +291,7 @@ pub unsafe extern "C" fn memory_model_set(
     }
 }
 
-/// Returns AIDR_EL1 as a guest may see it.
+/// Returns AIDR_EL1 without the bits that are hidden from guests.
 ///
 /// # Safety
 ///
@@ -302,7 +301,7 @@ pub unsafe extern "C" fn memory_model_visible_aidr(aidr: u64) -> u64 {
     visible_aidr(midr(), AIDR_EL1::from_raw(aidr)).into_raw()
 }
 
-/// Returns ACTLR_EL1 as a guest may see it.
+/// Returns ACTLR_EL1 without the bits that are hidden from guests.
 ///
 /// # Safety
 ///
@@ -334,7 +333,8 @@ pub unsafe extern "C" fn memory_model_guests_setup(arg: *mut c_char) -> c_int {
     }
 }
 
-/// Says so if guests do not get what `kvm-arm.tso=` asks for. Called once, as KVM initialises.
+/// Logs if guests do not get the model that `kvm-arm.tso=` asks for. Called once, when KVM
+/// initialises.
 ///
 /// # Safety
 ///
@@ -361,7 +361,7 @@ pub unsafe extern "C" fn memory_model_guests_init() {
 mod tests {
     use super::*;
 
-    /// The numbers are those of existing programs.
+    /// The numbers are part of the user-space ABI.
     #[test]
     fn numbers() {
         assert_eq!(Model::Default as u32, bindings::PR_SET_MEM_MODEL_DEFAULT);
@@ -370,7 +370,7 @@ mod tests {
         assert_eq!(bindings::PR_SET_MEM_MODEL, 0x4d4d444c);
     }
 
-    /// Looking for the control leaves the register as it was.
+    /// Detection of the control leaves the register unchanged.
     #[test]
     fn detection_restores() {
         let guard = local_interrupt_disable();
@@ -393,7 +393,7 @@ mod tests {
         }
     }
 
-    /// The models that firmware has left are known of a CPU that is up, and of no other machine.
+    /// Firmware's models are recorded for CPUs that are up, and only on machines with the control.
     #[test]
     fn firmware_is_remembered() {
         let guard = local_interrupt_disable();

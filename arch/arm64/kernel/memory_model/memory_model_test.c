@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Lets tests see ACTLR_EL1, which nothing else in user space can.
+ * Shows ACTLR_EL1 to tests, since user space cannot read the register otherwise.
  *
  * /sys/kernel/debug/actlr: the 8 bytes at offset 0 are the register of the CPU
- * that the reader runs on, those at 8 * (n + 1) that of CPU n. A read of 16
- * bytes gets the register and whether a guest was running on that CPU.
+ * that the reader runs on, the 8 bytes at 8 * (n + 1) the register of CPU n. A
+ * read of 16 bytes returns the register and whether a guest was running on that
+ * CPU.
  *
- * /sys/kernel/debug/actlr_guests: likewise the register that guests have, with
- * guests=el12 or guests=impdef, which says where that is on this machine.
+ * /sys/kernel/debug/actlr_guests: the same for the register of guests. The
+ * parameter guests=el12 or guests=impdef selects the register of this machine.
  */
 
 #include <linux/debugfs.h>
@@ -27,7 +28,7 @@ static struct dentry *file, *guests_file;
 
 struct seen {
 	u64 value;
-	/* KVM takes the interrupts of a guest before it clears PF_VCPU */
+	/* KVM handles interrupts that a guest took before it clears PF_VCPU */
 	u64 in_guest;
 };
 
@@ -89,7 +90,7 @@ static int __init memory_model_test_init(void)
 		read_guests = read_impdef;
 	else if (guests)
 		return -EINVAL;
-	/* They exist in VHE mode */
+	/* The registers of guests exist in VHE mode only */
 	if (guests && !is_kernel_in_hyp_mode())
 		return -ENODEV;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a thread may ask for, and what follows from it on this system.
+//! Decides on requests of threads, and which bits and registers hold a memory model.
 //!
 //! Pure logic: no state, every function total.
 
@@ -10,14 +10,14 @@ use kernel::arm64::sysreg::{Layout, ACTLR_EL1, AIDR_EL1, MIDR_EL1};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Model {
-    /// What the architecture promises, and every thread starts with.
+    /// The order that the architecture guarantees. Every thread starts with it.
     Default = 0,
     /// Total store order, as on x86.
     Tso = 1,
 }
 
 impl Model {
-    /// Returns the model that user space has this number for.
+    /// Returns the model with this number in the user-space interface.
     pub(crate) const fn new(number: u64) -> Option<Self> {
         match number {
             0 => Some(Self::Default),
@@ -27,25 +27,25 @@ impl Model {
     }
 }
 
-/// What all CPUs of the system can do.
+/// The memory models that all CPUs of the system support.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Support {
     /// The default model only.
     None,
-    /// Total store order always: stronger than the default, and nothing to switch.
+    /// Total store order always: stronger than the default, so nothing is switched.
     Fixed,
-    /// Either, as each thread wants.
+    /// Either model, as each thread chooses.
     Switched,
 }
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It cannot be had.
+    /// The model is not available.
     Refuse,
-    /// It is in force already, or something stronger is.
+    /// The model, or a stronger one, is always in force.
     Nothing,
-    /// The thread gets it.
+    /// The thread gets the model.
     Switch(Model),
 }
 
@@ -58,7 +58,7 @@ pub(crate) const fn request(support: Support, model: Model) -> Outcome {
     }
 }
 
-/// Implementers and parts that this file knows (`asm/cputype.h`).
+/// MIDR_EL1 implementers and parts (`asm/cputype.h`).
 const APPLE: u64 = 0x61;
 const NVIDIA: u64 = 0x4e;
 const NVIDIA_DENVER: u64 = 0x003;
@@ -66,8 +66,8 @@ const NVIDIA_CARMEL: u64 = 0x004;
 const FUJITSU: u64 = 0x46;
 const FUJITSU_A64FX: u64 = 0x001;
 
-/// Returns whether bit 9 of AIDR_EL1 and bit 1 of ACTLR_EL1, which are IMPLEMENTATION DEFINED, are
-/// the control and its advertisement: the implementer is Apple.
+/// Returns whether the implementer is Apple, so that the IMPLEMENTATION DEFINED bit 9 of AIDR_EL1
+/// advertises the control, and bit 1 of ACTLR_EL1 is the control.
 fn defines_control(midr: MIDR_EL1) -> bool {
     midr.Implementer() == APPLE
 }
@@ -87,12 +87,12 @@ const AIDR_EL1_TSO: u64 = 1 << 9;
 /// ACTLR_EL1.EnTSO: total store order is in force at the Exception levels of the register.
 const ACTLR_EL1_EN_TSO: u64 = 1 << 1;
 
-/// Returns whether a CPU says that it has the control.
+/// Returns whether a CPU advertises the control.
 pub(crate) fn advertises(midr: MIDR_EL1, aidr: AIDR_EL1) -> bool {
     defines_control(midr) && aidr.into_raw() & AIDR_EL1_TSO != 0
 }
 
-/// Returns AIDR_EL1 as a guest may see it.
+/// Returns AIDR_EL1 without the bits that are hidden from guests.
 pub(crate) fn visible_aidr(midr: MIDR_EL1, aidr: AIDR_EL1) -> AIDR_EL1 {
     if defines_control(midr) {
         AIDR_EL1::from_raw(aidr.into_raw() & !AIDR_EL1_TSO)
@@ -101,7 +101,7 @@ pub(crate) fn visible_aidr(midr: MIDR_EL1, aidr: AIDR_EL1) -> AIDR_EL1 {
     }
 }
 
-/// Returns ACTLR_EL1 as a guest may see it.
+/// Returns ACTLR_EL1 without the bits that are hidden from guests.
 pub(crate) fn visible_actlr(midr: MIDR_EL1, actlr: ACTLR_EL1) -> ACTLR_EL1 {
     if defines_control(midr) {
         with_model(actlr, Model::Default)
@@ -110,7 +110,7 @@ pub(crate) fn visible_actlr(midr: MIDR_EL1, actlr: ACTLR_EL1) -> ACTLR_EL1 {
     }
 }
 
-/// Returns ACTLR_EL1, by any of its names, with `model` in place of the one in `actlr`.
+/// Returns `actlr`, which is ACTLR_EL1 by any of its names, with its model replaced by `model`.
 pub(crate) fn with_model<R: Layout>(actlr: R, model: Model) -> R {
     let actlr: u64 = actlr.into();
 
@@ -120,7 +120,7 @@ pub(crate) fn with_model<R: Layout>(actlr: R, model: Model) -> R {
     })
 }
 
-/// Returns the model that is in `actlr`, which is ACTLR_EL1 by any of its names.
+/// Returns the model in `actlr`, which is ACTLR_EL1 by any of its names.
 pub(crate) fn model_in<R: Layout>(actlr: R) -> Model {
     let actlr: u64 = actlr.into();
 
@@ -131,47 +131,47 @@ pub(crate) fn model_in<R: Layout>(actlr: R) -> Model {
     }
 }
 
-/// Returns whether all of `midrs` are CPUs that always have total store order, and there is one.
+/// Returns whether `midrs` is not empty and all its CPUs always have total store order.
 pub(crate) fn all_always_tso(mut midrs: impl Iterator<Item = MIDR_EL1>) -> bool {
     midrs.next().is_some_and(always_tso) && midrs.all(always_tso)
 }
 
-/// A register that a memory model is set in. All but [`Register::Own`] come from
-/// [`register_of_guests`], which names one that the CPU has.
+/// A register that holds a memory model. All except [`Register::Own`] come from
+/// [`register_of_guests`], which returns only registers that the CPU has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Register {
-    /// ACTLR_EL1, by that name: the one that the kernel itself runs with.
+    /// ACTLR_EL1, by that name: the register that the kernel itself runs with.
     Own,
-    /// ACTLR_EL12: EL1's while EL2 has one of its own, where HCR_EL2.E2H is 1.
+    /// ACTLR_EL12: the register of EL1 while HCR_EL2.E2H is 1, where EL2 has its own.
     El12,
     /// The same by the IMPLEMENTATION DEFINED encoding S3_6_C15_C14_6, which the first CPUs with
-    /// the control have in place of it.
+    /// the control have in place of ACTLR_EL12.
     ImpdefEl12,
 }
 
-/// Returns the register that the memory model of guests is set in, or [`None`] if it is not known.
+/// Returns the register that holds the memory model of guests, or [`None`] if it is not known.
 ///
-/// Where the kernel runs at EL1, that is its own. In VHE mode it depends on the CPU. The encodings
-/// and which parts have them are those of m1n1, the boot loader and hypervisor for these CPUs:
-/// `SYS_ACTLR_EL12` and `SYS_IMP_APL_ACTLR_EL12` (`src/cpu_regs.h`, `src/hv_exc.c`),
-/// `actlr_el2` of `midr_parts[]` (`src/chickens.c`), and the numbers of parts in `src/midr.h`. No
-/// architecture describes this, so a part that is not listed has neither, and one of which
-/// that source is not sure (M4) is not listed.
+/// Where the kernel runs at EL1, this is its own register. In VHE mode it depends on the CPU. The
+/// encodings and the parts that have them come from m1n1, the boot loader and hypervisor for these
+/// CPUs: `SYS_ACTLR_EL12` and `SYS_IMP_APL_ACTLR_EL12` (`src/cpu_regs.h`, `src/hv_exc.c`),
+/// `actlr_el2` of `midr_parts[]` (`src/chickens.c`), and the part numbers in `src/midr.h`. No
+/// architecture document describes these registers, so a part that is not listed is taken to have
+/// neither; M4, about which m1n1 is not sure, is not listed.
 pub(crate) fn register_of_guests(vhe: bool, midr: MIDR_EL1) -> Option<Register> {
     if !vhe {
         return Some(Register::Own);
     }
     match (defines_control(midr), midr.PartNum().get()) {
-        // M1: Icestorm and Firestorm, then those of Pro and Max.
+        // M1: Icestorm and Firestorm, then those of M1 Pro and Max.
         (true, 0x022..=0x025 | 0x028 | 0x029) => Some(Register::ImpdefEl12),
-        // M2 (Blizzard, Avalanche) and M3 (Sawtooth, Everest), likewise.
+        // M2 (Blizzard, Avalanche) and M3 (Sawtooth, Everest), with Pro and Max.
         (true, 0x032..=0x035 | 0x038 | 0x039) => Some(Register::El12),
         (true, 0x042..=0x045 | 0x048 | 0x049) => Some(Register::El12),
         _ => None,
     }
 }
 
-/// Reads the value of `kvm-arm.tso=`: the model of guests, or [`None`] if it means nothing.
+/// Parses the value of `kvm-arm.tso=`. Returns the model of guests, or [`None`] if it is invalid.
 pub(crate) const fn parse_option(value: &[u8]) -> Option<Model> {
     match value {
         b"on" => Some(Model::Tso),

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is done to the registers of a CPU, and in which order.
+//! Changes the registers of a CPU in the right order.
 //!
-//! A memory model governs the accesses that are made under it: those of the context that is left
-//! are complete before another model is put in force, or stores that have not become visible yet
-//! would be reordered after all. [`Completed`] stands for that.
+//! All accesses of a context must complete under its own memory model. Otherwise, when another
+//! model is put in force, stores that are not visible yet could still be reordered.
+//! [`Completed`] is the proof that these accesses are complete.
 //!
-//! Pure logic: the registers are behind [`Access`], which tests have a fake of.
+//! Pure logic: the registers are behind [`Access`], for which tests have a fake.
 
 use super::policy::{
     advertises,
@@ -24,25 +24,25 @@ use kernel::arm64::{
     },
 };
 
-/// Returns the model that is set in `register`.
+/// Returns the model in `register`.
 pub(crate) fn model(cpu: &impl Access, register: Register) -> Model {
     match register {
         Register::Own => model_in(cpu.read::<ACTLR_EL1>()),
-        // SAFETY: `register_of_guests()` has named it for this CPU. Reading it has no effect.
+        // SAFETY: `register_of_guests()` has returned it for this CPU. Reading it has no effect.
         Register::El12 => model_in(unsafe { cpu.read_present::<ACTLR_EL12>() }),
-        // SAFETY: Likewise.
+        // SAFETY: As for `El12`.
         Register::ImpdefEl12 => model_in(unsafe { cpu.read_present::<IMP_APL_ACTLR_EL12>() }),
     }
 }
 
-/// Sets the model in `register`, and nothing else there.
+/// Sets the model in `register`, without changing other bits.
 fn set_model(cpu: &impl Access, register: Register, model: Model, _: Completed) {
     match register {
-        // SAFETY: Every CPU has it.
+        // SAFETY: Every CPU has ACTLR_EL1.
         Register::Own => unsafe { update::<ACTLR_EL1>(cpu, model) },
-        // SAFETY: `register_of_guests()` has named it for this CPU.
+        // SAFETY: `register_of_guests()` has returned it for this CPU.
         Register::El12 => unsafe { update::<ACTLR_EL12>(cpu, model) },
-        // SAFETY: Likewise.
+        // SAFETY: As for `El12`.
         Register::ImpdefEl12 => unsafe { update::<IMP_APL_ACTLR_EL12>(cpu, model) },
     }
 }
@@ -53,10 +53,10 @@ fn set_model(cpu: &impl Access, register: Register, model: Model, _: Completed) 
 ///
 /// The CPU has `R`.
 unsafe fn update<R: SystemRegister>(cpu: &impl Access, model: Model) {
-    // SAFETY: By the caller's contract. Only this file changes the register, and the caller has the
-    // CPU for itself, so that only the bit changes that is the model on CPUs which advertise the
-    // control, the only ones that come here. The kernel is written for the default model, and the
-    // other one allows less.
+    // SAFETY: By the caller's contract. Only this file changes the register, and no other code runs
+    // on the CPU meanwhile, so the write changes only the bit of the model. It has this meaning
+    // because only CPUs that advertise the control come here. The kernel is written for the default
+    // model, and total store order allows fewer reorderings.
     unsafe { cpu.write(with_model(cpu.read_present::<R>(), model)) }
 }
 
@@ -68,37 +68,37 @@ pub(crate) fn register_of_guests_of(cpu: &impl Access) -> Option<Register> {
     register_of_guests(vhe, cpu.read::<MIDR_EL1>())
 }
 
-/// Returns whether the CPU has the control: it says so, and keeps what is set.
+/// Returns whether the CPU has the control: it advertises the control, and writes take effect.
 pub(crate) fn has_control(cpu: &impl Access) -> bool {
     advertises(cpu.read::<MIDR_EL1>(), cpu.read::<AIDR_EL1>()) && keeps_models(cpu)
 }
 
-/// The memory accesses of the context that is left are complete.
+/// Proof that the memory accesses of the previous context are complete.
 pub(crate) struct Completed(());
 
 impl Completed {
-    /// Completes them.
+    /// Completes these accesses.
     pub(crate) fn on(cpu: &impl Access) -> Self {
         cpu.complete();
         Self(())
     }
 
-    /// Takes it for granted that they are.
+    /// Assumes that these accesses are complete.
     ///
     /// # Safety
     ///
-    /// The CPU has executed a DSB since the last access of the context that is left.
+    /// The CPU has executed a DSB since the last access of the previous context.
     pub(crate) unsafe fn assume() -> Self {
         Self(())
     }
 }
 
-/// Puts the model of the next thread in force. The way to user space synchronises.
+/// Puts the model of the next thread in force. The return to user space synchronises the change.
 pub(crate) fn switch(cpu: &impl Access, model: Model, completed: Completed) {
     set_model(cpu, Register::Own, model, completed);
 }
 
-/// Puts `wanted` in force in `register`, for what the kernel goes on with too.
+/// Puts `wanted` in force in `register`, for subsequent kernel code too.
 pub(crate) fn put(cpu: &impl Access, register: Register, wanted: Model) {
     if model(cpu, register) != wanted {
         set_model(cpu, register, wanted, Completed::on(cpu));
@@ -106,8 +106,8 @@ pub(crate) fn put(cpu: &impl Access, register: Register, wanted: Model) {
     }
 }
 
-/// Returns whether the CPU keeps what is set in its own register, which is left as it was found.
-/// A hypervisor may hide the register and ignore writes.
+/// Returns whether writes of the model to ACTLR_EL1 take effect, and restores the register. A
+/// hypervisor may hide the register and ignore writes.
 fn keeps_models(cpu: &impl Access) -> bool {
     let found = model(cpu, Register::Own);
     let keeps = |wanted| {
@@ -120,29 +120,29 @@ fn keeps_models(cpu: &impl Access) -> bool {
     both
 }
 
-/// What there was to find out when a CPU came up.
+/// The state found when a CPU came up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// The register that has the model of guests.
+    /// The register that holds the model of guests.
     pub(crate) register: Register,
-    /// What firmware has left.
+    /// The model that firmware has left in the kernel's own register.
     pub(crate) own: Model,
-    /// The same as `own` where no register of their own is set.
+    /// The model that firmware has left in `register`; `own` if no separate register is set.
     pub(crate) guests: Model,
 }
 
 impl Found {
-    /// Returns whether firmware has left total store order in force for anybody.
+    /// Returns whether firmware has left total store order in force in either register.
     pub(crate) fn has_tso(self) -> bool {
         self.own == Model::Tso || self.guests == Model::Tso
     }
 
-    /// Returns a number other than 0 for it.
+    /// Encodes `self` as a number other than 0.
     pub(crate) const fn pack(self) -> i8 {
         1 | (self.own as i8) << 1 | (self.guests as i8) << 2 | (self.register as i8) << 3
     }
 
-    /// Returns what a number stands for, or [`None`] if it is 0.
+    /// Decodes a number from [`Found::pack`], or returns [`None`] if it is 0.
     pub(crate) const fn unpack(number: i8) -> Option<Self> {
         const fn model(bit: i8) -> Model {
             if bit != 0 {
@@ -166,8 +166,8 @@ impl Found {
         })
     }
 
-    /// Returns the model of all guests: total store order if they are to have it (`tso`), otherwise
-    /// what firmware has left.
+    /// Returns the model of all guests: total store order if `tso`, otherwise the model that
+    /// firmware has left.
     const fn model(self, tso: bool) -> Model {
         if tso {
             Model::Tso
@@ -176,19 +176,19 @@ impl Found {
         }
     }
 
-    /// Returns whether the register of guests is not the one that threads use.
+    /// Returns whether guests and threads use different registers.
     fn are_apart(self) -> bool {
         self.register != Register::Own
     }
 
-    /// Returns whether a register that is only theirs is to be set. Nothing touches it otherwise.
+    /// Returns whether a register that only guests use must be set. It is not touched otherwise.
     fn is_set_apart(self, tso: bool) -> bool {
         self.are_apart() && tso
     }
 }
 
-/// Takes over a CPU that has the model of guests in `register`: threads start with the default, and
-/// guests get theirs. Returns what was found.
+/// Takes over a CPU whose model of guests is in `register`: sets the default for threads, and the
+/// model of guests. Returns the state found.
 pub(crate) fn enter(cpu: &impl Access, register: Register, tso: bool) -> Found {
     let own = model(cpu, Register::Own);
     let mut found = Found {
@@ -205,7 +205,7 @@ pub(crate) fn enter(cpu: &impl Access, register: Register, tso: bool) -> Found {
     found
 }
 
-/// Leaves a CPU as it was found, to firmware or to another kernel.
+/// Restores the state found, before the CPU goes to firmware or to another kernel.
 pub(crate) fn leave(cpu: &impl Access, tso: bool, found: Found) {
     if found.is_set_apart(tso) {
         put(cpu, found.register, found.guests);
@@ -213,7 +213,7 @@ pub(crate) fn leave(cpu: &impl Access, tso: bool, found: Found) {
     put(cpu, Register::Own, found.own);
 }
 
-/// Goes on where the CPU may have lost its registers, in a thread that has `thread`.
+/// Restores the models on a CPU that may have lost its registers; `thread` is the current thread's.
 pub(crate) fn resume(cpu: &impl Access, tso: bool, found: Found, thread: Model) {
     if found.is_set_apart(tso) {
         put(cpu, found.register, Model::Tso);
@@ -221,14 +221,14 @@ pub(crate) fn resume(cpu: &impl Access, tso: bool, found: Found, thread: Model) 
     put(cpu, Register::Own, thread);
 }
 
-/// Makes way for a guest.
+/// Puts the model of guests in force.
 pub(crate) fn load_guest(cpu: &impl Access, tso: bool, found: Found) {
     if !found.are_apart() {
         put(cpu, Register::Own, found.model(tso));
     }
 }
 
-/// Goes back to a thread, which has `thread`.
+/// Puts `thread`, the model of a thread, back in force.
 pub(crate) fn put_guest(cpu: &impl Access, found: Found, thread: Model) {
     if !found.are_apart() {
         put(cpu, Register::Own, thread);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of the pure modules of this component, as a program for the build host:
-//! `rustc --test`. A crate root beside that of the component, so that both find the same modules.
-//! The crate `kernel` of the build host has a fake of [`Access`](kernel::arm64::access::Access).
+//! Tests of the pure modules of this component, built for the build host with `rustc --test`.
+//! This crate root is beside that of the component, so that both find the same modules.
+//! The build host's `kernel` crate has a fake of [`Access`](kernel::arm64::access::Access).
 
 #![allow(dead_code)]
 
@@ -19,7 +19,7 @@ use switch::*;
 
 const MODELS: [Model; 2] = [Model::Default, Model::Tso];
 
-/// MIDR_EL1 of an implementer and a part; the architecture field is as on all of them.
+/// Returns MIDR_EL1 for an implementer and a part, with the usual architecture field.
 fn midr(implementer: u64, part: u64) -> MIDR_EL1 {
     MIDR_EL1::from_raw(implementer << 24 | 0xf << 16 | part << 4)
 }
@@ -62,8 +62,8 @@ fn words_of_the_option() {
     }
 }
 
-/// Bit 9 of AIDR_EL1 and bit 1 of ACTLR_EL1 mean something on Apple's CPUs only, and are hidden
-/// there only, whether or not the CPU has the control.
+/// Bit 9 of AIDR_EL1 and bit 1 of ACTLR_EL1 have a meaning on Apple CPUs only, and are hidden on
+/// these only, whether or not the CPU has the control.
 #[test]
 fn every_implementer() {
     for implementer in 0..=0xff {
@@ -96,7 +96,7 @@ fn one_bit_of_actlr() {
     }
 }
 
-/// One implementation without total store order is enough, wherever it is in the list.
+/// One CPU without total store order in the list is enough to refuse, at any position.
 #[test]
 fn always_tso_is_of_all() {
     let (denver, carmel, a64fx) = (midr(0x4e, 3), midr(0x4e, 4), midr(0x46, 1));
@@ -115,7 +115,7 @@ fn always_tso_is_of_all() {
     ] {
         assert!(!all(bad));
     }
-    // NVIDIA's Olympus, and parts of these numbers by others.
+    // NVIDIA's Olympus, and parts of other implementers with the same part numbers.
     for other in [
         midr(0x4e, 0x10),
         midr(0x41, 3),
@@ -126,8 +126,8 @@ fn always_tso_is_of_all() {
     }
 }
 
-/// From the list of parts in m1n1's `src/midr.h` and of features in its `src/chickens.c`, typed
-/// once more; A14 and A15 are not in the latter, and it is not sure of M4.
+/// Compares with the list of parts in m1n1's `src/midr.h` and of features in its `src/chickens.c`,
+/// copied independently. The latter lacks A14 and A15, and is not sure about M4.
 #[test]
 fn the_register_of_guests() {
     let first = [0x22, 0x23, 0x24, 0x25, 0x28, 0x29];
@@ -150,12 +150,12 @@ fn the_register_of_guests() {
     }
 }
 
-/// ACTLR_EL1 with a model, and bits around it that are nobody's here.
+/// Returns ACTLR_EL1 with a model, and with other bits that the code must not change.
 fn actlr<R: Layout>(model: Model) -> R {
     R::from(0x5a5a_5a5a_5a5a_5a59 | (model as u64) << 1)
 }
 
-/// A CPU by Apple, with the control, in VHE mode, with both registers of guests.
+/// Returns an Apple CPU with the control, in VHE mode, with both registers of guests.
 fn cpu(own: Model, guests: Model) -> Fake {
     Fake::default()
         .with(midr(APPLE, 0x22))
@@ -166,7 +166,7 @@ fn cpu(own: Model, guests: Model) -> Fake {
         .with::<IMP_APL_ACTLR_EL12>(actlr(guests))
 }
 
-/// Returns the register by its encoding.
+/// Returns the encoding of the register.
 fn encoding(register: Register) -> Encoding {
     match register {
         Register::Own => ACTLR_EL1::ENCODING,
@@ -175,7 +175,7 @@ fn encoding(register: Register) -> Encoding {
     }
 }
 
-/// Changes the model in a register behind the back of the kernel.
+/// Changes the model in a register without the kernel's knowledge.
 fn lose(cpu: &Fake, register: Register, model: Model) {
     match register {
         Register::Own => cpu.set::<ACTLR_EL1>(actlr(model)),
@@ -189,7 +189,7 @@ fn models(cpu: &Fake, guests: Register) -> (Model, Model) {
     (model(cpu, Register::Own), model(cpu, guests))
 }
 
-/// Every change is between a DSB and an ISB of its own, and of the one bit.
+/// Asserts that every change is between its own DSB and ISB, and changes one bit.
 fn check_steps(cpu: &Fake) {
     for steps in cpu.take_steps().chunks(3) {
         let [Step::Complete, Step::Write(_, value), Step::Synchronise] = steps else {
@@ -199,7 +199,7 @@ fn check_steps(cpu: &Fake) {
     }
 }
 
-/// Accesses are complete before another model is in force, and nothing is done for the same one.
+/// Accesses complete before another model is in force; for the same model nothing is done.
 #[test]
 fn accesses_complete_first() {
     for found in MODELS {
@@ -220,19 +220,20 @@ fn accesses_complete_first() {
     }
 }
 
-/// `__switch_to()` has its DSB: the switch adds none, and the way to user space synchronises.
+/// `switch()` adds no DSB to that of `__switch_to()`, and no ISB: the return to user space
+/// synchronises.
 #[test]
 fn a_switch_is_one_write() {
     for wanted in MODELS {
         let cpu = cpu(Model::Default, Model::Default);
-        // SAFETY: A fake has no accesses.
+        // SAFETY: A fake makes no memory accesses.
         switch(&cpu, wanted, unsafe { Completed::assume() });
         let value = actlr::<ACTLR_EL1>(wanted).into_raw();
         assert_eq!(cpu.take_steps(), [Step::Write(ACTLR_EL1::ENCODING, value)]);
     }
 }
 
-/// The control is there if the CPU says so and means it; the register is left as it was.
+/// A CPU has the control if it advertises it and keeps writes; the register is restored.
 #[test]
 fn detection_restores() {
     for found in MODELS {
@@ -245,7 +246,7 @@ fn detection_restores() {
             assert_eq!(cpu.get::<ACTLR_EL1>(), before);
             check_steps(&cpu);
         }
-        // Nothing is tried where nothing is said.
+        // Detection writes nothing on a CPU that does not advertise the control.
         for cpu in [
             cpu(found, found).with(AIDR_EL1::from_raw(!(1 << 9))),
             cpu(found, found).with(midr(0x41, 0x22)),
@@ -256,7 +257,7 @@ fn detection_restores() {
     }
 }
 
-/// The register of guests goes by the Exception level that the kernel is at.
+/// The register of guests depends on the Exception level of the kernel.
 #[test]
 fn the_register_of_guests_on_a_cpu() {
     for (el, expected) in [(1, Register::Own), (2, Register::ImpdefEl12)] {
@@ -269,7 +270,7 @@ fn the_register_of_guests_on_a_cpu() {
 
 const REGISTERS: [Register; 3] = [Register::Own, Register::El12, Register::ImpdefEl12];
 
-/// How a CPU serves guests.
+/// The way in which a CPU serves guests.
 #[derive(Clone, Copy)]
 struct Guests {
     register: Register,
@@ -282,7 +283,7 @@ fn every_guests() -> impl Iterator<Item = Guests> {
         .flat_map(|register| [false, true].map(|tso| Guests { register, tso }))
 }
 
-/// Returns every combination of what firmware has left and of how guests are served.
+/// Returns every combination of models that firmware has left and of ways to serve guests.
 fn every_machine() -> impl Iterator<Item = (Fake, Guests)> {
     every_guests().flat_map(|guests| {
         MODELS
@@ -291,7 +292,7 @@ fn every_machine() -> impl Iterator<Item = (Fake, Guests)> {
     })
 }
 
-/// The register of guests has what they are to have; that of the kernel, the default.
+/// The register of guests holds their model, that of the kernel the default.
 #[test]
 fn a_cpu_is_taken_over_and_left_as_found() {
     for (cpu, guests) in every_machine() {
@@ -304,7 +305,7 @@ fn a_cpu_is_taken_over_and_left_as_found() {
             let theirs = if guests.tso { Model::Tso } else { before.1 };
             assert_eq!(model(&cpu, guests.register), theirs);
         }
-        // Whatever has happened since.
+        // The result does not depend on what has happened since.
         for thread in MODELS {
             put(&cpu, Register::Own, thread);
             load_guest(&cpu, guests.tso, found);
@@ -315,7 +316,7 @@ fn a_cpu_is_taken_over_and_left_as_found() {
     }
 }
 
-/// A guest has the static model, whichever thread runs it, and the thread has its own back.
+/// A guest has the static model, whichever thread runs it, and the thread gets its own back.
 #[test]
 fn guests_have_one_model() {
     for (cpu, guests) in every_machine() {
@@ -338,8 +339,8 @@ fn guests_have_one_model() {
     }
 }
 
-/// A CPU that has lost its registers gets back what was set in them. What only guests use and
-/// nothing has set is left to firmware.
+/// A CPU that has lost its registers gets the models back that were set. A register that only
+/// guests use and that was not set is left to firmware.
 #[test]
 fn registers_that_are_lost_come_back() {
     for (cpu, guests) in every_machine() {

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! VMs whose breakpoints are not those of the CPU that they run on.
+//! VMs whose breakpoints differ from those of the CPU that they run on.
 //!
 //! A VM may have fewer breakpoints, or fewer context-aware ones, because userspace set
-//! ID_AA64DFR0_EL1 to move it between machines that differ, or because the CPUs of this
-//! machine differ from each other. On a CPU with other counts than the VM, accesses to the
-//! registers trap (FEAT_FGT), `vcpu_debug_state` has what the guest wrote, and the CPU gets
-//! an image of it in which breakpoints are where [`topology`] says and links mean what
-//! [`control`] says. On other CPUs nothing traps for this.
+//! ID_AA64DFR0_EL1 to move the VM between machines that differ, or because the CPUs of this
+//! machine differ from each other. On a CPU whose counts differ from those of the VM, accesses
+//! to the registers trap (FEAT_FGT), `vcpu_debug_state` holds the values that the guest wrote,
+//! and the CPU gets an image of them: [`topology`] maps the breakpoints, and [`translate`]
+//! translates the control registers. On other CPUs no traps are added.
 //!
 //! The image is a function of `vcpu_debug_state` and of the CPU's topology. It is never read
 //! back.
 //!
-//! # Who may access what
+//! # Access rules
 //!
 //! The ID registers of a VM stop changing when it first runs. [`kvm_debug_topology_fix`]
-//! stores what they say in `kvm->arch.debug_topology`, under `config_lock`, and everything
-//! that runs later takes it from there. `vcpu_debug_state`, the image and
+//! stores their fields in `kvm->arch.debug_topology`, under `config_lock`, and all code
+//! that runs later reads this copy. `vcpu_debug_state`, the image and
 //! `arch.debug_image` belong to the task that holds the vCPU's mutex. That task may be
-//! preempted, and loads the vCPU again when it goes on, so what accesses them outside of a
-//! load has preemption off.
+//! preempted, and loads the vCPU again when it continues, so code that accesses them outside of
+//! a load runs with preemption off.
 //!
 //! C header: [`asm/kvm_debug_topology.h`](srctree/arch/arm64/include/asm/kvm_debug_topology.h)
 
@@ -73,17 +73,17 @@ fn offered(vm: Config<'_>) -> bool {
             .unwrap_or_else(|| system_has(cpucap!(HAS_32BIT_EL1)))
 }
 
-/// Returns the topology that `cpu` had when it came up; [`None`] if it never did.
+/// Returns the topology that `cpu` had when it came up; [`None`] if it has never come up.
 fn topology_of(cpu: CpuId) -> Option<Topology> {
     Some(Topology::of(recorded(cpu)?))
 }
 
-/// Returns whether `f` holds for any CPU that may ever run, given what is known of it.
+/// Returns whether `f` holds for any possible CPU; its argument is the topology, if known.
 fn any_cpu(f: impl Fn(Option<Topology>) -> bool) -> bool {
     any_possible_cpu(|cpu| f(topology_of(cpu)))
 }
 
-/// Returns what the ID registers of a VM say.
+/// Returns the debug features that the ID registers of a VM describe.
 fn features_of(vm: Config<'_>) -> Features {
     let dfr0 = vm.id_register::<ID_AA64DFR0_EL1>();
 
@@ -95,8 +95,8 @@ fn features_of(vm: Config<'_>) -> Features {
     }
 }
 
-/// Returns what [`kvm_debug_topology_fix`] has stored; [`None`] for a VM with AArch32 at
-/// EL1, whose registers are another architecture's.
+/// Returns the features that [`kvm_debug_topology_fix`] has stored; [`None`] for a VM with
+/// AArch32 at EL1, whose debug registers are those of AArch32.
 fn stored(it: Stored) -> Option<Features> {
     (it.breakpoints != 0).then(|| Features {
         topology: Topology::new(it.breakpoints.into(), it.context_aware.into()),
@@ -106,28 +106,27 @@ fn stored(it: Stored) -> Option<Features> {
     })
 }
 
-/// What a CPU gets in place of `vcpu_debug_state`: `struct kvm_debug_mapping`.
+/// The image that a CPU uses in place of `vcpu_debug_state`: `struct kvm_debug_mapping`.
 #[derive(Default)]
 #[repr(C)]
 struct Image {
-    /// First, since `kvm_vcpu_arch.debug_image` points to it.
+    /// Must be first, since `kvm_vcpu_arch.debug_image` points to it.
     registers: Registers,
-    /// The guest and CPU that `registers` was derived for; [`None`] if it is for none.
+    /// The guest and CPU that `registers` was derived for; [`None`] if there are none.
     of: Option<Guest>,
 }
 
-/// The breakpoint and watchpoint registers of a vCPU, with nobody else around.
+/// Exclusive access to the breakpoint and watchpoint registers of a vCPU.
 struct Loaded<'a> {
     vcpu: &'a Vcpu,
     features: Features,
-    /// What the guest sees.
+    /// The registers as the guest sees them.
     view: &'a mut Registers,
-    /// There if a CPU may need one.
+    /// Present if the vCPU may be mapped on some CPU.
     image: Option<&'a mut Image>,
 }
 
-/// Calls `f` with the registers of `vcpu`; [`None`] if they are none of ours: those of a VM
-/// with AArch32 at EL1.
+/// Calls `f` with the registers of `vcpu`; returns [`None`] for a VM with AArch32 at EL1.
 ///
 /// # Safety
 ///
@@ -138,7 +137,7 @@ unsafe fn with_loaded<R>(
     f: impl FnOnce(Loaded<'_>) -> R,
 ) -> Option<R> {
     // SAFETY: By the caller's contract the vCPU and its VM are alive, the topology no longer
-    // changes, and nothing else accesses the registers and the image before `f` returns.
+    // changes, and no other code accesses the registers and the image before `f` returns.
     let loaded = unsafe {
         Loaded {
             vcpu: Vcpu::from_raw(vcpu),
@@ -152,7 +151,7 @@ unsafe fn with_loaded<R>(
 }
 
 impl Loaded<'_> {
-    /// Makes the image right for this CPU. Returns whether the CPU gets it.
+    /// Derives the image for this CPU. Returns whether the CPU uses the image.
     fn load(self) -> bool {
         let cpu = self.vcpu.cpu().and_then(topology_of);
         let guest = cpu.and_then(|cpu| Guest::new(self.features, cpu));
@@ -167,7 +166,7 @@ impl Loaded<'_> {
         guest.is_some()
     }
 
-    /// Does what a trapped instruction asks for: writes `value`, or reads into it. Returns
+    /// Performs the access of a trapped instruction: writes `value`, or reads into it. Returns
     /// whether the VM has the register.
     fn access(self, register: Register, is_write: bool, value: &mut u64) -> bool {
         if !self.features.has(register) {
@@ -182,7 +181,7 @@ impl Loaded<'_> {
         true
     }
 
-    /// Takes over what the guest has written to `register`.
+    /// Completes the guest's write to `register`: clears RES0 bits and updates the image.
     fn written(self, register: Register) {
         self.features.keep(register, self.view);
         let Some(Image {
@@ -210,7 +209,7 @@ impl Loaded<'_> {
     }
 }
 
-/// Returns the fields of ID_AA64DFR0_EL1 that userspace may write for `kvm`, as a mask.
+/// Returns a mask of the ID_AA64DFR0_EL1 fields that userspace may write for `kvm`.
 ///
 /// # Safety
 ///
@@ -246,7 +245,8 @@ pub unsafe extern "C" fn kvm_debug_topology_last_breakpoint(dfr0: u64, dfr1: u64
     last_breakpoint(dfr0.into(), dfr1.into()) as u32
 }
 
-/// Returns the index of the last watchpoint of the first bank, likewise.
+/// Returns the index of the last watchpoint of the first bank, for a CPU with these values of
+/// ID_AA64DFR0_EL1 and ID_AA64DFR1_EL1.
 ///
 /// # Safety
 ///
@@ -256,7 +256,7 @@ pub unsafe extern "C" fn kvm_debug_topology_last_watchpoint(dfr0: u64, dfr1: u64
     last_watchpoint(dfr0.into(), dfr1.into()) as u32
 }
 
-/// Stores what the ID registers of `kvm` say, which do not change any more.
+/// Stores the debug features of `kvm`. Its ID registers do not change any more.
 ///
 /// # Safety
 ///
@@ -276,32 +276,32 @@ pub unsafe extern "C" fn kvm_debug_topology_fix(kvm: *mut bindings::kvm) {
         watchpoints: it.watchpoints as u8,
         contextidr_types: it.contextidr_types,
         aarch32: it.aarch32,
-        // A CPU that has not come up yet may be anything.
+        // A CPU that has not come up yet may have any topology.
         mappable: offered(vm) && any_cpu(|cpu| cpu.is_none_or(differs)),
     };
 
-    // SAFETY: No vCPU has run, so nothing else accesses this without the lock.
+    // SAFETY: No vCPU has run, so no other code accesses the field without the lock.
     unsafe { (*kvm).arch.debug_topology = stored };
 }
 
-/// Allocates the image of a vCPU: 0, or `-ENOMEM`.
+/// Allocates the image of a vCPU. Returns 0, or `-ENOMEM`.
 ///
 /// # Safety
 ///
 /// `vcpu` is alive, its mutex is held by this task, and it is not loaded.
 #[export]
 pub unsafe extern "C" fn kvm_debug_topology_create(vcpu: *mut bindings::kvm_vcpu) -> c_int {
-    // SAFETY: By the caller's contract nothing else accesses it.
+    // SAFETY: By the caller's contract no other code accesses the field.
     let slot = unsafe { &mut (*vcpu).arch.debug_mapping };
 
     from_result(|| {
-        // An earlier KVM_RUN failed, and this one is the first again.
+        // An earlier KVM_RUN has allocated the image and then failed.
         if !slot.is_null() {
             return Ok(0);
         }
         let image = KBox::new(Image::default(), GFP_KERNEL_ACCOUNT)?;
         let start: *const Image = &*image;
-        // SAFETY: The range is that of the image. In nVHE mode EL2 reads it there.
+        // SAFETY: The range is that of the image. In nVHE mode EL2 reads the image.
         to_result(unsafe {
             bindings::kvm_share_hyp(start.cast_mut().cast(), start.add(1).cast_mut().cast())
         })?;
@@ -319,16 +319,16 @@ pub unsafe extern "C" fn kvm_debug_topology_create(vcpu: *mut bindings::kvm_vcpu
 /// `vcpu` is not used any more.
 #[export]
 pub unsafe extern "C" fn kvm_debug_topology_destroy(vcpu: *mut bindings::kvm_vcpu) {
-    // SAFETY: By the caller's contract nothing else accesses it.
+    // SAFETY: By the caller's contract no other code accesses the field.
     let image = unsafe { (*vcpu).arch.debug_mapping }.cast::<Image>();
 
     if !image.is_null() {
-        // SAFETY: It comes from `KBox::into_raw()`, and nobody has it any more.
+        // SAFETY: The pointer comes from `KBox::into_raw()`, and no other reference exists.
         drop(unsafe { KBox::from_raw(image) });
     }
 }
 
-/// See `kvm_debug_topology_load()`.
+/// Prepares a vCPU's breakpoints for this CPU; see `kvm_debug_topology_load()`.
 ///
 /// # Safety
 ///
@@ -359,7 +359,7 @@ pub unsafe extern "C" fn kvm_debug_topology_has(
     op2: u8,
     crm: u8,
 ) -> bool {
-    // SAFETY: By the caller's contract; it does not change any more.
+    // SAFETY: By the caller's contract; the field does not change any more.
     let features = stored(unsafe { (*(*vcpu).kvm).arch.debug_topology });
 
     match (features, Register::new(op2, crm)) {
@@ -368,7 +368,7 @@ pub unsafe extern "C" fn kvm_debug_topology_has(
     }
 }
 
-/// See `kvm_debug_topology_written()`.
+/// Completes a write that has trapped; see `kvm_debug_topology_written()`.
 ///
 /// # Safety
 ///
@@ -387,7 +387,7 @@ pub unsafe extern "C" fn __kvm_debug_topology_written(
     unsafe { with_loaded(vcpu, |loaded| loaded.written(register)) };
 }
 
-/// See `kvm_debug_topology_access()`.
+/// Performs an access that has trapped; see `kvm_debug_topology_access()`.
 ///
 /// # Safety
 ///
@@ -441,7 +441,7 @@ pub unsafe extern "C" fn kvm_debug_topology_show(
     seq_print!(m, "\n");
 }
 
-/// Prints which of the CPU's breakpoints stand for those of the vCPU.
+/// Prints the mapping of the vCPU's breakpoints to the CPU's.
 ///
 /// # Safety
 ///
@@ -484,7 +484,7 @@ mod tests {
 
     use kernel::arm64::cpufeature::sanitised;
 
-    /// Each CPU of this machine can run a VM with the numbers that are safe for all.
+    /// Each CPU of this machine has at least the counts of a default VM.
     #[test]
     fn default_vm_fits_every_cpu() {
         let dfr0 = sanitised::<ID_AA64DFR0_EL1>();
@@ -498,7 +498,7 @@ mod tests {
         assert_eq!(vm.context_aware(), dfr0.context_aware_breakpoints());
     }
 
-    /// The registers of a trap are those of the instruction.
+    /// The encoding of a trapped instruction gives the register.
     #[test]
     fn registers() {
         assert_eq!(Register::new(4, 15), Some(Register::BreakpointValue(15)));
@@ -509,7 +509,7 @@ mod tests {
         assert_eq!(Register::new(4, 16), None);
     }
 
-    /// A linked pair on a CPU with 16 breakpoints, as the CPU gets it.
+    /// The image of a linked pair is correct for a CPU with 16 breakpoints.
     #[test]
     fn linked_pair() {
         let control = DBGBCRn_EL1::from_raw(0x1e5);

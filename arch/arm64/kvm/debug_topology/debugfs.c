@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What debug_topology.rs needs C for: its tracepoint, and its file in debugfs.
+ * The C parts of debug_topology.rs: its tracepoint and its debugfs file.
  */
 
 #include <linux/debugfs.h>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of the pure modules of this component, as a program for the build host.
+//! Tests of the pure modules of this component, built for the build host.
 //!
-//! A crate root beside that of the component, so that both find the same modules. The kernel
-//! crate that the modules use is a small one for tests, with the kernel's own `bitfield`, `num`
-//! and `arm64::sysreg`: `rustc --test --extern kernel`. Expected values have the names of
-//! `sysreg-consts.rs`, which `SYSREG_CONSTS` names.
+//! This crate root is beside that of the component, so that both find the same modules. The
+//! modules use a small `kernel` crate for tests, with the kernel's `bitfield`, `num` and
+//! `arm64::sysreg`: `rustc --test --extern kernel`. Expected values use the constants of
+//! `sysreg-consts.rs`, whose path is in `SYSREG_CONSTS`.
 
 #![allow(dead_code, non_camel_case_types)]
 
@@ -37,23 +37,23 @@ mod tests {
     mod matches;
 }
 
-/// ID_AA64DFR0_EL1 with these fields.
+/// Returns ID_AA64DFR0_EL1 with these fields.
 fn dfr0(brps: usize, ctx_cmps: usize) -> u64 {
     ((brps as u64) << ID_AA64DFR0_EL1_BRPs_SHIFT)
         | ((ctx_cmps as u64) << ID_AA64DFR0_EL1_CTX_CMPs_SHIFT)
 }
 
-/// `breakpoints` of which `context_aware` are.
+/// Returns the topology with these counts.
 fn topology(breakpoints: usize, context_aware: usize) -> Topology {
     Topology::of(dfr0(breakpoints - 1, context_aware - 1).into())
 }
 
-/// Every topology that an implementation may have.
+/// Returns every topology that an implementation may have.
 fn topologies() -> impl Iterator<Item = Topology> {
     (2..=MAX).flat_map(|b| (1..=b).map(move |c| topology(b, c)))
 }
 
-/// Every pair that has a mapping.
+/// Returns the mapping of every pair that has one.
 fn mappings() -> impl Iterator<Item = Mapping> {
     topologies().flat_map(|vm| topologies().filter_map(move |cpu| Mapping::new(vm, cpu)))
 }
@@ -78,7 +78,7 @@ mod counts {
     fn every_value_of_both_fields() {
         for brps in 0..16 {
             for ctx_cmps in 0..16 {
-                // The other fields make no difference.
+                // The other fields have no effect.
                 for rest in [0, !dfr0(15, 15)] {
                     let it = Topology::of((dfr0(brps, ctx_cmps) | rest).into());
                     assert_eq!(it.breakpoints(), brps + 1);
@@ -97,7 +97,7 @@ mod counts {
         }
     }
 
-    /// Every value that user space may try, against every default.
+    /// Tests every value that user space may try, against every default.
     #[test]
     fn every_pair_that_userspace_may_try() {
         for limit in 0..256 {
@@ -133,7 +133,7 @@ mod mapping {
         }
     }
 
-    /// Each breakpoint has one of the CPU's to itself, and it can do what it must.
+    /// Each breakpoint maps to a different one of the CPU, which has the required abilities.
     #[test]
     fn every_breakpoint_of_every_mapping() {
         for it in mappings() {
@@ -174,7 +174,7 @@ mod mapping {
 mod images {
     use super::*;
 
-    /// Small numbers that look random, the same in every run.
+    /// A generator of small pseudo-random numbers, the same in every run.
     pub(crate) struct Random(pub(crate) u64);
 
     impl Random {
@@ -197,8 +197,9 @@ mod images {
         registers
     }
 
-    /// Registers one by one, in any order, come to the same as all at once; what stands
-    /// for nothing is disabled; what is not the VM's is left alone.
+    /// Updating registers one by one, in any order, gives the same image as deriving all at
+    /// once. Registers of the CPU that correspond to none of the VM are disabled, and registers
+    /// that the VM does not have are left unchanged.
     #[test]
     fn in_any_order() {
         let mut seed = Random(1);
@@ -226,7 +227,7 @@ mod images {
             }
             assert_eq!((&view, &whole), (&kept, &image));
 
-            // A second time changes nothing: what is read back can be written.
+            // A second derivation changes nothing: a value that was read back can be written.
             let again = view.clone();
             guest.derive(&mut view, &mut whole);
             assert_eq!((&view, &whole), (&again, &image));

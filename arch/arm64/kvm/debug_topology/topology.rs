@@ -3,10 +3,10 @@
 //! Counts of breakpoints, and the mapping from a VM's breakpoints to a CPU's.
 //!
 //! ID_AA64DFR0_EL1.BRPs is the number of the last context-aware breakpoint, and the
-//! context-aware breakpoints are the ones that end there (Arm ARM, ID_AA64DFR0_EL1). A VM
-//! with other counts than the CPU expects its context-aware breakpoints at the end of its
-//! own, so its ordinary breakpoints are the CPU's first ones, and its context-aware
-//! breakpoints are the CPU's last context-aware ones:
+//! context-aware breakpoints are the last ones up to it (Arm ARM, ID_AA64DFR0_EL1). A VM
+//! whose counts differ from those of the CPU expects its last breakpoints to be the
+//! context-aware ones. So its ordinary breakpoints map to the CPU's first ones, and its
+//! context-aware breakpoints to the CPU's last context-aware ones:
 //!
 //! ```text
 //! VM,  4 breakpoints, 2 context-aware:   0  1              2c 3c
@@ -14,15 +14,15 @@
 //! ```
 //!
 //! FEAT_Debugv8p9 adds breakpoints after the last context-aware one, and banks of
-//! registers that MDSELR_EL1 selects. KVM gives a VM neither: all of this is about the
-//! first bank, of which ID_AA64DFR0_EL1 describes the breakpoints up to the last
-//! context-aware one. Only how many registers exist in that bank takes ID_AA64DFR1_EL1.
+//! registers that MDSELR_EL1 selects. KVM gives a VM neither. This file is about the
+//! first bank, whose breakpoints up to the last context-aware one ID_AA64DFR0_EL1
+//! describes. ID_AA64DFR1_EL1 is needed only for the number of registers in that bank.
 //!
 //! Pure logic: no kernel types, no state, every function total.
 
 use kernel::arm64::sysreg::{ID_AA64DFR0_EL1, ID_AA64DFR1_EL1};
 
-/// Breakpoints, or watchpoints, of one bank of registers.
+/// The largest number of breakpoints, or of watchpoints, in one bank of registers.
 pub(crate) const MAX: usize = 16;
 
 /// The breakpoints of a VM, or those of a CPU up to its last context-aware one, as counts.
@@ -37,18 +37,17 @@ pub(crate) struct Topology {
 }
 
 impl Topology {
-    /// Returns what `dfr0` describes. A CPU with
-    /// FEAT_Debugv8p9 that has more context-aware breakpoints than this bank has all of
-    /// the bank's context-aware.
+    /// Returns the topology that `dfr0` describes. If a CPU with FEAT_Debugv8p9 has more
+    /// context-aware breakpoints than fit in the first bank, all of that bank are context-aware.
     pub(crate) fn of(dfr0: ID_AA64DFR0_EL1) -> Self {
         Self::new(dfr0.breakpoints(), dfr0.context_aware_breakpoints())
     }
 
-    /// Makes the topology with these counts, or with the closest ones that can be.
+    /// Creates the topology with these counts, or with the closest possible ones.
     pub(crate) const fn new(breakpoints: usize, context_aware: usize) -> Self {
         let breakpoints = if breakpoints < MAX { breakpoints } else { MAX };
 
-        // INVARIANT: The smaller count is taken, twice.
+        // INVARIANT: `breakpoints` is at most `MAX`, and `context_aware` is limited to it.
         Self {
             breakpoints,
             context_aware: if context_aware < breakpoints {
@@ -84,14 +83,14 @@ impl Topology {
 /// Returns the index of the last breakpoint of the first bank, of a CPU with these
 /// registers.
 ///
-/// ID_AA64DFR1_EL1.BRPs is the number of breakpoints less one if it is not 0, and 0 means
-/// that ID_AA64DFR0_EL1.BRPs says so.
+/// ID_AA64DFR1_EL1.BRPs is the count of breakpoints minus one if it is not 0; if it is 0,
+/// ID_AA64DFR0_EL1.BRPs is.
 pub(crate) fn last_breakpoint(dfr0: ID_AA64DFR0_EL1, dfr1: ID_AA64DFR1_EL1) -> usize {
     last(dfr0.BRPs().get() as usize, dfr1.BRPs().get() as usize)
 }
 
-/// Returns the index of the last watchpoint of the first bank; the fields are as those of
-/// [`last_breakpoint`].
+/// Returns the index of the last watchpoint of the first bank; the WRPs fields work like the
+/// BRPs fields in [`last_breakpoint`].
 pub(crate) fn last_watchpoint(dfr0: ID_AA64DFR0_EL1, dfr1: ID_AA64DFR1_EL1) -> usize {
     last(dfr0.WRPs().get() as usize, dfr1.WRPs().get() as usize)
 }
@@ -108,7 +107,7 @@ const fn last(in_dfr0: usize, in_dfr1: usize) -> usize {
 /// breakpoints are concerned.
 ///
 /// An implementation has at least two breakpoints, and CTX_CMPs is not greater than BRPs
-/// (Arm ARM, ID_AA64DFR0_EL1). The caller compares with what the host has.
+/// (Arm ARM, ID_AA64DFR0_EL1). The caller compares `dfr0` with the host's value.
 pub(crate) fn is_valid(dfr0: ID_AA64DFR0_EL1, now: ID_AA64DFR0_EL1) -> bool {
     let (brps, ctx_cmps) = (dfr0.BRPs(), dfr0.CTX_CMPs());
 
@@ -127,8 +126,8 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    /// Makes the mapping; [`None`] if the counts are the same, so that the VM's
-    /// breakpoints are the CPU's, or if the CPU lacks what the VM was promised.
+    /// Creates the mapping; returns [`None`] if the counts are the same, so that no mapping is
+    /// needed, or if the CPU has fewer breakpoints or context-aware ones than the VM.
     pub(crate) const fn new(vm: Topology, cpu: Topology) -> Option<Self> {
         let fewer = vm.breakpoints < cpu.breakpoints || vm.context_aware < cpu.context_aware;
 
@@ -151,7 +150,7 @@ impl Mapping {
         self.cpu
     }
 
-    /// Returns the CPU's breakpoint for breakpoint `n` of the VM; [`None`] if the VM has no
+    /// Returns the physical number of the VM's breakpoint `n`; [`None`] if the VM has no
     /// breakpoint `n`.
     pub(crate) const fn physical(self, n: usize) -> Option<usize> {
         if n < self.vm.ordinary() {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the control registers of a VM's breakpoints and watchpoints mean on the CPU.
+//! Translation of a VM's breakpoint and watchpoint registers to those of the CPU.
 //!
-//! A control register may name another breakpoint, the one that it is linked to, and
-//! its type may be one that the breakpoint does not have. Where the architecture
-//! leaves it open what becomes of such a value, the choice here is always that
-//! nothing matches, and that no other register is affected: a value that hardware
-//! would pass on to another breakpoint must not reach one of the CPU's spare ones.
+//! A control register may name another breakpoint, to which it is linked, and its type may
+//! be one that the breakpoint does not have. Where the architecture permits several results
+//! for such a value, the translation makes the breakpoint or watchpoint match nothing and
+//! affects no other register: a link that hardware would apply to another breakpoint must
+//! not reach one of the CPU's spare breakpoints.
 //!
 //! Pure logic: no kernel types, no state, every function total.
 
@@ -26,7 +26,7 @@ const BCR_BITS: u64 = DBGBCRn_EL1::BT_MASK
     | DBGBCRn_EL1::PMC_MASK
     | DBGBCRn_EL1::E_MASK;
 
-/// Bits of DBGWCR<n>_EL1 that a VM has, likewise.
+/// Bits of DBGWCR<n>_EL1 that a VM has. The others are RES0 too.
 const WCR_BITS: u64 = DBGWCRn_EL1::MASK_MASK
     | DBGWCRn_EL1::WT_MASK
     | DBGWCRn_EL1::LBN_MASK
@@ -46,7 +46,7 @@ const BT_CONTEXT: u64 = 0b1010 << DBGBCRn_EL1::BT_SHIFT;
 /// BAS[3] and BAS[1], which are copies of the bits below them.
 const BAS_COPIES: u64 = 0b1010 << DBGBCRn_EL1::BAS_SHIFT;
 
-/// A register of a VM, by its number.
+/// A debug register of a VM, with its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Register {
     /// DBGBVR<n>_EL1.
@@ -115,15 +115,14 @@ pub(crate) struct Features {
     pub(crate) topology: Topology,
     /// The number of watchpoints.
     pub(crate) watchpoints: usize,
-    /// Whether the types that name one of the CONTEXTIDR registers exist. They came with
-    /// FEAT_VHE.
+    /// Whether the types that name one of the CONTEXTIDR registers exist (FEAT_VHE).
     pub(crate) contextidr_types: bool,
     /// Whether EL0 can be AArch32, so that DBGBCR<n>_EL1.BAS exists.
     pub(crate) aarch32: bool,
 }
 
 impl Features {
-    /// Returns whether `register` exists. Accesses to others are UNDEFINED.
+    /// Returns whether the VM has `register`. Accesses to other registers are UNDEFINED.
     pub(crate) const fn has(&self, register: Register) -> bool {
         match register {
             Register::BreakpointValue(n) | Register::BreakpointControl(n) => {
@@ -133,8 +132,8 @@ impl Features {
         }
     }
 
-    /// Gives `register` in `view`, which the guest has written, the value that the guest
-    /// reads back: a bit that is RES0 does not keep what was written to it.
+    /// Changes `register` in `view`, which the guest has written, to the value that the guest
+    /// reads back: RES0 bits are cleared.
     pub(crate) fn keep(&self, register: Register, view: &mut Registers) {
         match register {
             Register::BreakpointControl(n) => {
@@ -157,7 +156,7 @@ impl Features {
         }
     }
 
-    /// Returns what DBGBCR`n`_EL1 reads as after a write of `value`.
+    /// Returns the value that DBGBCR`n`_EL1 reads as after a write of `value`.
     pub(crate) const fn kept_breakpoint(&self, n: usize, value: DBGBCRn_EL1) -> DBGBCRn_EL1 {
         let mut value = value.into_raw() & BCR_BITS;
         if !self.topology.is_context_aware(n) {
@@ -172,13 +171,13 @@ impl Features {
         DBGBCRn_EL1::from_raw(value)
     }
 
-    /// Returns what a DBGWCR<n>_EL1 reads as after a write of `value`.
+    /// Returns the value that any DBGWCR<n>_EL1 reads as after a write of `value`.
     pub(crate) const fn kept_watchpoint(&self, value: DBGWCRn_EL1) -> DBGWCRn_EL1 {
         DBGWCRn_EL1::from_raw(value.into_raw() & WCR_BITS)
     }
 }
 
-/// A VM on a CPU with other counts.
+/// A VM on a CPU whose counts differ.
 ///
 /// # Invariants
 ///
@@ -190,16 +189,16 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Makes the guest; [`None`] if there is no mapping, see [`Mapping::new`].
+    /// Creates the guest; returns [`None`] if there is no mapping, see [`Mapping::new`].
     pub(crate) const fn new(features: Features, cpu: Topology) -> Option<Self> {
         match Mapping::new(features.topology, cpu) {
-            // INVARIANT: As the mapping was made.
+            // INVARIANT: The mapping was created with `features.topology`.
             Some(mapping) => Some(Self { features, mapping }),
             None => None,
         }
     }
 
-    /// Returns what the CPU's register gets for DBGBCR`n`_EL1.
+    /// Returns the value of the CPU's register for `value` in the VM's DBGBCR`n`_EL1.
     pub(crate) fn breakpoint(&self, n: usize, value: DBGBCRn_EL1) -> DBGBCRn_EL1 {
         let value = self.features.kept_breakpoint(n, value);
         let disabled = DBGBCRn_EL1::from_raw(0);
@@ -216,10 +215,10 @@ impl Guest {
         }
     }
 
-    /// Returns whether the VM has breakpoints of type `bt` that are linked to no other one.
+    /// Returns whether `bt` is a type that the VM has and that names no other breakpoint.
     ///
-    /// Mismatches are for AArch32 at EL1, and types that name VMID or CONTEXTIDR_EL2 for a VM
-    /// that has EL2 in hardware, which none has: what KVM runs a guest hypervisor in is EL1.
+    /// Mismatch types need AArch32 at EL1. Types that name VMID or CONTEXTIDR_EL2 need EL2 in
+    /// hardware, which no VM has: KVM runs a guest hypervisor at EL1.
     fn has_unlinked(&self, bt: Bounded<u64, 4>) -> bool {
         let always = [
             DBGBCRn_EL1_BT_ADDRESS,
@@ -234,7 +233,7 @@ impl Guest {
         always.contains(&bt) || (self.features.contextidr_types && contextidr.contains(&bt))
     }
 
-    /// Returns what the CPU's register gets for DBGWCR`n`_EL1.
+    /// Returns the value of the CPU's register for `value` in the VM's DBGWCR`n`_EL1.
     pub(crate) fn watchpoint(&self, n: usize, value: DBGWCRn_EL1) -> DBGWCRn_EL1 {
         let value = self.features.kept_watchpoint(value);
         let disabled = DBGWCRn_EL1::from_raw(0);
@@ -248,8 +247,8 @@ impl Guest {
         }
     }
 
-    /// Returns the number that the CPU's breakpoint `lbn` of the VM has; [`None`] if the VM has
-    /// no context-aware breakpoint of that number.
+    /// Returns the physical number of the VM's breakpoint `lbn`; [`None`] if the VM has no
+    /// context-aware breakpoint of that number.
     fn linked(&self, lbn: Bounded<u64, 4>) -> Option<Bounded<u64, 4>> {
         let n = lbn.get() as usize;
 
@@ -259,11 +258,10 @@ impl Guest {
         Bounded::try_new(self.mapping.physical(n)? as u64)
     }
 
-    /// Takes over `register` from `view`, which is the VM's, to `image`, which is for the
-    /// CPU.
+    /// Updates `image`, the CPU's registers, from `register` in `view`, the VM's registers.
     ///
-    /// Returns the number of the CPU's register, and its value; [`None`] if the VM does
-    /// not have the register, and so no other has changed.
+    /// Returns the physical number and the value; [`None`], without a change, if the VM does
+    /// not have the register.
     pub(crate) fn update(
         &self,
         register: Register,
@@ -294,8 +292,8 @@ impl Guest {
         Some((number, value))
     }
 
-    /// Makes `image` anew from `view`, in which registers first get what the guest is to
-    /// read. Registers of the CPU that stand for none of the VM's are disabled.
+    /// Rebuilds `image` from `view`, after clearing RES0 bits in `view`. Registers of the CPU
+    /// that correspond to none of the VM are disabled.
     pub(crate) fn derive(&self, view: &mut Registers, image: &mut Registers) {
         *image = Registers::default();
         for n in 0..MAX {

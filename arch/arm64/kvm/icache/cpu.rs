@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The instructions that a request is made of.
+//! The instructions that serve a request.
 //!
-//! The invalidation is the kernel's own `icache_inval_all_pou()`, so that a workaround
-//! in there applies. The accesses are written out because the same code runs at EL2 of
-//! the nVHE hypervisor, where nothing of the kernel's own atomics can be called.
-//! Exclusive pairs, never FEAT_LSE: these words are touched a few times per full
-//! invalidation, and so they are right under `arm64.nolse_atomics` too.
+//! The invalidation is the kernel's `icache_inval_all_pou()`, so that its workarounds
+//! apply. The memory accesses are assembly because the same code runs at EL2 in
+//! the nVHE hypervisor, which cannot call the kernel's atomics. They use exclusive pairs,
+//! never FEAT_LSE, which is correct under `arm64.nolse_atomics` too; the cost is small,
+//! since these words are accessed a few times per full invalidation.
 
 use super::epoch;
 use core::{arch::asm, cell::UnsafeCell};
@@ -62,7 +62,8 @@ impl epoch::Word for Word {
 
     #[inline]
     fn change(&self, old: u64, new: u64) -> bool {
-        // An exclusive load may take the line away from who is about to write to it.
+        // Avoid an exclusive load that cannot succeed: it may take the cache line from the
+        // CPU that is about to write to it.
         if self.load_acquire() != old {
             return false;
         }
@@ -89,7 +90,7 @@ impl epoch::Word for Word {
     }
 }
 
-/// The CPU this runs on.
+/// The current CPU.
 pub(crate) struct ThisCpu;
 
 impl epoch::Cpu for ThisCpu {
@@ -101,7 +102,7 @@ impl epoch::Cpu for ThisCpu {
 
     #[inline]
     fn invalidate_all(&self) {
-        // SAFETY: Callable in any context. An instruction cache holds copies only:
+        // SAFETY: Callable in any context. An instruction cache holds only copies, so
         // invalidating it never loses data.
         unsafe { bindings::__kvm_icache_inval_all_pou() }
     }

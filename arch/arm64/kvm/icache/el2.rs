@@ -2,9 +2,9 @@
 
 //! Instruction-cache invalidation for guest memory, at EL2 in protected mode.
 //!
-//! Self-contained: of the kernel crate only types are used, and of C only what the
-//! hypervisor's object has; nothing here can panic. A call to anything else fails the
-//! link of that object.
+//! Self-contained: this crate uses only types of the kernel crate and only C functions of the
+//! hypervisor's object, and cannot panic. A call to any other code fails the link of that
+//! object.
 //!
 //! C header: [`arch/arm64/include/asm/kvm_icache.h`](srctree/arch/arm64/include/asm/kvm_icache.h)
 
@@ -31,8 +31,8 @@ pub unsafe extern "C" fn __kvm_icache_request(
 ) -> bindings::kvm_icache_result {
     let outcome = request::request(ctr.into(), aliasing, size, max_lines);
     if !vcpu.is_null() {
-        // SAFETY: By the caller's contract it is alive. The host may write to the
-        // counters: nothing here relies on their values.
+        // SAFETY: By the caller's contract the vCPU is alive. The host may write to the
+        // counters: no code here relies on their values.
         unsafe { request::count(&raw mut (*vcpu).stat, outcome) };
     }
     // SAFETY: The arguments are plain integers.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The hypervisor event of el2.rs.
+ * Emits the hypervisor event of el2.rs.
  */
 
 #include <asm/kvm_hypevents.h>

@@ -2,8 +2,8 @@
 
 //! Instruction-cache invalidation for guest memory, in the kernel proper.
 //!
-//! Serves VHE and nVHE, where the host maintains the guests' stage-2 tables. In
-//! protected mode the hypervisor does: see `el2.rs`.
+//! Used in VHE and nVHE mode, where the host maintains the guests' stage-2 tables. In
+//! protected mode the hypervisor maintains them: see `el2.rs`.
 //!
 //! C header: [`arch/arm64/include/asm/kvm_icache.h`](srctree/arch/arm64/include/asm/kvm_icache.h)
 
@@ -31,8 +31,8 @@ declare_trace! {
 ///
 /// # Safety
 ///
-/// `vcpu` is NULL or points to a vCPU that is alive, and the current task is the only one
-/// that makes requests for it: the one that has loaded it or holds its mutex.
+/// `vcpu` is NULL or points to a vCPU that is alive, and only the current task, which has
+/// loaded the vCPU or holds its mutex, makes requests for it.
 #[export]
 pub unsafe extern "C" fn __kvm_icache_request(
     vcpu: *mut bindings::kvm_vcpu,
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn __kvm_icache_request(
 ) -> bindings::kvm_icache_result {
     let outcome = request::request(ctr.into(), aliasing, size, max_lines);
     if !vcpu.is_null() {
-        // SAFETY: By the caller's contract it is alive.
+        // SAFETY: By the caller's contract the vCPU is alive.
         unsafe { request::count(Vcpu::from_raw(vcpu).stat(), outcome) };
     }
     // SAFETY: The arguments are plain integers.
@@ -89,21 +89,21 @@ mod tests {
         assert_eq!(plan(without, true, 0, MAX_LINES), Plan::Nothing);
     }
 
-    /// The caller is told what to do.
+    /// The outcome tells the caller what to do.
     #[test]
     fn outcomes() {
         let ctr = CTR_EL0::zeroed().with_const_IminLine::<4>();
 
         assert!(request(ctr, false, 0, MAX_LINES) == Outcome::Nothing);
         assert!(request(ctr, false, 64 * MAX_LINES, MAX_LINES) == Outcome::ByLine);
-        // Others may be running guests: theirs may be the one that serves these.
+        // Guests may be running, and a full invalidation of theirs may serve these requests.
         for size in [64 * MAX_LINES + 64, u64::MAX] {
             let all = request(ctr, false, size, MAX_LINES);
             assert!(all == Outcome::Full || all == Outcome::Shared);
         }
     }
 
-    /// With nobody else around, each request executes its own invalidation.
+    /// Without concurrent requests, each one executes its own invalidation.
     #[test]
     fn alone() {
         let epochs = Epochs::new(Word::new(0), Word::new(0));
@@ -127,7 +127,8 @@ mod tests {
         }
     }
 
-    /// Counts what it does, and lets an owner of number 1 return after too many turns.
+    /// A CPU that counts its operations, and lets the owner of number 1 finish if a request
+    /// waits for too many turns.
     struct Counting<'a> {
         done: &'a Word,
         invalidations: Cell<u32>,
@@ -153,7 +154,7 @@ mod tests {
         }
     }
 
-    /// A request does not depend on an owner that has stopped, and leaves its number alone.
+    /// A request does not depend on an owner that has stopped, and does not write its number.
     #[test]
     fn owner_that_has_stopped() {
         let started = Word::new(1);
@@ -171,14 +172,14 @@ mod tests {
         assert_eq!(started.load_acquire(), 1);
         assert_eq!(done.load_acquire(), 0);
 
-        // The owner goes on, and requests number their invalidations again.
+        // The owner continues, and requests number their invalidations again.
         done.store_release(1);
         assert_eq!(epochs.serve(&cpu, TURNS), Served::Own);
         assert_eq!(started.load_acquire(), 2);
         assert_eq!(done.load_acquire(), 2);
     }
 
-    /// The words share their cache line with nothing.
+    /// No other data shares the cache line of the words.
     #[test]
     fn a_line_of_their_own() {
         let line = 1 << bindings::L1_CACHE_SHIFT;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The kernel's own invalidation, for cpu.rs. Built for the kernel proper and for
- * the hypervisor's object.
+ * Makes the inline icache_inval_all_pou() callable from cpu.rs. Built for the kernel
+ * proper and for the hypervisor's object.
  */
 
 #include <linux/cacheflush.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How much of the instruction cache one request has to invalidate.
+//! The choice between invalidation by line and full invalidation.
 //!
 //! Pure logic: no kernel types, no state, every function total. The same file
 //! is compiled into the kernel proper, into the nVHE object and into a test
@@ -21,16 +21,16 @@ pub(crate) enum Plan {
 
 /// Decides how to invalidate `size` bytes of freshly mapped guest memory.
 ///
-/// * `ctr`: the sanitised `CTR_EL0`. With its DIC bit the system as a whole needs no
+/// * `ctr`: the sanitised `CTR_EL0`. If its DIC bit is set, no CPU of the system needs
 ///   invalidation to the Point of Unification for instruction to data coherence. Its
-///   line size is the smallest of the system, since a range may be invalidated from any CPU.
-/// * `aliasing`: whether the instruction cache is a VIPT one, in which a line
-///   may sit at an index that the hypervisor's address does not lead to.
-/// * `size`: in bytes, of the whole request, before it is cut into pieces.
-/// * `max_lines`: how many maintenance instructions one request may broadcast
-///   (`MAX_DVM_OPS`).
+///   line size is the smallest of the system, since any CPU may invalidate a range.
+/// * `aliasing`: whether the instruction cache is aliasing (VIPT): a line may be at an
+///   index that the hypervisor's address does not select.
+/// * `size`: the size of the whole request in bytes, before the range is split.
+/// * `max_lines`: the largest number of maintenance instructions that one request may
+///   broadcast (`MAX_DVM_OPS`).
 ///
-/// A request of exactly `max_lines` lines goes line by line.
+/// A request of exactly `max_lines` lines is served by line.
 #[inline(always)]
 pub(crate) fn plan(ctr: CTR_EL0, aliasing: bool, size: u64, max_lines: u64) -> Plan {
     if ctr.DIC().into_bool() || size == 0 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of the pure modules of this component, as a program for the build host:
-//! `rustc --test`. A crate root beside that of the component, so that both find the same modules.
+//! Tests of the pure modules of this component, built for the build host with `rustc --test`.
+//! This crate root is beside that of the component, so that both find the same modules.
 
 #![allow(dead_code)]
 
@@ -29,7 +29,7 @@ mod plans {
     #[test]
     fn line_size_for_every_iminline() {
         for iminline in 0..16u64 {
-            // The other fields of CTR_EL0 make no difference.
+            // The other fields of CTR_EL0 have no effect.
             for rest in [0, !0xf, DIC] {
                 assert_eq!(line_bytes(rest | iminline), 4 << iminline);
             }
@@ -51,7 +51,7 @@ mod plans {
         }
     }
 
-    /// Every size up to past the bound, for lines of 4, 16 and 64 bytes.
+    /// Tests every size up to slightly above the bound, for lines of 4, 16 and 64 bytes.
     #[test]
     fn every_size_around_the_bound() {
         for iminline in [0, 2, 4] {
@@ -129,22 +129,22 @@ mod epochs {
         Epochs::new(AtomicU64::new(0), AtomicU64::new(0))
     }
 
-    /// CPUs whose instruction cache holds the data as it was at the last invalidation.
+    /// CPUs whose instruction caches hold the data of the last invalidation.
     #[derive(Default)]
     struct Machine {
-        /// What memory holds at the Point of Unification: a version that only grows.
+        /// The version of the data at the Point of Unification, which only grows.
         memory: AtomicU64,
-        /// The version that no cache can be older than.
+        /// The oldest version that a cache can hold.
         fetched: AtomicU64,
-        /// Full invalidations executed.
+        /// Number of full invalidations executed.
         executed: AtomicU64,
-        /// Turns waited.
+        /// Number of turns waited.
         waited: AtomicU64,
-        /// An invalidation is in flight.
+        /// Whether an invalidation is in flight.
         busy: AtomicBool,
-        /// Nobody gives up, so that no two can be in flight.
+        /// Whether no request gives up, so that two invalidations cannot be in flight.
         patient: bool,
-        /// How long one takes.
+        /// Duration of an invalidation.
         slow: Duration,
     }
 
@@ -177,8 +177,8 @@ mod epochs {
         }
     }
 
-    /// Whoever returns sees caches at least as new as its own data, whether it gives up
-    /// never, at times, or always.
+    /// When a request returns, the caches are at least as new as its data, whether requests
+    /// give up never, at times, or always.
     #[test]
     fn nobody_is_served_by_what_started_too_early() {
         for turns in [u32::MAX, 3, 0] {
@@ -222,7 +222,7 @@ mod epochs {
         }
         assert_eq!((started.load(SeqCst), done.load(SeqCst)), (8, 7));
 
-        // It goes on: the next request is an owner again.
+        // The owner continues: the next request is an owner again.
         done.store(8, SeqCst);
         assert_eq!(epochs.serve(&&machine, TURNS), Served::Own);
         assert_eq!((started.load(SeqCst), done.load(SeqCst)), (9, 9));
@@ -241,10 +241,10 @@ mod epochs {
         }
     }
 
-    /// Every interleaving of the shared accesses of three requests, of waits of up to three
-    /// turns, and of an owner that stops anywhere or nowhere: each request that does
-    /// not stop returns within its bound, covered by an invalidation that began after its data
-    /// was clean.
+    /// In every interleaving of the shared accesses of three requests, with waits of up to three
+    /// turns, and an owner that stops anywhere or nowhere, each request that does not stop
+    /// returns within its bound, covered by an invalidation that started after its data was
+    /// clean.
     #[test]
     fn every_interleaving_of_three_requests() {
         for turns in 0..=3 {
@@ -254,23 +254,23 @@ mod epochs {
                 "{}",
                 ends.states
             );
-            // As many as there are requests at most: each executes one, or none.
+            // Each request executes at most one invalidation.
             let most = if turns == 0 { 3 } else { 1 };
             assert_eq!(ends.executed.first(), Some(&most), "{turns} turns");
             assert_eq!(ends.executed.last(), Some(&3), "{turns} turns");
-            // Two at the most, if all had been made before the first invalidation was
-            // over and nobody gave up.
+            // At most two, if all requests had been made before the first invalidation
+            // completed and no request gave up.
             if turns > 0 {
                 assert_eq!(ends.executed_together.last(), Some(&2), "{turns} turns");
                 assert_eq!(ends.executed_together.first(), Some(&1), "{turns} turns");
             }
             assert_eq!(ends.gave_up.last(), Some(&if turns == 0 { 3 } else { 2 }));
-            // An owner has stopped, and the others are done.
+            // If an owner has stopped, the other two requests still return.
             assert_eq!(ends.others_of_a_stopped_owner, (turns > 0).then_some(2));
         }
     }
 
-    /// The exploration knows what the barrier in `icache_inval_all_pou()` is for.
+    /// The exploration finds that the barrier in `icache_inval_all_pou()` is missing.
     #[test]
     fn every_interleaving_without_the_last_barrier() {
         let found = panic::catch_unwind(|| super::schedule::explore(3, 2, false).states);
@@ -279,11 +279,11 @@ mod epochs {
     }
 }
 
-/// Runs requests one shared access at a time, in an order that is given.
+/// Runs requests one shared access at a time, in a given order.
 ///
-/// A request is a coroutine made of re-execution: to take its next step, it is run again
-/// from its beginning with the results of its earlier accesses, and stopped (by unwinding)
-/// at the first access that has no result yet.
+/// A request is a coroutine by re-execution: each step runs it again from the beginning with
+/// the results of its earlier accesses, and stops it (by unwinding) at the first access that
+/// has no result yet.
 mod schedule {
     use super::epoch::{Cpu, Epochs, Served, Word};
     use std::cell::RefCell;
@@ -303,7 +303,8 @@ mod schedule {
     const STARTED: usize = 0;
     const DONE: usize = 1;
 
-    /// The results a request has seen, how many of them this run has used up, and where it stopped.
+    /// The results that a request has seen, the number of them that this run has consumed, and the
+    /// access at which it stopped.
     #[derive(Default)]
     struct Replay {
         results: Vec<u64>,
@@ -341,7 +342,7 @@ mod schedule {
         }
     }
 
-    /// `last_barrier`: an invalidation ends with a barrier, as it has to.
+    /// `last_barrier`: whether an invalidation ends with a barrier, as it must.
     #[derive(Clone, Copy)]
     struct ModelledCpu {
         last_barrier: bool,
@@ -364,7 +365,7 @@ mod schedule {
 
     static EPOCHS: Epochs<Modelled> = Epochs::new(Modelled(STARTED), Modelled(DONE));
 
-    /// Returns where a request with these results stands: done, or about to make an access.
+    /// Returns the state of a request with these results: served, or about to make an access.
     fn advance(results: &[u64], cpu: ModelledCpu, turns: u32) -> Result<Served, Access> {
         REPLAY.set(Replay {
             results: results.to_vec(),
@@ -381,46 +382,46 @@ mod schedule {
     struct Request {
         /// The results of its accesses so far.
         results: Vec<u64>,
-        /// Its data is at the Point of Unification: it has completed what it did before.
+        /// Whether its data is at the Point of Unification: a barrier has completed the clean.
         clean: bool,
-        /// An invalidation that started since has been completed.
+        /// Whether an invalidation that started after that has completed.
         covered: bool,
-        /// It has changed a word and others need not see that yet.
+        /// Whether it has changed a word and other CPUs may not see the change yet.
         unseen: bool,
-        /// Whose data was clean when it started the invalidation that it has not completed.
+        /// While its invalidation is in flight: which requests' data was clean at the start.
         in_flight: Option<Vec<bool>>,
         /// The number that it owns.
         owns: Option<u64>,
-        /// It has executed an invalidation without a number.
+        /// Whether it has executed an invalidation without a number.
         gave_up: bool,
-        /// It takes no further step.
+        /// Whether it takes no further step.
         stopped: bool,
     }
 
-    /// Everything that decides what can still happen.
+    /// The state that determines all further steps.
     #[derive(Clone, Hash, PartialEq, Eq)]
     struct State {
         words: [u64; 2],
         requests: Vec<Request>,
         executed: u64,
-        /// All requests had been made when the first numbered invalidation was over.
+        /// Whether all requests had been made when the first numbered invalidation completed.
         together: bool,
     }
 
     #[derive(Default)]
     pub(super) struct Ends {
         pub(super) states: usize,
-        /// How many invalidations there were in the end, if nobody has stopped.
+        /// The numbers of invalidations executed in all, if no request has stopped.
         pub(super) executed: BTreeSet<u64>,
-        /// The same, of requests that were made together and of which none gave up.
+        /// The same, for requests that were made together and of which none gave up.
         pub(super) executed_together: BTreeSet<u64>,
-        /// How many gave up.
+        /// The numbers of requests that gave up.
         pub(super) gave_up: BTreeSet<usize>,
-        /// The fewest that returned where an owner has stopped.
+        /// The smallest number of requests that returned although an owner has stopped.
         pub(super) others_of_a_stopped_owner: Option<usize>,
     }
 
-    /// Visits every state that `cpus` requests can get into.
+    /// Visits every state that `cpus` requests can reach.
     pub(super) fn explore(cpus: usize, turns: u32, last_barrier: bool) -> Ends {
         let mut seen = HashSet::new();
         let mut ends = Ends::default();
@@ -446,7 +447,7 @@ mod schedule {
                     continue;
                 };
                 todo.push(step(state.clone(), cpu, *access));
-                // Only an owner that stops can be waited for.
+                // Requests wait only for owners, so only owners need to stop.
                 if state.requests[cpu].owns.is_some() {
                     let mut stops = state.clone();
                     stops.requests[cpu].stopped = true;
@@ -462,7 +463,7 @@ mod schedule {
     }
 
     impl Ends {
-        /// A state in which nothing more can happen.
+        /// Adds a state in which no request can take a step.
         fn add(&mut self, state: &State, returned: usize) {
             let gave_up = state.requests.iter().filter(|r| r.gave_up).count();
             if state.requests.iter().any(|r| r.stopped) {
@@ -490,7 +491,7 @@ mod schedule {
             "one owner at most, while a number is in flight"
         );
         assert!(owners <= 1);
-        // A barrier, a read, two accesses and a hint a turn; then the invalidation.
+        // A barrier and a read; two accesses and a hint per turn; then the invalidation.
         let bound = 2 + 3 * turns as usize + 5;
         for (request, at) in state.requests.iter().zip(at) {
             assert!(
@@ -503,7 +504,7 @@ mod schedule {
 
     fn step(mut state: State, cpu: usize, access: Access) -> State {
         let clean: Vec<_> = state.requests.iter().map(|r| r.clean).collect();
-        // A request has been made when it has read `started`, its second access.
+        // A request has been made once it has read `started`, its second access.
         let all_made = state.requests.iter().all(|r| r.results.len() >= 2);
         let request = &mut state.requests[cpu];
         let mut completed = None;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The tracepoint of icache.rs.
+ * Defines the tracepoint of icache.rs.
  */
 
 #define CREATE_TRACE_POINTS

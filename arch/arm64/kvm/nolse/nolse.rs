@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KVM on machines that go without atomic instructions (`arm64.nolse_atomics`).
+//! KVM on machines that must not use atomic instructions (`arm64.nolse_atomics`).
 //!
-//! [`policy`] says whether guests may run; this module asks it once, when KVM
-//! initialises, and keeps the answer. Where guests run contained, it refuses what
-//! stage 2 would map other than Write-Back.
+//! [`policy`] decides whether guests may run; this module takes the decision once, when KVM
+//! initialises, and keeps it. If guests are contained, this module counts and logs the memory
+//! that they are refused because stage 2 would not map it Write-Back.
 //!
 //! C header: [`arch/arm64/include/asm/kvm_nolse.h`](srctree/arch/arm64/include/asm/kvm_nolse.h)
 
@@ -29,11 +29,11 @@ use policy::{decide, Decision, Policy};
 /// For `pr_info!()` and the like.
 const __LOG_PREFIX: &[u8] = b"kvm\0";
 
-/// `kvm-arm.nolse_policy=`, as a [`Policy`]. Read-only once the kernel has initialised.
+/// The value of `kvm-arm.nolse_policy=`, as a [`Policy`]. Read-only after init.
 #[link_section = ".data..ro_after_init"]
 static POLICY: Atomic<u32> = Atomic::new(Policy::Deny as u32);
 
-/// Whether the decision was [`Decision::RunContained`]. Read-only likewise.
+/// Whether the decision was [`Decision::RunContained`]. Read-only after init.
 #[link_section = ".data..ro_after_init"]
 static CONTAINED: Atomic<bool> = Atomic::new(false);
 
@@ -54,23 +54,22 @@ fn atomics_overridden() -> bool {
         && ID_AA64ISAR0_EL1::from_raw(over.val).ATOMIC() == ID_AA64ISAR0_EL1_ATOMIC_NI
 }
 
-/// Returns whether a guest could execute an atomic instruction on `cpu`, which is a possible
-/// CPU. One that has not come up yet might have them: a late CPU may have features that
-/// the system does not use.
+/// Returns whether a guest could execute an atomic on the possible CPU `cpu`. A CPU that has not
+/// come up yet may have atomics: a late CPU may have features that the system does not use.
 fn may_have_atomics(cpu: CpuId) -> bool {
     recorded::<ID_AA64ISAR0_EL1>(cpu)
         .is_none_or(|isar0| isar0.ATOMIC() >= ID_AA64ISAR0_EL1_ATOMIC_IMP)
 }
 
-/// Returns whether the kernel goes without atomics that a CPU of this machine has.
+/// Returns whether the kernel avoids atomics that a CPU of this machine has.
 ///
-/// On a machine without FEAT_LSE the command line option takes nothing away, and
-/// guests have nothing to bring the machine down with.
+/// On a machine without FEAT_LSE the command line option has no effect, and guests cannot execute
+/// atomics.
 fn active() -> bool {
     atomics_overridden() && any_possible_cpu(may_have_atomics)
 }
 
-/// Decides whether KVM may initialise, says so, and keeps what follows for guests.
+/// Decides whether KVM may initialise, logs the decision, and keeps whether guests are contained.
 fn init() -> Result {
     let decision = decide(
         active(),
@@ -85,7 +84,7 @@ fn init() -> Result {
     }
 }
 
-/// Logs a decision, in one line.
+/// Logs `decision`, in one line.
 fn report(decision: Decision) {
     match decision {
         Decision::Run => {}
@@ -108,12 +107,12 @@ fn report(decision: Decision) {
     }
 }
 
-/// Counts that `vm` was refused memory, and logs the first time.
+/// Counts that `vm` was refused memory, and logs the first refusal.
 fn refused(vm: &Vm) {
-    // SAFETY: The VM is alive, so its counter is; no reference is made.
+    // SAFETY: The VM and so its counter are alive; no reference is made.
     let counter = unsafe { &raw mut (*vm.stat()).uncached_refused };
-    // SAFETY: Alive as above. As with all counters of KVM, one of two vCPUs that count at the same
-    // time may be lost; each access is of a single copy.
+    // SAFETY: The counter is alive as above, and each access is single-copy atomic. As with all
+    // counters of KVM, if two vCPUs count at the same time, one count may be lost.
     unsafe { counter.write_volatile(counter.read_volatile().wrapping_add(1)) };
     pr_warn_once!(
         "memory that is not Write-Back is refused to guests (kvm-arm.nolse_policy=contain)\n"
@@ -143,7 +142,7 @@ pub unsafe extern "C" fn kvm_nolse_setup(arg: *mut c_char) -> c_int {
     }
 }
 
-/// Decides whether KVM may initialise: 0, or `-ENODEV`, having said why.
+/// Decides whether KVM may initialise. Returns 0, or `-ENODEV` after logging the reason.
 ///
 /// # Safety
 ///
@@ -153,7 +152,7 @@ pub unsafe extern "C" fn kvm_nolse_init() -> c_int {
     init().map_or_else(|e| e.to_errno(), |()| 0)
 }
 
-/// Returns whether guests must have no memory but Write-Back.
+/// Returns whether guests are contained.
 ///
 /// # Safety
 ///
@@ -163,7 +162,7 @@ pub unsafe extern "C" fn kvm_nolse_contained() -> bool {
     CONTAINED.load(Relaxed)
 }
 
-/// Counts and logs that a contained guest was refused memory that is not Write-Back.
+/// Counts and logs that a contained guest was refused memory.
 ///
 /// # Safety
 ///
@@ -237,7 +236,7 @@ mod tests {
             system_has(cpucap!(HAS_STAGE2_FWB)),
             chosen_policy(),
         );
-        // KVM may not have been asked: booted at EL1, or kvm-arm.mode=none.
+        // KVM may not have initialised: booted at EL1, or kvm-arm.mode=none.
         // SAFETY: Callable in any context.
         if unsafe { bindings::is_kvm_arm_initialised() } {
             assert_eq!(CONTAINED.load(Relaxed), decision == Decision::RunContained);
@@ -247,7 +246,7 @@ mod tests {
         }
     }
 
-    /// Both variables are where the kernel makes memory read-only.
+    /// Both variables are in memory that the kernel makes read-only.
     #[test]
     fn read_only_after_init() {
         let start = (&raw const bindings::__start_ro_after_init).addr();
@@ -264,10 +263,10 @@ mod tests {
         let mut kvm = KVBox::<bindings::kvm>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
         let kvm = kvm.as_mut_ptr();
 
-        // SAFETY: The VM is in memory of this function, and zeroed.
+        // SAFETY: The VM is in zeroed memory that this function owns.
         let counted = || unsafe { (*kvm).stat.uncached_refused };
         if CONTAINED.load(Relaxed) {
-            // SAFETY: The call is refused before it looks at more of the VM than its counter.
+            // SAFETY: The call is refused before it accesses more of the VM than its counter.
             let ret = unsafe { bindings::kvm_phys_addr_ioremap(kvm, 0, 0, PAGE_SIZE, true) };
 
             assert_eq!(ret, EFAULT.to_errno());
@@ -289,13 +288,13 @@ mod tests {
         let kvm = kvm.as_mut_ptr();
         let mut vcpu = KVBox::<bindings::kvm_vcpu>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
         let vcpu = vcpu.as_mut_ptr();
-        // Without an exception level every bit of its registers is RES0.
+        // In a VM without an exception level, every bit of that level's registers is RES0.
         let levels = ID_AA64PFR0_EL1::zeroed()
             .with_const_EL1::<1>()
             .with_const_EL2::<1>();
 
-        // SAFETY: Both are in memory of this function, which is zeroed; nobody else has them, so
-        // that the lock that the call asks for can be a new one.
+        // SAFETY: Both are in zeroed memory that only this function can access, so the lock that
+        // the call requires can be a new one.
         unsafe {
             (*vcpu).kvm = kvm;
             // The index of ID_AA64PFR0_EL1: CRm is 4, op2 is 0.
@@ -317,7 +316,7 @@ mod tests {
 
             assert_eq!(kept & CD, expected);
         }
-        // SAFETY: The masks are from kzalloc() and nobody has them.
+        // SAFETY: The masks come from kzalloc(), and no other reference to them exists.
         unsafe { bindings::kfree((*kvm).arch.sysreg_masks.cast()) };
         Ok(())
     }

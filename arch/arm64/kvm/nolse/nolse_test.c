@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Lets tests have memory that KVM does not map Write-Back for a guest. /dev/nolse_test
- * is one page of the memory that the command line has kept from the kernel (mem=), at
- * the physical address @phys. Its offset says what KVM may map it as:
+ * Gives tests memory that KVM does not map Write-Back for a guest. /dev/nolse_test
+ * is one page of the memory that the command line hides from the kernel (mem=), at
+ * the physical address @phys. The mmap() offset selects how KVM may map the page:
  *
- *   0		Normal Non-cacheable, as vfio_pci_core_mmap() lets it
+ *   0		Normal Non-cacheable, as vfio_pci_core_mmap() permits
  *   PAGE_SIZE	Device, as for a driver that only remaps memory of its device
  */
 
@@ -48,7 +48,7 @@ static int __init nolse_test_init(void)
 
 	if (!phys || !PAGE_ALIGNED(phys) || pfn_is_map_memory(PHYS_PFN(phys)))
 		return -EINVAL;
-	/* Memory of a device that has a driver is not for this test */
+	/* Refuse memory of a device that has a driver */
 	if (!request_mem_region(phys, PAGE_SIZE, "nolse_test"))
 		return -EBUSY;
 

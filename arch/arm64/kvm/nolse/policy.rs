@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether KVM may run guests on a machine that an atomic can bring down.
+//! The decision whether KVM may run guests on a machine that an atomic can bring down.
 //!
-//! Hiding FEAT_LSE from the ID registers binds nobody: a guest may execute an atomic
-//! all the same. What the atomic does then is a fact about the part that no register
-//! tells, so the owner of the machine states it:
+//! Hiding FEAT_LSE in the ID registers is not enough: a guest may execute an atomic
+//! all the same. No register tells how the atomic affects the part, so the owner of the
+//! machine states it:
 //!
-//! * A: atomics on Write-Back memory are resolved in the caches, others bring the machine
-//!   down. A guest is contained if it has no other memory. FEAT_S2FWB makes that possible:
-//!   with HCR_EL2.FWB set, memory that stage 2 maps Write-Back is Write-Back whatever the
-//!   guest's stage 1 says (Arm ARM, D8.6.6, rule R_RHWZM).
-//! * B: atomics on Write-Back memory bring it down as well. No guest can be contained.
+//! * A: atomics on Write-Back memory are resolved in the caches, all others bring the machine
+//!   down. A guest is contained if it has only Write-Back memory. FEAT_S2FWB makes this
+//!   possible: with HCR_EL2.FWB set, memory that stage 2 maps Write-Back is Write-Back
+//!   whatever the guest's stage 1 says (Arm ARM, D8.6.6, rule R_RHWZM).
+//! * B: atomics on Write-Back memory bring the machine down as well. No guest can be contained.
 //! * C: no atomic does harm.
 //!
 //! Pure logic: no kernel types, no state, every function total.
 
-/// Which part the owner of the machine has: `kvm-arm.nolse_policy=`.
+/// The kind of part, as the owner of the machine states by `kvm-arm.nolse_policy=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Policy {
@@ -28,7 +28,7 @@ pub(crate) enum Policy {
 }
 
 impl Policy {
-    /// Returns the policy of that name.
+    /// Returns the policy called `name`.
     pub(crate) const fn parse(name: &[u8]) -> Option<Self> {
         match name {
             b"deny" => Some(Self::Deny),
@@ -39,24 +39,24 @@ impl Policy {
     }
 }
 
-/// Whether guests run, and how.
+/// The decision whether guests run, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Atomics are in use: there is nothing to protect.
+    /// Guests run: atomics are in use, or no CPU has any.
     Run,
-    /// Guests run, and get no memory but Write-Back.
+    /// Guests run contained.
     RunContained,
-    /// Guests run as ever.
+    /// Guests run without restriction.
     RunUncontained,
-    /// No guests: stage 1 of one could make memory other than Write-Back.
+    /// Guests do not run: their stage 1 could make memory other than Write-Back.
     RefuseNoFwb,
-    /// No guests: nobody has stated that one does no harm.
+    /// Guests do not run: the owner has not stated that they do no harm.
     RefuseDenied,
 }
 
 /// Returns whether guests run, and how.
 ///
-/// * `active`: whether the kernel goes without atomics that its CPUs have.
+/// * `active`: whether the kernel avoids atomics that its CPUs have.
 /// * `fwb`: whether every CPU has FEAT_S2FWB.
 pub(crate) const fn decide(active: bool, fwb: bool, policy: Policy) -> Decision {
     match (active, policy, fwb) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of the pure modules of this component, as a program for the build host:
-//! `rustc --test`. A crate root beside that of the component, so that both find the same modules.
+//! Tests of the pure modules of this component, built for the build host with `rustc --test`.
+//! This crate root is beside that of the component, so that both find the same modules.
 
 mod policy;
 

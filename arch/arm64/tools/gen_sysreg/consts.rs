@@ -62,7 +62,8 @@ fn write_encoding(out: &mut Output, block: &Block, encoding: Encoding) -> Result
     Ok(())
 }
 
-/// As in C, the reserved bits are those of the target, and its fields keep the target's names.
+/// Writes a block that refers to another. As in C, it has the reserved bits of its target, and no
+/// field constants: fields keep the target's names.
 fn write_reference(
     out: &mut Output,
     block: &Block,

@@ -3,21 +3,21 @@
 //! Generates the Rust view of the arm64 system registers from `arch/arm64/tools/sysreg`.
 //!
 //! `gen-sysreg.awk` writes the C view of the same file, and is the specification of the language:
-//! what is accepted here has the same meaning there, and every value written here has the name and
-//! the value of the C macro. Three things that C does without are errors here: a target of `Fields`
-//! or `Mapping` that is not in the file, a `Sysreg` and a `SysregFields` of one name, and an
+//! all input that is accepted here has the same meaning there, and every value written here has the
+//! name and the value of the C macro. Three errors are detected only here: a target of `Fields`
+//! or `Mapping` that is not in the file, a `Sysreg` and a `SysregFields` with the same name, and an
 //! enumerator that does not fit its field.
 //!
 //! Usage: `gen-sysreg --consts|--types FILE`
 //!
-//! - `--consts` writes plain constants that need nothing but a language: tests compare the types,
+//! - `--consts` writes plain constants that need no other code: tests compare the types,
 //!   and the constants themselves, with C.
 //! - `--types` writes one `bitfield!` type per register, for the `kernel` crate. Unlike a constant,
-//!   a type costs compile time when nobody uses it (ten times that of the rest of the crate, for
-//!   all of them), so they come as the arms of a macro, one per block of the file.
+//!   an unused type costs compile time (all types together cost ten times as much as the rest of
+//!   the crate), so the types are arms of a macro, one arm per block of the file.
 //!
-//! Nothing is left out silently: a statement that can't be expressed is an error that names its
-//! line, and both outputs count what they write against what was read.
+//! No statement is left out silently: a statement that can't be expressed is an error that names
+//! its line, and both outputs compare the number of statements written with the number read.
 
 use std::{
     collections::BTreeMap,
@@ -50,7 +50,7 @@ fn error<T>(line: usize, what: impl Into<String>) -> Result<T> {
     })
 }
 
-/// How many statements of each kind were read, or written.
+/// The number of statements of each kind that were read, or written.
 #[derive(Debug, Default, PartialEq)]
 struct Counts(BTreeMap<&'static str, usize>);
 
@@ -96,7 +96,7 @@ impl fmt::Display for Bits {
     }
 }
 
-/// What the statement that describes some bits says of them.
+/// The kind of statement that describes a range of bits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Field,
@@ -145,7 +145,7 @@ impl Kind {
         matches!(self, Self::Enum | Self::SignedEnum | Self::UnsignedEnum)
     }
 
-    /// The sign of the field, where the file gives one.
+    /// Returns whether the field is signed, if the file says so.
     fn signed(self) -> Option<bool> {
         match self {
             Self::SignedEnum => Some(true),
@@ -173,7 +173,7 @@ struct Item {
     enumerators: Vec<Enumerator>,
 }
 
-/// A description of all 64 bits. A register has one, and one more per `Prefix`.
+/// A description of all 64 bits. A register has one, and another one for each `Prefix`.
 #[derive(Debug, Default)]
 struct Layout {
     line: usize,
@@ -182,7 +182,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// The name this layout has when it belongs to `owner`.
+    /// Returns the name of this layout as a layout of `owner`.
     fn name(&self, owner: &str) -> String {
         match &self.prefix {
             Some(prefix) => format!("{prefix}_{owner}"),
@@ -199,7 +199,7 @@ impl Layout {
         of_kind.fold(0, |mask, item| mask | item.bits.mask())
     }
 
-    /// The first bit, from the top, that has no description yet.
+    /// Returns the highest bit that has no description yet.
     fn next_bit(&self) -> Option<u32> {
         match self.items.last() {
             Some(item) => item.bits.lsb.checked_sub(1),
@@ -208,14 +208,14 @@ impl Layout {
     }
 }
 
-/// Where a block takes its bits from.
+/// The source of a block's bits.
 #[derive(Debug)]
 enum Body {
-    /// They are described here, the prefixed layouts first.
+    /// Layouts in the block itself, the prefixed ones first.
     Here(Vec<Layout>),
-    /// Those of a `SysregFields` block.
+    /// A `SysregFields` block.
     Fields(String),
-    /// Those of the register that this one is another way to reach.
+    /// The register for which this block is another encoding.
     Mapping(String),
 }
 
@@ -230,14 +230,14 @@ struct Encoding {
 }
 
 impl Encoding {
-    /// The value of `sys_reg(op0, op1, crn, crm, op2)`.
+    /// Returns the value of `sys_reg(op0, op1, crn, crm, op2)`.
     fn sys_reg(self) -> u32 {
         (self.op0 << 19) | (self.op1 << 16) | (self.crn << 12) | (self.crm << 8) | (self.op2 << 5)
     }
 }
 
 impl fmt::Display for Encoding {
-    /// The generic name that every assembler knows.
+    /// Writes the generic name that every assembler knows.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             op0,
@@ -267,7 +267,7 @@ impl Block {
         }
     }
 
-    /// The layouts described in this block itself.
+    /// Returns the layouts described in this block itself.
     fn own_layouts(&self) -> &[Layout] {
         match &self.body {
             Body::Here(layouts) => layouts,
@@ -289,7 +289,7 @@ impl Source {
         blocks.find(|block| block.name == name && block.encoding.is_some() == registers)
     }
 
-    /// The block that `block` takes its bits from directly; itself when it describes them.
+    /// Returns the block that `block` refers to, or `block` if it describes its bits itself.
     fn target<'a>(&'a self, block: &'a Block) -> Result<&'a Block> {
         let (name, registers) = match &block.body {
             Body::Here(_) => return Ok(block),
@@ -305,10 +305,10 @@ impl Source {
         }
     }
 
-    /// The block that describes the bits of `block`.
+    /// Returns the block that describes the bits of `block`, following all references.
     fn provider<'a>(&'a self, block: &'a Block) -> Result<&'a Block> {
         let mut provider = block;
-        // A chain longer than the file has blocks runs in a circle.
+        // A chain with more links than there are blocks is circular.
         for _ in &self.blocks {
             if let Body::Here(_) = provider.body {
                 return Ok(provider);

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Text being written, and the account of what it holds.
+//! Output text, and the count of the statements in it.
 
 use super::*;
 use std::collections::HashMap;
 
-/// Text being written, the names it defines, and the statements that have gone into it.
+/// Output text, the names that it defines, and the number of statements written to it.
 #[derive(Default)]
 pub(super) struct Output {
     text: String,
     names: HashMap<String, usize>,
     pub(super) counts: Counts,
-    /// What is being written stands in another block too, and is counted there.
+    /// Whether the text being written comes from another block, and is counted there.
     pub(super) borrowed: bool,
 }
 
@@ -28,7 +28,7 @@ impl Output {
         }
     }
 
-    /// Records that `name` is defined because of `line`. C would only warn of a second definition.
+    /// Records that `line` defines `name`, or fails on a second definition, for which C only warns.
     pub(super) fn define(&mut self, line: usize, name: &str) -> Result {
         match self.names.insert(name.into(), line) {
             None => Ok(()),
@@ -52,7 +52,7 @@ impl Output {
         Ok(())
     }
 
-    /// Hands the text over if it holds every statement that was read.
+    /// Returns the text if it contains every statement that was read.
     pub(super) fn finish(self, read: &Counts) -> Result<String> {
         if self.counts == *read {
             return Ok(self.text);

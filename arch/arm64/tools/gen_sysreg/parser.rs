@@ -4,7 +4,7 @@
 
 use super::*;
 
-/// What encloses the current line.
+/// The block that encloses the current line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Context {
     Root,
@@ -14,7 +14,7 @@ enum Context {
     Enum,
 }
 
-/// Reads statements one after the other.
+/// The state of the parser.
 #[derive(Default)]
 struct Parser {
     line: usize,
@@ -120,7 +120,7 @@ impl Parser {
             "Fields" => ("Fields", Body::Fields(target)),
             _ => ("Mapping", Body::Mapping(target)),
         };
-        // An error in the reference is one of this line.
+        // An error in the reference is reported for this line.
         block.line = self.line;
         block.body = body;
         self.source.counts.add(statement);
@@ -151,7 +151,7 @@ impl Parser {
         self.close_layout()
     }
 
-    /// Moves the layout that was read into the open block.
+    /// Moves the completed layout into the open block.
     fn close_layout(&mut self) -> Result {
         if let Some(bit) = self.layout.next_bit() {
             return self.error(format!("bits {bit}:0 are not described"));
@@ -198,7 +198,7 @@ impl Parser {
         Ok(())
     }
 
-    /// Reads `<msb>[:<lsb>]`, which has to go on where the last item ended.
+    /// Reads `<msb>[:<lsb>]`, which must continue where the last item ended.
     fn bits(&self, word: &str) -> Result<Bits> {
         let (msb, lsb) = word.split_once(':').unwrap_or((word, word));
         let (Some(msb), Some(lsb)) = (decimal(msb), decimal(lsb)) else {
@@ -220,7 +220,7 @@ impl Parser {
         let Some(value) = binary(words[0]) else {
             return self.error(format!("'{}' is not a binary number", words[0]));
         };
-        // A name may start with a digit: it only ever comes after that of its field.
+        // A name may start with a digit, since the name of its field always precedes it.
         if !words[1].chars().all(is_name_char) {
             return self.error(format!("'{}' is not a name", words[1]));
         }
@@ -265,7 +265,7 @@ impl Parser {
 }
 
 impl Source {
-    /// Reads a whole file, and checks that each block finds the one it refers to.
+    /// Reads a whole file, and checks that each referenced block exists.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let mut parser = Parser::default();
         for (index, text) in text.lines().enumerate() {

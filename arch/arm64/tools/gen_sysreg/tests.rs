@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What both outputs say of well-formed input, and what either refuses.
+//! Tests of both outputs for well-formed input, and of the errors for other input.
 
 use super::*;
 
-/// A register `R` whose body is `body`, which starts at line 2.
+/// Returns a register `R` with the body `body`, which starts at line 2.
 fn sysreg(body: &str) -> String {
     format!("Sysreg R 3 0 0 0 1\n{body}\nEndSysreg\n")
 }
@@ -13,7 +13,7 @@ fn parse(text: &str) -> Source {
     Source::parse(text).unwrap()
 }
 
-/// Checks that both outputs refuse `text`, because of `line`, for a reason that has `what`.
+/// Checks that both outputs refuse `text`, with an error at `line` that contains `what`.
 #[track_caller]
 fn refused(text: &str, line: usize, what: &str) {
     let errors = ["--consts", "--types"].map(|mode| generate(mode, text).unwrap_err());
@@ -23,7 +23,7 @@ fn refused(text: &str, line: usize, what: &str) {
     }
 }
 
-/// Checks that the constants of `text` have each of `lines`.
+/// Checks that the constants for `text` contain each of `lines`.
 #[track_caller]
 fn has_consts(text: &str, lines: &[&str]) {
     let output = generate("--consts", text).unwrap();
@@ -316,7 +316,7 @@ fn second_definition() {
 fn bad_reference() {
     refused(&sysreg("Fields L"), 2, "L is not defined");
     refused(&sysreg("Mapping S"), 2, "S is not defined");
-    // Each kind of reference has its own kind of target.
+    // Each kind of reference needs its own kind of target.
     refused(&sysreg("Fields R"), 2, "R is not defined");
     refused(&sysreg("Mapping R"), 2, "mapped to itself");
     refused(&sysreg("Field 63 F\nFields L"), 3, "already described");
@@ -343,7 +343,7 @@ fn names_that_collide() {
         assert_eq!(error.line, line);
         assert!(error.what.contains(what), "{}", error.what);
     };
-    // Apart in C and as constants, but not in upper case.
+    // The names differ in C and as constants, but not in upper case.
     types_refuse("Field 63:1 Fx\nField 0 FX", 3, "FX_MASK");
     types_refuse("Field 63:1 F\nField 0 with_F", 3, "with_F");
     types_refuse("Field 63:0 into_raw", 2, "into_raw");

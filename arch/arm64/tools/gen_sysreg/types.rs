@@ -21,7 +21,7 @@ macro_rules! sysreg_types {
     };
 ";
 
-/// Names `bitfield!` or a derived trait would define or shadow, whatever the fields.
+/// Names that `bitfield!` or a derived trait defines or shadows for every type.
 const RESERVED_NAMES: [&str; 10] = [
     "from_raw",
     "into_raw",
@@ -75,8 +75,8 @@ pub(super) fn write(source: &Source) -> Result<String> {
 
 /// Writes the `bitfield!` itself.
 ///
-/// Fields keep the architecture's case: `bitfield!` only needs their names to stay apart once in
-/// upper case, which is checked.
+/// Fields keep the architecture's case. `bitfield!` needs names that differ in upper case too,
+/// which is checked.
 fn write_bitfield(out: &mut Output, block: &Block, layout: &Layout) -> Result {
     let name = layout.name(&block.name);
     out.define(block.line, &name)?;
@@ -95,7 +95,7 @@ fn write_bitfield(out: &mut Output, block: &Block, layout: &Layout) -> Result {
     Ok(())
 }
 
-/// Checks that the items `bitfield!` makes of the fields don't collide.
+/// Checks that the items that `bitfield!` creates for the fields don't collide.
 fn check_items(layout: &Layout) -> Result {
     let mut items: HashSet<String> = RESERVED_NAMES.map(String::from).into();
     for item in layout.fields() {
@@ -163,7 +163,7 @@ fn field_doc(item: &Item) -> String {
     doc
 }
 
-/// Writes getters that extend the sign: `bitfield!` has only unsigned fields.
+/// Writes getters that extend the sign, since `bitfield!` has only unsigned fields.
 fn write_signed(out: &mut Output, name: &str, layout: &Layout) {
     let is_signed = |item: &&Item| item.kind.signed() == Some(true);
     if !layout.fields().any(|item| is_signed(&item)) {
@@ -240,9 +240,9 @@ fn write_encoding(out: &mut Output, block: &Block, layout: &Layout) {
 
 /// Writes the enumerators as constants of the exact type of their field, under their C names.
 ///
-/// They are not `enum`s, because hardware newer than the file has other values, which have to
-/// stay comparable; and not associated constants, because those of `bitfield!` (`TLB_RANGE`, for
-/// the bits of a field `TLB`) are in the way of an enumerator `RANGE`.
+/// They are not `enum`s, because hardware newer than the file has other values, which must stay
+/// comparable. They are not associated constants, because those of `bitfield!` (`TLB_RANGE`, for
+/// the bits of a field `TLB`) would collide with an enumerator `RANGE`.
 fn write_enumerators(out: &mut Output, owner: &str, layout: &Layout) -> Result {
     for item in layout.fields() {
         let width = item.bits.width();

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Hold the plugin's decoder against LLVM's disassembler.
+"""Compares the plugin's decoder with LLVM's disassembler.
 
 Generates every opcode of the encoding groups that have classes, with a few values for each
 register field, and compares. The argument is the decoder as a filter. Exits 1 on a difference.
@@ -25,9 +25,9 @@ MNEMONICS = {
     "yield": "yield",
     "tlbi": "tlbip?",
 }
-# What LLVM 19 does not name: later than it (FEAT_LSUI, FEAT_LSFE, FEAT_PoPS, FEAT_OCCMO), or
-# without an alias in it. Pairs with Rt or Rt2 = 31, and unallocated TLB operations, are counted
-# on purpose.
+# Classes that LLVM 19 does not name: newer features (FEAT_LSUI, FEAT_LSFE, FEAT_PoPS,
+# FEAT_OCCMO), or instructions without an alias. Pairs with Rt or Rt2 = 31, and unallocated TLB
+# operations, are counted on purpose.
 UNNAMED = {
     "<unknown>": {"lsui", "lsui_ex", "lsui_pair", "lsfe", "lse128", "rcw"},
     "sys": {"tlbi", "dc_civaps", "dc_cigdvaps", "dc_cvaoc", "dc_cgdvaoc", "dc_civaoc",
@@ -38,7 +38,7 @@ MARKS = {"#0x5a", "#0x5b"}
 
 
 def loads_and_stores():
-    """Bit 27 set, bit 25 clear; all of bits 31:21 and 15:10."""
+    """Yields opcodes with bit 27 set and bit 25 clear, with all of bits 31:21 and 15:10."""
     tops = [top for top in range(1 << 11) if top >> 6 & 1 and not top >> 4 & 1]
     for top in tops:
         for low in range(1 << 6):
@@ -48,7 +48,7 @@ def loads_and_stores():
 
 
 def system():
-    """SYS and SYSP whole, with and without a register; all hints."""
+    """Yields all of SYS and SYSP, with and without a register, and all hints."""
     for base in (0xD5080000, 0xD5480000):
         for operation in range(1 << 14):
             for rt in (2, 31):
@@ -58,7 +58,7 @@ def system():
 
 
 def exceptions_and_returns():
-    """"Exception generation", and "Unconditional branch (register)"."""
+    """Yields "Exception generation", and "Unconditional branch (register)"."""
     for top in range(1 << 8):
         for low in range(1 << 8):
             yield 0xD4000000 | top << 16 | low

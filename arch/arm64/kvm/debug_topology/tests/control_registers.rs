@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What becomes of each value of a control register, in every mapping.
+//! Tests the translation of each value of a control register, in every mapping.
 
 use super::*;
 
-/// The bits that decide what becomes of DBGBCR<n>_EL1: E, BAS, LBN and BT.
+/// Returns every value of the fields that decide the translation of DBGBCR<n>_EL1: E, BAS, LBN
+/// and BT.
 fn controls() -> impl Iterator<Item = u64> {
     (0..2 * 4 * 16 * 16).map(|bits: u64| {
         let (e, bas) = (
@@ -45,7 +46,7 @@ fn every_type_and_link_in_every_mapping() {
                     "{mapping:?} {n} {control:#x}"
                 );
             }
-            // The same fields, as those of a watchpoint: BT[0] is WT.
+            // The same value as a watchpoint's: BT[0] is WT.
             let wt = control >> DBGWCRn_EL1_WT_SHIFT & 1 == 1;
             let rest = control & !(0b1110 << 20) & !DBGWCRn_EL1_LBN_MASK;
             let expected = match wt {
@@ -59,8 +60,8 @@ fn every_type_and_link_in_every_mapping() {
     }
 }
 
-/// A value passes through unless something above says otherwise, and reserved bits
-/// read as 0: every bit on its own, and all of them.
+/// All other bits pass through unchanged, and reserved bits read as 0: tested for every single
+/// bit, and for all of them.
 #[test]
 fn every_bit() {
     let guest = features(topology(4, 2));
@@ -107,7 +108,7 @@ fn every_bit() {
     );
 }
 
-/// A bare machine with 6/2 breakpoints and AArch32 at EL0 reads these back.
+/// The values are those that a bare machine with 6/2 breakpoints and AArch32 at EL0 reads back.
 #[test]
 fn as_a_machine_reads_back() {
     let host = features(topology(6, 2));

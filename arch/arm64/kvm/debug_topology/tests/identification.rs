@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What ID_AA64DFR0_EL1 and ID_AA64DFR1_EL1 mean, written from the Arm ARM (D2.8.1, D2.8.3,
-//! D24.2.80, D24.2.81) by somebody who had not seen the code.
+//! Tests the meaning of ID_AA64DFR0_EL1 and ID_AA64DFR1_EL1. The table was written from the Arm
+//! ARM (D2.8.1, D2.8.3, D24.2.80, D24.2.81) by an author who had not seen the code.
 
 use super::*;
 
 /// DFR0.{BRPs, CTX_CMPs}, DFR1.{BRPs, CTX_CMPs}.
 type Fields = (u64, u64, u64, u64);
 
-/// Registers of the first bank; the first context-aware breakpoint; one past the last.
+/// The number of breakpoints in the first bank; the first context-aware one; one past the last.
 type Meaning = (usize, usize, usize);
 
 /// [`None`] is for values that no implementation has. Rows marked `[id]` follow from the
-/// descriptions of the ID registers alone: D2.8.3 has no such machine. `[lit]`: by the letter
-/// of one sentence.
+/// descriptions of the ID registers alone: D2.8.3 has no such machine. Rows marked `[lit]`
+/// follow from the literal wording of one sentence.
 #[rustfmt::skip]
 const ROWS: &[(Fields, Option<Meaning>)] = &[
 // 1. ID_AA64DFR1_EL1 fields zero (no Debugv8p9, or Debugv8p9 with 16 or fewer): DFR0.BRPs + 1
@@ -149,7 +149,7 @@ fn every_row_of_the_manual() {
     }
 }
 
-/// Values that no implementation has do no harm either.
+/// Values that no implementation has do no harm.
 #[test]
 fn every_value_is_within_the_bank() {
     for brps in 0..16 {
@@ -163,7 +163,7 @@ fn every_value_is_within_the_bank() {
     }
 }
 
-/// Watchpoints: ID_AA64DFR1_EL1.WRPs is their number less one, unless it is 0.
+/// ID_AA64DFR1_EL1.WRPs is the count of watchpoints minus one, unless it is 0.
 #[test]
 fn watchpoints() {
     for (wrps, wrps1, last) in [

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The architecture's rules for what matches, for both sides of a mapping.
+//! Compares matches on both sides of a mapping, by a model of the architecture's rules.
 
 use super::{images::Random, *};
 
-/// Returns whether a breakpoint matches at `address` in a context, on a CPU of `topology` that has
-/// `registers`.
+/// Returns whether a breakpoint matches at `address` in `context`, on a CPU with this topology and
+/// these registers.
 fn breakpoint(topology: Topology, registers: &Registers, address: u64, context: u64) -> bool {
     let field = |n: usize, shift: u32, bits: u32| registers.dbg_bcr[n] >> shift & ((1 << bits) - 1);
     let context_matches = |n: usize, linked: bool| {
@@ -14,7 +14,7 @@ fn breakpoint(topology: Topology, registers: &Registers, address: u64, context: 
             && match field(n, 20, 4) {
                 0b0010 | 0b0110 => !linked && registers.dbg_bvr[n] == context,
                 0b0011 | 0b0111 => registers.dbg_bvr[n] == context,
-                // The CPU has EL2: what compares its registers may match.
+                // The CPU has EL2: types that compare EL2's registers may match.
                 8.. => true,
                 _ => false,
             }
@@ -50,7 +50,7 @@ fn watchpoint(topology: Topology, registers: &Registers, address: u64, context: 
     })
 }
 
-/// A VM with four values in use, dense enough for links to meet.
+/// Returns random registers of a VM. Few values are in use, so that links often match.
 fn random(seed: &mut Random, types: &[u64]) -> Registers {
     let mut registers = Registers::default();
     for n in 0..16 {
@@ -64,7 +64,7 @@ fn random(seed: &mut Random, types: &[u64]) -> Registers {
     registers
 }
 
-/// A CPU with the VM's topology, and a larger one with the image, agree on every hit.
+/// A CPU with the VM's topology and a larger CPU with the image match at the same addresses.
 #[test]
 fn as_on_a_cpu_of_that_topology() {
     let mut seed = Random(7);
@@ -90,18 +90,18 @@ fn as_on_a_cpu_of_that_topology() {
             }
         }
     }
-    // Enough of both for the comparison to mean something.
+    // Both must occur often enough for a meaningful comparison.
     assert!(hits > 100_000 && misses > 100_000, "{hits} {misses}");
 }
 
-/// Types that name registers of EL2 match nothing, whatever the CPU's hold.
+/// Types that name registers of EL2 match nothing, whatever these registers hold.
 #[test]
 fn nothing_of_el2() {
     let mut seed = Random(9);
     for mapping in mappings() {
         let guest = guest(mapping);
         let mut view = random(&mut seed, &[8, 9, 10, 11, 12, 13, 14, 15]);
-        // As breakpoints that are not context-aware they would be others.
+        // In breakpoints that are not context-aware, BT would be another type.
         for n in 0..mapping.vm().ordinary() {
             view.dbg_bcr[n] = 0;
         }

@@ -3,13 +3,13 @@
  * leaves - Leave the CPUs, or this kernel, from a thread with total store order.
  *
  *   leaves suspend		suspend to idle, woken by the clock after two seconds
- *   leaves hotplug		CPU1 goes and comes back
+ *   leaves hotplug		CPU1 goes offline and comes back
  *   leaves kexec IMAGE INITRD CMDLINE
  *   leaves crash IMAGE INITRD CMDLINE
- *				boot IMAGE, by the way of a panic if it is to be
- *				"crash": what it finds is what firmware had left
+ *				boot IMAGE, after a panic for "crash": the new kernel
+ *				must find the model that firmware had left
  *
- * With memory_model_test.ko loaded, ACTLR_EL1 is looked at.
+ * With memory_model_test.ko loaded, the test reads ACTLR_EL1.
  */
 #include <fcntl.h>
 #include <sched.h>
@@ -30,7 +30,7 @@
 
 static int actlr_fd;
 
-/* Whether CPU @cpu has total store order in force, or the current one if it is -1. */
+/* Returns whether total store order is in force on @cpu, or on the current CPU if it is -1. */
 static bool in_force(int cpu)
 {
 	uint64_t actlr = 0;
@@ -67,7 +67,7 @@ static bool put(const char *path, const char *value)
 static void test_suspend(void)
 {
 	ksft_set_plan(3);
-	/* All but the wait for an interrupt, which takes a wakeup source */
+	/* Do everything except the wait for an interrupt, which needs a wakeup source */
 	ksft_test_result(put("/sys/power/pm_test", "platform"), "it will wake up by itself\n");
 	ksft_test_result(put("/sys/power/state", "freeze"), "suspends and wakes up\n");
 	ksft_test_result(has_tso(), "the thread has TSO\n");
@@ -94,10 +94,10 @@ static bool load(char **argv, bool crash)
 			crash ? KEXEC_FILE_ON_CRASH : 0);
 }
 
-/* What comes after this is for the other kernel to say. */
+/* Boots the other kernel, which reports the results. */
 static void boot(char **argv, bool crash)
 {
-	/* The CPU that goes on */
+	/* The other kernel starts on this CPU */
 	pin(0);
 	if (!load(argv, crash))
 		ksft_exit_fail_msg("%s cannot be loaded\n", argv[0]);

@@ -3,9 +3,9 @@
  * litmus [N] - Message passing, load buffering and store buffering between two threads
  * that have asked for total store order, N times each.
  *
- * What TSO forbids must not be seen. That it is not seen proves little: a CPU may do
- * better than it has to, and an emulator does whatever the machine below it does. For
- * the record, the same is counted for threads with the default.
+ * Outcomes that TSO forbids must not occur. Their absence proves little: a CPU may keep
+ * more order than its model requires, and an emulator has the order of its host. For
+ * comparison, the test counts the same outcomes for threads with the default.
  */
 #include <linux/prctl.h>
 #include <pthread.h>
@@ -20,7 +20,7 @@
 #define BATCH	1024
 #define LINE	(256 / sizeof(unsigned long))
 
-/* One run of a test: two variables, in different cache lines. */
+/* The variables of one run of a test, in different cache lines. */
 struct cell {
 	unsigned long x;
 	unsigned long x_line[LINE - 1];
@@ -104,12 +104,12 @@ static void sb_right_fenced(struct cell *cell, int i)
 static const struct litmus {
 	const char *name;
 	void (*thread[2])(struct cell *cell, int i);
-	unsigned long outcome[2];	/* that is looked for */
+	unsigned long outcome[2];	/* the outcome that is counted */
 	bool forbidden;
 } tests[] = {
 	{ "message passing", { mp_writer, mp_reader }, { 1, 0 }, true },
 	{ "load buffering", { lb_left, lb_right }, { 1, 1 }, true },
-	/* Allowed: where it is never seen, the threads may not have run at the same time */
+	/* Allowed: if it never occurs, the threads may not have run at the same time */
 	{ "store buffering", { sb_left, sb_right }, { 0, 0 }, false },
 	{ "store buffering with barriers", { sb_left_fenced, sb_right_fenced }, { 0, 0 }, true },
 };
@@ -136,20 +136,20 @@ static void *run_side(void *arg)
 			 !prctl(PR_SET_MEM_MODEL, side->model, 0, 0, 0);
 	for (batch = 0; batch < side->batches; batch++) {
 		pthread_barrier_wait(&barrier);
-		/* Waking up may take longer than all that follows: be there, then start */
+		/* Waking up may take longer than the whole test: wait for both threads to run */
 		__atomic_fetch_add(&arrived, 1, __ATOMIC_RELAXED);
 		while (__atomic_load_n(&arrived, __ATOMIC_RELAXED) < 2)
 			;
 		for (i = 0; i < BATCH; i++)
 			side->test->thread[side->number](&cells[i], i);
 		pthread_barrier_wait(&barrier);
-		/* The main thread counts, and clears */
+		/* The main thread counts the outcomes, and clears the variables */
 		pthread_barrier_wait(&barrier);
 	}
 	return NULL;
 }
 
-/* How often the outcome was seen; -1 if the threads do not have @model. */
+/* Returns how often the outcome occurred; -1 if the threads do not have @model. */
 static long seen(const struct litmus *test, unsigned long model, const int *cpus, long batches)
 {
 	struct side sides[2];
@@ -180,7 +180,7 @@ static long seen(const struct litmus *test, unsigned long model, const int *cpus
 	return sides[0].in_force && sides[1].in_force ? nr : -1;
 }
 
-/* Two CPUs that this may run on. */
+/* Finds two CPUs on which this process may run. */
 static bool find_cpus(int *cpus)
 {
 	cpu_set_t set;

@@ -2,11 +2,11 @@
 /*
  * memory_model - Check the memory model of a thread: PR_{GET,SET}_MEM_MODEL.
  *
- *   memory_model none|fixed|switched	what the CPUs of this machine can do
- *   memory_model stress N			N times: what was set is in force, against a
- *					competitor on the same CPU, and while moving
+ *   memory_model none|fixed|switched	the models that the CPUs of this machine support
+ *   memory_model stress N			N times: the model that was set is in force, with
+ *					a competitor on the same CPU, and while moving
  *
- * With memory_model_test.ko loaded, ACTLR_EL1 is looked at as well.
+ * With memory_model_test.ko loaded, the test reads ACTLR_EL1 as well.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -43,7 +43,7 @@ static int set(unsigned long model)
 	return prctl(PR_SET_MEM_MODEL, model, 0, 0, 0);
 }
 
-/* What is in force on this CPU, or what is said to be where that cannot be seen. */
+/* Returns the model in force on this CPU, or PR_GET_MEM_MODEL's if ACTLR_EL1 cannot be read. */
 static int in_force(void)
 {
 	uint64_t actlr;
@@ -89,7 +89,7 @@ static void test_abi(bool tso)
 	ksft_test_result(has(DEFAULT), "and nothing has changed\n");
 }
 
-/* Runs @check in a child; whether it was true. */
+/* Returns the result of @check in a child. */
 static bool in_child(pid_t (*make)(void), bool (*check)(void))
 {
 	int status;
@@ -170,7 +170,7 @@ static void test_switched(char **argv)
 	ksft_test_result(in_child(fork, has_default), "fork inherits the default\n");
 }
 
-/* Stress: the other side keeps the opposite model in force, or moves the thread. */
+/* Stress: another thread keeps the opposite model in force, or moves the first thread. */
 static bool stop;
 static pid_t subject;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * nolse_bpf - Check that BPF atomics give exact results whichever instructions
- * the JIT emits for them, and that an atomic read-modify-write of an arena is
- * accepted with LSE atomics and refused by the verifier without, as on a CPU that
- * has none (bpf_jit_supports_insn()).
+ * the JIT emits for them, and that the verifier accepts an atomic read-modify-write
+ * of an arena with LSE atomics and refuses it without, as on a CPU without
+ * FEAT_LSE (bpf_jit_supports_insn()).
  */
 #include <errno.h>
 #include <linux/bpf.h>
@@ -77,7 +77,7 @@ static bool prog_run(int fd, uint32_t *retval)
 	return !ret;
 }
 
-/* Loads @insns, runs them once; @retval is what they return. */
+/* Loads @insns and runs them once; stores their return value in @retval. */
 static bool load_and_run(const struct bpf_insn *insns, size_t cnt, uint32_t *retval)
 {
 	int fd = prog_load(insns, cnt);
@@ -137,9 +137,9 @@ struct atomic_op {
 	int op;
 	uint64_t old;
 	uint64_t src;
-	uint64_t r0;	/* what BPF_CMPXCHG compares with */
+	uint64_t r0;	/* the value with which BPF_CMPXCHG compares */
 	uint64_t new;
-	bool fetch;	/* the old value comes back in a register */
+	bool fetch;	/* whether the old value is returned in a register */
 };
 
 static const struct atomic_op atomic_ops[] = {
@@ -253,7 +253,7 @@ static int arena_create(struct arena *arena)
 	if (arena->fd < 0)
 		return -errno;
 
-	/* The address user space maps it at is the arena's; the write populates it. */
+	/* The first mapping in user space sets the arena's address; the write populates it. */
 	arena->word = mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE, MAP_SHARED, arena->fd, 0);
 	if (arena->word == MAP_FAILED)
 		return -errno;
@@ -317,7 +317,7 @@ static void test_arena_op(struct arena *arena, const struct atomic_op *op, int s
 		arena_refused(op, bits, insns, ARRAY_SIZE(insns));
 }
 
-/* These are LDAR and STLR, no read-modify-write. */
+/* These are LDAR and STLR, not read-modify-write. */
 static void test_arena_load_store(struct arena *arena)
 {
 	const struct bpf_insn load[] = {

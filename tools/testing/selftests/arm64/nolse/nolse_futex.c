@@ -63,8 +63,8 @@ static void *park(void *arg)
 }
 
 /*
- * Runs @op on a word that one thread waits on, to be woken if the old value
- * compares. The waiter is known to sleep once it can be requeued to that word.
+ * Runs @op on a word on which one thread waits, and wakes the thread if the comparison
+ * with the old value succeeds. The waiter sleeps once it can be requeued to that word.
  */
 static long wake_op_with_waiter(const struct wake_op *op, int cmp, uint32_t cmparg)
 {
@@ -87,7 +87,7 @@ static long wake_op_with_waiter(const struct wake_op *op, int cmp, uint32_t cmpa
 	return woken;
 }
 
-/* The sign-extended 12-bit comparand that is equal to @val, if there is one. */
+/* Finds the 12-bit comparand whose sign extension equals @val, if there is one. */
 static bool comparand(uint32_t val, uint32_t *arg)
 {
 	*arg = val & 0xfff;
@@ -170,7 +170,7 @@ static void *flipper(void *arg)
 	return NULL;
 }
 
-/* No fast path in user space: every lock and unlock is the kernel's. */
+/* Without a fast path in user space: the kernel does every lock and unlock. */
 static void *locker(void *arg)
 {
 	uint32_t tid = gettid32(), word;
@@ -239,7 +239,7 @@ struct robust_lock {
 static struct robust_lock robust;
 static uint32_t robust_waiters;
 
-/* Dies as the owner of the lock. */
+/* A thread that exits while it owns the lock. */
 static void *robust_owner(void *arg)
 {
 	static struct robust_list_head head;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * nolse_hwcap - Check that user space is told about atomic instructions to
- * memory if, and only if, the kernel uses them: by the auxiliary vector, by
- * /proc/cpuinfo and by the ID registers that the kernel emulates for EL0.
+ * nolse_hwcap - Check that the auxiliary vector, /proc/cpuinfo and the ID
+ * registers that the kernel emulates for EL0 show atomic instructions to user
+ * space if, and only if, the kernel uses them.
  *
- * The instructions themselves have no trap: they execute wherever the CPU
+ * The CPU cannot trap the instructions themselves: they execute if the CPU
  * implements them. The second argument "nohw" says that this CPU does not.
  */
 #include <setjmp.h>
@@ -32,7 +32,7 @@
 	(unsigned int)(__val >> (shift) & 0xf);			\
 })
 
-/* S3_0_C0_C6_0 and S3_0_C0_C6_3, which old assemblers have no name for. */
+/* Encodings, since old assemblers do not know the names. */
 #define ID_AA64ISAR0_EL1	"S3_0_C0_C6_0"
 #define ID_AA64ISAR3_EL1	"S3_0_C0_C6_3"
 
@@ -96,7 +96,7 @@ static void test_cpuinfo(const struct hwcap *cap)
 			 with, cpus, cap->cpuinfo);
 }
 
-/* FEAT_LSE128 and FEAT_LSFE are optional where there is FEAT_LSE. */
+/* With FEAT_LSE, FEAT_LSE128 and FEAT_LSFE are optional. */
 static void test_hidden(const struct hwcap *cap, enum nolse_state expected)
 {
 	if (expected == LSE_OFF)
@@ -130,7 +130,7 @@ static void sigill(int sig)
 	siglongjmp(undefined, 1);
 }
 
-/* Returns whether LDADD executes, and if so whether it does what it should. */
+/* Returns whether LDADD executes, and in @exact whether its result is right. */
 static bool ldadd_executes(bool *exact)
 {
 	struct sigaction sa = { .sa_handler = sigill };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * nolse_mte - An asynchronous tag check fault is noticed on entry to the
- * kernel, which sets a flag of the thread atomically. It has to be delivered
- * whichever kind of atomic the kernel uses for that.
+ * nolse_mte - Check that an asynchronous tag check fault is delivered, whichever
+ * kind of atomic the kernel uses to record it: on entry, the kernel sets a flag of
+ * the thread atomically.
  */
 #include <signal.h>
 #include <string.h>
@@ -59,7 +59,7 @@ int main(void)
 	for (i = 0; i < NR_FAULTS; i++) {
 		asm volatile("strb wzr, [%0]"
 			     : : "r" ((unsigned long)page | OTHER_TAG) : "memory");
-		/* The fault is asynchronous: it is noticed on entry */
+		/* The kernel notices the asynchronous fault on entry */
 		getppid();
 	}
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Whether the kernel has been told, or is expected, to use LSE atomics.
+ * The expected state: whether the kernel uses LSE atomics.
  *
- * A test takes the state it is meant to run in as its first argument, "on" or
- * "off". Without one, the kernel command line says it: "off" if it has
- * arm64.nolse_atomics, otherwise nothing is expected.
+ * The first argument of a test is the expected state, "on" or "off". Without this
+ * argument, the state is "off" if the kernel command line has arm64.nolse_atomics;
+ * otherwise no state is expected.
  */
 #ifndef LSE_STATE_H
 #define LSE_STATE_H
@@ -25,7 +25,7 @@ enum nolse_state {
 	LSE_OFF,
 };
 
-/* The kernel takes '-' for '_' in the name of an option. */
+/* Returns whether @word is the option; like the kernel, takes '-' for '_' in its name. */
 static inline bool nolse_is_option(const char *word)
 {
 	const char *option = "arm64.nolse_atomics";
@@ -69,7 +69,7 @@ static inline enum nolse_state nolse_state_of_cmdline(void)
 	return nolse_cmdline_has(nolse_is_option) ? LSE_OFF : LSE_UNKNOWN;
 }
 
-/* Guests that run have no memory but Write-Back. */
+/* Returns whether the command line makes KVM contain guests. */
 static inline bool nolse_contained_by_cmdline(void)
 {
 	return nolse_cmdline_has(nolse_is_option) && nolse_cmdline_has(nolse_is_contain);
@@ -92,7 +92,7 @@ static inline bool nolse_hwcap(void)
 	return getauxval(AT_HWCAP) & HWCAP_ATOMICS;
 }
 
-/* One TAP line: the test runs in the state it is meant to run in. */
+/* Prints one TAP line: the kernel is in the expected state. */
 static inline void nolse_result_state(enum nolse_state expected)
 {
 	if (expected == LSE_UNKNOWN)

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * debug_topology - Check that a VM with fewer breakpoints than its host has
- * exactly those, context-aware ones included.
+ * exactly these breakpoints, and that the context-aware ones work.
  *
- * Where the host offers it (KVM_ARM_GET_REG_WRITABLE_MASKS), every pair of
- * ID_AA64DFR0_EL1.BRPs and CTX_CMPs is tried, and VMs with several of them run
- * the same facts as one with the default, each of which is what the Arm ARM
- * says of a machine with that many breakpoints.
+ * If the host offers writable fields (KVM_ARM_GET_REG_WRITABLE_MASKS), the test
+ * tries every pair of ID_AA64DFR0_EL1.BRPs and CTX_CMPs. VMs with several pairs
+ * then check the same facts as a VM with the default. Each fact is a statement of
+ * the Arm ARM about a machine with that many breakpoints.
  *
- * The facts are those of EL1, so the VMs have no EL2; debug_topology_nested is for
- * those that do.
+ * The facts are about EL1, so the VMs have no EL2; debug_topology_nested tests VMs
+ * that have EL2.
  *
- *   -p B/C[:B/C...]  breakpoints of each CPU and how many of them are context-aware, where
+ *   -p B/C[:B/C...]  count of breakpoints and of context-aware ones for each CPU, if
  *                    CPUs differ from each other: the facts run on each CPU, and on a vCPU
  *                    that moves
- *   -n               the host must not offer it
- *   -y               the host must offer it
+ *   -n               the host must not offer writable fields
+ *   -y               the host must offer writable fields
  */
 #include <getopt.h>
 #include <linux/hw_breakpoint.h>
@@ -35,13 +35,13 @@
 #define MAX_REGS	16
 #define MANY		10000
 
-/* What a vCPU is to do, and what came of it. */
+/* The work of a vCPU, and its result. */
 struct job {
 	u64 fact;
-	u64 brps;	/* breakpoints of the VM */
-	u64 ctx_cmps;	/* of which context-aware */
-	u64 wrps;	/* watchpoints */
-	u64 line;	/* where the fact was found wrong, 0 if it was not */
+	u64 brps;	/* count of the VM's breakpoints */
+	u64 ctx_cmps;	/* count of context-aware ones */
+	u64 wrps;	/* count of watchpoints */
+	u64 line;	/* line of the check that failed, 0 if none */
 	u64 info;
 };
 
@@ -70,8 +70,8 @@ static void check(bool ok, u64 line, u64 info)
 #define CHECK(what, info)	check(what, __LINE__, info)
 
 /*
- * A write and a read of each register (2, 0, 0, n, op2), 16 bytes a pair; and what
- * breakpoints and watchpoints are to hit.
+ * A write and a read of each register (2, 0, 0, n, op2), 16 bytes per pair, and the
+ * instructions that breakpoints and watchpoints hit.
  */
 asm(".pushsection .text\n"
 	"accessors:\n"
@@ -105,8 +105,8 @@ asm(".pushsection .text\n"
 	"	msr	daifset, #8\n"
 	"	ret\n"
 	/*
-	 * To AArch32 at EL0, to the code at x0, until it takes an exception. Of registers
-	 * that AArch32 has, the upper halves may be lost.
+	 * Run the code at x0 in AArch32 at EL0, until it takes an exception. The upper
+	 * halves of registers that AArch32 has may be lost.
 	 */
 	"aarch32_call:\n"
 	"	stp	x19, x20, [sp, #-112]!\n"
@@ -139,13 +139,13 @@ asm(".pushsection .text\n"
 	"	ret\n"
 	".popsection\n");
 
-/* What breakpoints are put on */
+/* The address of breakpoints */
 #define PROBE	ADDRESS_OF(probe_nop)
 #define OTHER	ADDRESS_OF(other_nop)
 
 enum { BVR_OP2 = 4, BCR_OP2, WVR_OP2, WCR_OP2 };
 
-/* Calls one of the pieces of code above. */
+/* Calls one of the code fragments above. */
 static u64 call(u64 code, u64 arg0, u64 arg1)
 {
 	register u64 x0 asm("x0") = arg0;
@@ -201,8 +201,8 @@ static bool is_context_aware(int n)
 }
 
 /*
- * Executes both probes and a store to @data, in @context. An exception
- * leaves the rest of the probe without exceptions, so at most one is taken.
+ * Executes both probes and a store to @data, in @context. The exception handler
+ * disables debug exceptions, so at most one exception is taken.
  */
 static void probe_at(u64 context, u64 *data)
 {
@@ -238,7 +238,7 @@ static bool hits_watched(u64 context)
 	return READ_ONCE(hit_watchpoint) == (u64)&watched[0] && !READ_ONCE(hit_breakpoint);
 }
 
-/* Values that reading back does not change, different in each register. */
+/* Returns a value that reads back unchanged, different for each register. */
 static u64 value_of(int n)
 {
 	return 0x0000412345600000UL + n * 0x1000 + 4;
@@ -365,7 +365,7 @@ static void fact_watchpoint(void)
 	}
 }
 
-/* A watchpoint on 16 bytes, of which the store is to the last eight. */
+/* A watchpoint covers 16 bytes, and the store is to the last eight of them. */
 static void fact_masked_watchpoint(void)
 {
 	int i;
@@ -388,7 +388,7 @@ static void fact_any_order(void)
 {
 	int n = job.brps - 1;
 
-	/* The address first, what it is linked to later */
+	/* The address breakpoint first, the breakpoint to which it is linked later */
 	reset();
 	breakpoint(0, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(n), PROBE);
 	isb();
@@ -398,7 +398,7 @@ static void fact_any_order(void)
 	isb();
 	CHECK(hits_probe(THIS_CONTEXT), 1);
 
-	/* Another context while linked, then back */
+	/* Change the context while linked, then change it back */
 	write_reg(n, BVR_OP2, OTHER_CONTEXT);
 	isb();
 	CHECK(hits_probe(OTHER_CONTEXT), 2);
@@ -410,7 +410,7 @@ static void fact_any_order(void)
 	isb();
 	CHECK(hits_probe(OTHER_CONTEXT), 5);
 
-	/* The link is of the control register: one to nowhere and back */
+	/* Change the link in the control register to a missing breakpoint, then back */
 	write_reg(0, BCR_OP2, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(15));
 	isb();
 	if (!is_context_aware(15))
@@ -420,7 +420,7 @@ static void fact_any_order(void)
 	CHECK(hits_probe(OTHER_CONTEXT), 7);
 }
 
-/* A link to what is not there, or not context-aware. */
+/* A link to a breakpoint that does not exist or is not context-aware matches nothing. */
 static void fact_bad_link(void)
 {
 	u64 control, wcontrol;
@@ -430,7 +430,7 @@ static void fact_bad_link(void)
 		if (is_context_aware(lbn))
 			continue;
 		reset();
-		/* Whatever it may hit: every other one is ready to be linked to */
+		/* Prepare every other breakpoint as a target, to find a link that hits it */
 		for (i = 1; i < job.brps; i++)
 			breakpoint(i, BCR_ARMED | BCR_BT(is_context_aware(i) ?
 							 BT_LINKED_CONTEXT : BT_ADDRESS),
@@ -449,7 +449,7 @@ static void fact_bad_link(void)
 		for (i = 1; i < job.brps; i++)
 			CHECK(read_reg(i, BVR_OP2) == (is_context_aware(i) ? THIS_CONTEXT :
 						 (u64)&watched[0]), lbn);
-		/* The others still do what they did */
+		/* The other breakpoints still work */
 		write_reg(0, BCR_OP2, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(last));
 		isb();
 		if (last)
@@ -457,13 +457,13 @@ static void fact_bad_link(void)
 	}
 }
 
-/* A link to a breakpoint of an unlinked type, or to one that is disabled. */
+/* A link to a breakpoint of an unlinked type, or to a disabled one, matches nothing. */
 static void fact_link_to_unlinked(void)
 {
 	int n = job.brps - 1;
 
 	reset();
-	/* An unlinked context match for EL0 only, which takes no exception here */
+	/* An unlinked context match for EL0 only, which takes no exception at EL1 */
 	breakpoint(n, (BCR_ARMED & ~BCR_EL1) | BIT(2) | BCR_BT(BT_CONTEXT), THIS_CONTEXT);
 	breakpoint(0, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(n), PROBE);
 	isb();
@@ -493,7 +493,7 @@ static void fact_ordinary_types(void)
 	}
 }
 
-/* Types that compare registers of EL2, which the VM does not have. */
+/* Types that compare registers of EL2 match nothing, since the VM has no EL2. */
 static void fact_el2_types(void)
 {
 	int bt, n;
@@ -512,7 +512,7 @@ static void fact_el2_types(void)
 	}
 }
 
-/* Registers beyond the VM's are not there. */
+/* Registers beyond the VM's last ones are UNDEFINED. */
 static void fact_absent(void)
 {
 	u64 expected = 0;
@@ -539,7 +539,7 @@ static void fact_absent(void)
 	}
 }
 
-/* Likewise, before the guest owns the registers: every access traps, mapped or not. */
+/* The same before the guest owns the registers: every access traps, mapped or not. */
 static void fact_absent_unowned(void)
 {
 	write_sysreg(0, mdscr_el1);
@@ -550,7 +550,7 @@ static void fact_absent_unowned(void)
 	CHECK(READ_ONCE(undefined) == (job.brps < MAX_REGS), undefined);
 }
 
-/* A VM with fewer watchpoints than the CPU, which traps only until it owns the registers. */
+/* In a VM with fewer watchpoints than the CPU, which traps only until it owns the registers. */
 static void fact_absent_watchpoint(void)
 {
 	write_sysreg(0, mdscr_el1);
@@ -560,7 +560,7 @@ static void fact_absent_watchpoint(void)
 	CHECK(READ_ONCE(undefined) == 1, undefined);
 }
 
-/* PMC and HMC choose the exception levels; this is EL1. */
+/* PMC and HMC select the Exception levels; the probe runs at EL1. */
 static void fact_exception_levels(void)
 {
 	static const struct { u64 control; bool el1; } levels[] = {
@@ -582,7 +582,7 @@ static void fact_exception_levels(void)
 	}
 }
 
-/* Software step over accesses, which trap where breakpoints are mapped. */
+/* Software step works over accesses, which trap if breakpoints are mapped. */
 static void fact_step(void)
 {
 	int i;
@@ -605,7 +605,7 @@ static u32 read_dbgdidr(void)
 	return value;
 }
 
-/* What AArch32 at EL0 reads from DBGDIDR, whoever owns the registers. */
+/* AArch32 at EL0 reads the VM's counts from DBGDIDR, whoever owns the debug registers. */
 static void fact_dbgdidr(void)
 {
 	u32 want = (job.wrps - 1) << 28 | (job.brps - 1) << 24 | (job.ctx_cmps - 1) << 20;
@@ -636,7 +636,7 @@ static void fact_os_lock(void)
 	isb();
 	CHECK(read_sysreg(oslsr_el1) & BIT(1), 1);
 	CHECK(!hits_anything(THIS_CONTEXT), 2);
-	/* What is written meanwhile counts afterwards */
+	/* Values written while the OS Lock is set take effect afterwards */
 	write_reg(n, BVR_OP2, OTHER_CONTEXT);
 	isb();
 	write_sysreg(0, oslar_el1);
@@ -645,7 +645,7 @@ static void fact_os_lock(void)
 	CHECK(!hits_anything(THIS_CONTEXT), 4);
 }
 
-/* Everything linked to the last breakpoint, to be found later by fact_fires(). */
+/* Arms breakpoints and a watchpoint linked to the last breakpoint, for fact_fires(). */
 static void fact_arm(void)
 {
 	int i, n = job.brps - 1;
@@ -672,7 +672,7 @@ static void fact_fires(void)
 	for (i = 0; i < n; i++)
 		CHECK(read_reg(i, BCR_OP2) ==
 		      (BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(n)), i);
-	/* Without the breakpoints, the watchpoint is next */
+	/* Without the breakpoints, the watchpoint hits */
 	write_reg(0, BCR_OP2, 0);
 	if (n > 1)
 		write_reg(1, BCR_OP2, 0);
@@ -708,7 +708,7 @@ static void fact_disarmed(void)
 		CHECK(!(read_reg(i, BCR_OP2) & BCR_E), i);
 }
 
-/* Writes a register many times, for the exits to be counted. */
+/* Writes a register many times, so that exits can be counted. */
 static void fact_many(void)
 {
 	int i;
@@ -719,14 +719,14 @@ static void fact_many(void)
 
 static u64 released;
 
-/* Stays in the guest until userspace has seen what it wants to see. */
+/* Stays in the guest until userspace has finished its checks. */
 static void fact_stay(void)
 {
 	while (!READ_ONCE(released))
 		cpu_relax();
 }
 
-/* Only executes the probe: userspace debugs. */
+/* Only executes the probe, while userspace debugs the guest. */
 static void fact_nothing(void)
 {
 	probe(THIS_CONTEXT);
@@ -798,12 +798,12 @@ static void guest_step(struct ex_regs *regs)
 {
 	u64 nr = READ_ONCE(nr_stepped);
 
-	/* The ISB may be stepped over, too, or not */
+	/* The step may or may not include the ISB */
 	if (regs->pc >= ADDRESS_OF(step_write)) {
 		WRITE_ONCE(stepped[nr % ARRAY_SIZE(stepped)], regs->pc);
 		WRITE_ONCE(nr_stepped, nr + 1);
 	}
-	/* One more instruction, or no more steps */
+	/* Step one more instruction, or end stepping */
 	regs->pstate |= regs->pc == ADDRESS_OF(step_end) ? PSR_D_BIT : SPSR_SS;
 }
 
@@ -826,7 +826,7 @@ static struct topology cpus[MAX_CPUS];
 
 #define result(ok, fmt, ...)	ksft_test_result(ok, fmt "\n", ##__VA_ARGS__)
 
-/* The guest's, so that VMs can run at the same time. */
+/* Returns the VM's copy of the job, so that VMs can run at the same time. */
 static struct job *job_of(struct kvm_vm *vm)
 {
 	return addr_gva2hva(vm, (gva_t)&job);
@@ -854,7 +854,7 @@ static struct kvm_vm *create_vcpus(struct kvm_vcpu **vcpus, int nr)
 	return vm;
 }
 
-/* Sets ID_AA64DFR0_EL1, and what the guest believes that it has. */
+/* Sets ID_AA64DFR0_EL1, and the counts that the guest expects. */
 static void narrow(struct kvm_vcpu *vcpu, u64 dfr0)
 {
 	struct job *its = job_of(vcpu->vm);
@@ -874,7 +874,7 @@ static struct kvm_vm *create(struct kvm_vcpu **vcpu, int brps, int ctx_cmps)
 	return vm;
 }
 
-/* Runs one fact to its end, or to an exit that is not its end. */
+/* Runs one fact to its end, or to another exit. */
 static bool run_fact(struct kvm_vcpu *vcpu, int fact)
 {
 	struct job *its = job_of(vcpu->vm);
@@ -904,7 +904,7 @@ static bool is_tried(int fact, int brps, int ctx_cmps, int cpu)
 	case ALWAYS:
 		return true;
 	case WITH_AARCH32:
-		/* Elsewhere the register is the CPU's, and not every emulated CPU has it */
+		/* Otherwise the guest reads the CPU's register, which some emulated CPUs lack */
 		return aarch32_el0 && offered;
 	case WHERE_MAPPED:
 		return is_mapped(brps, ctx_cmps, cpu);
@@ -927,7 +927,7 @@ static void test_facts(const char *name, int brps, int ctx_cmps, int cpu)
 	kvm_vm_free(vm);
 }
 
-/* Every pair of fields, before the first run and after. */
+/* Writes every pair of fields, before the first run and after. */
 static void test_writes(void)
 {
 	int brps, ctx_cmps, ret, accepted = 0, wrong = 0;
@@ -956,7 +956,7 @@ static void test_writes(void)
 	}
 	result(!wrong, "every pair of BRPs and CTX_CMPs, %d of 256 legal", accepted);
 
-	/* Back to the default and away again: any order will do */
+	/* Change back to the default and away again: the order must not matter */
 	value = with_topology(host_dfr0, host_brps, host_ctx);
 	result(!__vcpu_set_reg(vcpu, DFR0, value), "the default may be written again");
 	if (offered)
@@ -964,7 +964,7 @@ static void test_writes(void)
 	narrow(vcpu, value);
 	result(run_fact(vcpu, 0), "the last value written is in force");
 	result(!__vcpu_set_reg(vcpu, DFR0, value), "after the first run: the same value");
-	/* Whether it would have been legal or not */
+	/* After the first run, legal and illegal values are refused alike */
 	ok = true;
 	for (brps = 1; brps <= 16; brps++) {
 		was = with_topology(host_dfr0, brps, 3);
@@ -975,7 +975,7 @@ static void test_writes(void)
 	kvm_vm_free(vm);
 }
 
-/* What the host has, and what it lets userspace write. */
+/* Reads the host's topology, and the fields that userspace may write. */
 static void look(void)
 {
 	struct kvm_vcpu *vcpu;
@@ -1005,8 +1005,8 @@ static bool has_aarch32_el1(void)
 }
 
 /*
- * A promise that is made is kept: as long as it is not known whether the VM will have
- * AArch32 at EL1, nothing is promised.
+ * A field in the mask must stay in it. So while it is not known whether the VM will have
+ * AArch32 at EL1, the mask must not have the fields.
  */
 static void test_mask_before_vcpu(void)
 {
@@ -1025,7 +1025,7 @@ static void test_mask_before_vcpu(void)
 	kvm_vm_free(vm);
 }
 
-/* FEAT_FGT does not trap AArch32 at EL1: such a VM has what it always had. */
+/* FEAT_FGT does not trap AArch32 at EL1: the topology of such a VM cannot be changed. */
 static void test_aarch32(void)
 {
 	struct kvm_vm *vm = vm_create(1);
@@ -1047,7 +1047,7 @@ static void test_aarch32(void)
 	kvm_vm_free(vm);
 }
 
-/* One set of registers to another VM, as a migration does. */
+/* Moves the registers to another VM, as a migration does. */
 static void test_move(int brps, int ctx_cmps)
 {
 	struct kvm_vcpu *from, *to;
@@ -1082,7 +1082,7 @@ static void test_move(int brps, int ctx_cmps)
 	}
 	vcpu_set_reg(to, KVM_ARM64_SYS_REG(SYS_MDSCR_EL1), mdscr);
 	vcpu_set_reg(to, KVM_ARM64_SYS_REG(SYS_CONTEXTIDR_EL1), contextidr);
-	/* A VM that is new starts with the OS Lock clear in KVM */
+	/* In KVM, a new VM starts with the OS Lock clear */
 	result(run_fact(to, FIRES), "%d/%d: armed breakpoints fire in the VM they moved to",
 	       brps, ctx_cmps);
 	for (i = 0; i < MAX_REGS; i++)
@@ -1094,7 +1094,7 @@ static void test_move(int brps, int ctx_cmps)
 	kvm_vm_free(new);
 }
 
-/* Userspace debugs the guest, whose own breakpoints are there afterwards. */
+/* Userspace debugs the guest, whose own breakpoints work again afterwards. */
 static void test_guest_debug(const char *name, int brps, int ctx_cmps)
 {
 	struct kvm_guest_debug debug = {};
@@ -1122,13 +1122,13 @@ static void test_guest_debug(const char *name, int brps, int ctx_cmps)
 
 	debug.control = 0;
 	vcpu_guest_debug_set(vcpu, &debug);
-	/* The rest of what was interrupted, with what the guest's own make of it */
+	/* Finish the interrupted fact, with the guest's own breakpoints */
 	vcpu_run(vcpu);
 	result(run_fact(vcpu, FIRES), "%s: the guest's are back afterwards", name);
 	kvm_vm_free(vm);
 }
 
-/* Accesses trap where breakpoints are mapped, and nowhere else. */
+/* Accesses trap if, and only if, breakpoints are mapped. */
 static void test_traps(const char *name, int brps, int ctx_cmps, int cpu)
 {
 	bool mapped = is_mapped(brps, ctx_cmps, cpu), ok;
@@ -1144,7 +1144,7 @@ static void test_traps(const char *name, int brps, int ctx_cmps, int cpu)
 	exits = vcpu_get_stat(vcpu, exits) - exits;
 	if (offered)
 		counted = vcpu_get_stat(vcpu, debug_reg_exits) - counted;
-	/* The host's interrupts are exits too */
+	/* Interrupts of the host cause exits too, so there may be more than MANY */
 	result(ok && counted == (mapped ? MANY : 0) && (exits >= MANY) == mapped,
 	       "%s: %s", name, mapped ? "every access traps, and is counted" : "no access traps");
 	ksft_print_msg("%lu exits for %u writes\n", exits, MANY);
@@ -1156,7 +1156,7 @@ static void *run_stay(void *vcpu)
 	return (void *)(unsigned long)run_fact(vcpu, STAY);
 }
 
-/* Whether @line says where on this CPU each breakpoint of a VM is. */
+/* Returns whether @line shows the right mapping of each breakpoint on this CPU. */
 static bool says_mapping(const char *line, int brps, int ctx_cmps, int this_cpu)
 {
 	int cpu, phys_brps, phys_ctx_cmps, i, len = 0;
@@ -1178,8 +1178,8 @@ static bool says_mapping(const char *line, int brps, int ctx_cmps, int this_cpu)
 }
 
 /*
- * The VM's file in debugfs. The line of a vCPU that is not loaded says so, hence the
- * other CPU, and more than one look.
+ * Checks the VM's file in debugfs. The file shows no mapping while the vCPU is not loaded, so
+ * the test reads it from another CPU, and more than once.
  */
 static void test_debugfs(const char *name, int brps, int ctx_cmps, int cpu)
 {
@@ -1226,7 +1226,7 @@ static void test_debugfs(const char *name, int brps, int ctx_cmps, int cpu)
 	kvm_vm_free(vm);
 }
 
-/* A linked pair of the second vCPU, as the tracepoint has it. */
+/* The tracepoint shows a linked pair of the second vCPU. */
 static void test_trace(const char *name, int brps, int ctx_cmps, int cpu)
 {
 	int last = brps - 1, phys = cpus[cpu].brps - 1;
@@ -1313,7 +1313,7 @@ static void *narrow_there(void *vcpu)
 	return NULL;
 }
 
-/* The ID register comes last, and from the thread of another vCPU. */
+/* The thread of another vCPU writes the ID register, after all other registers. */
 static void test_id_register_last(void)
 {
 	u64 control = BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(3);
@@ -1344,7 +1344,7 @@ static bool can_test_wrps(void)
 	return WRPS(host_dfr0) > 2 && BRPS(host_dfr0) > 4;
 }
 
-/* Fewer watchpoints: mapped with fewer breakpoints, and on their own as ever. */
+/* A VM has fewer watchpoints: together with fewer breakpoints (mapped), and alone (not mapped). */
 static void test_wrps(void)
 {
 	u64 wrps = FIELD_PREP(ID_AA64DFR0_EL1_WRPs, 1);
@@ -1370,7 +1370,7 @@ static void test_wrps(void)
 	kvm_vm_free(vm);
 }
 
-/* How many objects of the size of an image the first run of such a VM allocates. */
+/* Returns how many objects of the size of an image the first run of such a VM allocates. */
 static int allocations(int brps, int ctx_cmps)
 {
 	struct kvm_vcpu *vcpu;
@@ -1391,7 +1391,7 @@ static int allocations(int brps, int ctx_cmps)
 	return nr;
 }
 
-/* Memory only for vCPUs whose breakpoints may be mapped. */
+/* KVM allocates memory only for vCPUs whose breakpoints may be mapped. */
 static void test_memory(void)
 {
 	int untouched, narrowed;
@@ -1406,7 +1406,7 @@ static void test_memory(void)
 	result(narrowed == untouched + 1, "an image is allocated for a VM that may need one, only");
 }
 
-/* The vCPU's CPU goes away and comes back. */
+/* Takes the vCPU's CPU offline, or brings it back. */
 static void set_online(int cpu, bool online)
 {
 	char path[64];
@@ -1457,7 +1457,7 @@ static noinline void host_target(void)
 	asm volatile("nop" : : : "memory");
 }
 
-/* A breakpoint of the host's own, on whatever CPU this runs, hits every time. */
+/* A breakpoint of a host process hits every time, on any CPU. */
 static void *run_host(void *unused)
 {
 	struct perf_event_attr attr = {
@@ -1493,7 +1493,7 @@ static void move(pthread_t thread)
 	pthread_setaffinity_np(thread, sizeof(set), &set);
 }
 
-/* Several VMs and a debugger of the host go from CPU to CPU, out of step. */
+/* Several VMs and a debugger on the host move between CPUs independently. */
 static void test_storm(void)
 {
 	static const struct topology vms[STORM_VMS] = { { 0, 0 }, { 4, 1 }, { 2, 1 } };

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * debug_topology_nested - Check the breakpoints of a guest hypervisor's guest, in
- * a VM that has fewer of them than its host.
+ * a VM that has fewer breakpoints than its host.
  *
- * The traps of the guest hypervisor (L1) come first. What they leave to its guest
- * (L2) reaches the same registers as L1's own accesses, and is mapped alike.
+ * The traps of the guest hypervisor (L1) come first. Accesses of its guest (L2) that
+ * L1 does not trap reach the same registers as L1's own accesses, and are mapped alike.
  *
- *   -p B/C[:B/C...]  breakpoints of each CPU, where they differ from each other:
+ *   -p B/C[:B/C...]  breakpoints of each CPU, if CPUs differ from each other:
  *                the facts run on each CPU, and on a vCPU that moves
  */
 #include <getopt.h>
@@ -30,10 +30,10 @@
 #define SPSR_EL1H	(PSR_MODE_EL1h | PSR_D_BIT | PSR_A_BIT | PSR_I_BIT | PSR_F_BIT)
 #define SPSR_EL2H	(PSR_MODE_EL2h | PSR_D_BIT | PSR_A_BIT | PSR_I_BIT | PSR_F_BIT)
 
-/* What a vCPU is to do, and what came of it. */
+/* The work of a vCPU, and its result. */
 struct job {
 	u64 fact;
-	u64 line;	/* where the fact was found wrong, 0 if it was not */
+	u64 line;	/* line of the check that failed, 0 if none */
 	u64 info;
 };
 
@@ -44,8 +44,8 @@ static struct job job;
  */
 
 static u64 hit_at_el1, hit_at_el2;	/* address of the last breakpoint exception */
-static u64 undefined_at_el1;		/* how many */
-static u64 trapped_esr;			/* of the last trapped access, 0 if none */
+static u64 undefined_at_el1;		/* count of UNDEFINED exceptions */
+static u64 trapped_esr;			/* ESR of the last trapped access, 0 if none */
 static u64 l2_stack[512] __aligned(16);
 
 static void check(bool ok, u64 line, u64 info)
@@ -59,7 +59,7 @@ static void check(bool ok, u64 line, u64 info)
 
 #define CHECK(what, info)	check(what, __LINE__, info)
 
-/* at_el1(code, arg, stack) calls code(arg) at EL1, and returns what that returns. */
+/* at_el1(code, arg, stack) calls code(arg) at EL1, and returns its result. */
 asm(".pushsection .text\n"
 	"at_el1:\n"
 	"	stp	x29, x30, [sp, #-96]!\n"
@@ -104,7 +104,7 @@ static u64 l2(u64 (*code)(u64), u64 arg)
 	return CALL(at_el1, code, arg, l2_stack + ARRAY_SIZE(l2_stack));
 }
 
-/* A linked pair, for @context. */
+/* Arms a linked pair, for @context. */
 static u64 arm(u64 context)
 {
 	write_sysreg(0, oslar_el1);
@@ -155,7 +155,7 @@ static u64 read_control(u64 unused)
 	return read_sysreg(dbgbcr0_el1);
 }
 
-/* Breakpoint 4 of a VM with six. */
+/* Writes the control register of breakpoint 4, which a VM with 6 breakpoints has. */
 static u64 write_ordinary(u64 control)
 {
 	write_sysreg(control, dbgbcr4_el1);
@@ -199,7 +199,7 @@ static void set_mdcr(u64 value)
 	isb();
 }
 
-/* Whether L2's last accesses trapped to L1; the last of them as @write to @reg. */
+/* Returns whether L2's last access trapped to L1, with direction @write and register @reg. */
 static bool trapped(u64 reg, bool write)
 {
 	u64 esr = READ_ONCE(trapped_esr);
@@ -227,7 +227,7 @@ static void fact_read_back(void)
 	CHECK(l2(read_context, 0) == THIS_CONTEXT, 1);
 	CHECK(read_back(0), 2);
 	CHECK(read_context(0) == THIS_CONTEXT, 3);
-	/* As a hypervisor that switches from guest to guest */
+	/* Disarm, as a hypervisor does that switches between guests */
 	disarm(0);
 	CHECK(l2_hits_nothing(THIS_CONTEXT), 4);
 	arm(OTHER_CONTEXT);
@@ -298,7 +298,7 @@ static void fact_fgt_write(void)
 	CHECK(!READ_ONCE(trapped_esr), 2);
 	l2(write_control, 0);
 	CHECK(trapped(sys_reg(2, 0, 0, 0, 5), true), 3);
-	/* L1 is not trapped by its own */
+	/* L1's traps do not apply to L1 */
 	CHECK(read_control(0) == LINKED, 4);
 	write_control(LINKED);
 	CHECK(!READ_ONCE(trapped_esr), 5);
@@ -320,7 +320,7 @@ static void fact_tde(void)
 	CHECK(READ_ONCE(hit_at_el2) == PROBE && !READ_ONCE(hit_at_el1), READ_ONCE(hit_at_el2));
 	l2_hits(OTHER_CONTEXT);
 	CHECK(!READ_ONCE(hit_at_el2) && !READ_ONCE(hit_at_el1), READ_ONCE(hit_at_el2));
-	/* Accesses as well, as with TDA */
+	/* TDE traps accesses too, like TDA */
 	WRITE_ONCE(trapped_esr, 0);
 	l2(set_context, OTHER_CONTEXT);
 	CHECK(trapped(sys_reg(2, 0, 0, LAST, 4), true), 0);
@@ -358,7 +358,7 @@ static const struct fact {
 	{ "L1's HDFGRTR_EL2.DBGBVRn_EL1 comes first", fact_fgt_read },
 	{ "L1's HDFGWTR_EL2.DBGBCRn_EL1 comes first", fact_fgt_write },
 	{ "L1's MDCR_EL2.TDE has L2's exceptions and accesses", fact_tde },
-	/* By hand */
+	/* Not in the loop over facts: run explicitly */
 	{ "", fact_arm },
 	{ "", fact_armed },
 	{ "", fact_default },
@@ -366,7 +366,7 @@ static const struct fact {
 
 enum { NR_FACTS = ARRAY_SIZE(facts) - 3, ARM = NR_FACTS, ARMED, DEFAULT };
 
-/* EL1 gets what EL2 has: the same code, at the same addresses. */
+/* EL1 uses the translation tables of EL2: the same code, at the same addresses. */
 static void guest_code(void)
 {
 	write_sysreg_s(read_sysreg(ttbr0_el1), SYS_TTBR0_EL12);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * guest_memory_model - Check that the memory model of a thread stays out of guests.
+ * guest_memory_model - Check that the memory model of a thread does not apply to guests.
  *
- * For a machine whose CPUs can switch, with memory_model_test.ko loaded:
- * ACTLR_EL1 is looked at from another CPU while the guest runs. Where guests have
- * a register of their own, the module is told which, and looks at both.
+ * For a machine whose CPUs can switch, with memory_model_test.ko loaded: the test
+ * reads ACTLR_EL1 from another CPU while the guest runs. If guests have a separate
+ * register, a parameter of the module selects it, and the test reads both.
  *
  *   -t	kvm-arm.tso=on: every guest has total store order
  */
@@ -60,7 +60,7 @@ static struct kvm_vm *vm;
 static struct kvm_vcpu *vcpu;
 static struct job *guest_job;
 
-/* What memory_model_test.ko shows of a CPU. */
+/* The state of a CPU, as memory_model_test.ko shows it. */
 struct seen {
 	u64 actlr;
 	u64 in_guest;
@@ -103,7 +103,7 @@ static void *run_spinning(void *model)
 
 static bool stop;
 
-/* Shares the CPU with the guest, with the other model. */
+/* A thread with the other model, which shares the guest's CPU. */
 static void *competitor(void *model)
 {
 	pin_self_to_cpu(1);
@@ -114,8 +114,8 @@ static void *competitor(void *model)
 }
 
 /*
- * Looks at the register of CPU1 until it has been seen ROUNDS times while the
- * guest ran there. Returns how often it had the bit then.
+ * Reads the register of CPU1 until the guest was running there ROUNDS times. Returns
+ * how often the register had the bit in these reads.
  */
 static int in_guest(int fd)
 {
@@ -132,7 +132,7 @@ static int in_guest(int fd)
 	return set;
 }
 
-/* While the guest runs on CPU1, in a thread that has asked for @model. */
+/* Checks the registers while the guest runs on CPU1, in a thread that has asked for @model. */
 static void test_in_force(unsigned long model, u64 guest, bool compete)
 {
 	const char *name = model ? "a TSO thread" : "a default thread";
@@ -177,7 +177,7 @@ int main(int argc, char **argv)
 		     prctl(PR_GET_MEM_MODEL, 0, 0, 0, 0) == PR_SET_MEM_MODEL_TSO);
 	ksft_set_plan(guests_fd >= 0 ? 18 : 14);
 
-	/* The thread that makes the VM has TSO: what it reads is not for the guest */
+	/* The thread that creates the VM has TSO: the guest must not get its ACTLR_EL1 */
 	pin_self_to_cpu(0);
 	vm = vm_create_with_one_vcpu(&vcpu, guest_code);
 	guest_job = addr_gva2hva(vm, (gva_t)&job);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * guest_memory_regs - Check that guests see no trace of a memory model control.
+ * guest_memory_regs - Check that guests see no trace of the memory model control.
  *
- * Apple's CPUs advertise the control in AIDR_EL1 and have it in ACTLR_EL1. What
- * KVM stores and hands out has neither bit, whether or not the host offers the
- * control, and on every CPU. Elsewhere the bits mean something else, and what is
- * checked is that the guest and KVM_GET_ONE_REG agree.
+ * Apple CPUs advertise the control in AIDR_EL1 and have it in ACTLR_EL1. On these
+ * CPUs, the values that KVM stores and returns have neither bit, whether or not the
+ * host offers the control. On other CPUs the bits have another meaning, and the test
+ * checks only that the guest and KVM_GET_ONE_REG agree.
  *
- *   -p	a protected VM as well
+ *   -p	test a protected VM as well
  */
 #include <linux/sizes.h>
 
@@ -68,7 +68,7 @@ static void run(void)
 	TEST_ASSERT(get_ucall(vcpu, &uc) == UCALL_SYNC, "the guest has not come to its end");
 }
 
-/* The guest and userspace read the same, and the guest's write is ignored. */
+/* Returns whether the guest and userspace read the same, and the guest's write is ignored. */
 static bool agree(void)
 {
 	run();
@@ -91,7 +91,7 @@ static void test_as_created(void)
 	apple = MIDR_IMPLEMENTER(vcpu_get_reg(vcpu, REG_MIDR)) == IMPLEMENTER_APPLE;
 	for (cpu = 0; cpu < sysconf(_SC_NPROCESSORS_ONLN); cpu++) {
 		pin_self_to_cpu(cpu);
-		/* AIDR_EL1 is this CPU's for the guest and the boot CPU's for userspace */
+		/* The guest reads this CPU's AIDR_EL1, userspace reads the boot CPU's */
 		agrees &= agree() || (!apple && cpu);
 		hides &= hidden();
 	}
@@ -100,7 +100,7 @@ static void test_as_created(void)
 	pin_self_to_cpu(0);
 }
 
-/* As a kernel that hands out the bits has saved it. */
+/* KVM accepts registers with the bits, as saved by a kernel that shows them. */
 static void test_old_stream(void)
 {
 	u64 aidr = vcpu_get_reg(vcpu, REG_AIDR);
@@ -131,8 +131,8 @@ static void test_writable(void)
 }
 
 /*
- * A protected VM: nothing of it is visible but what it stores to MMIO, and it
- * takes its code with it.
+ * A protected VM: the test sees only the values that it stores to MMIO, and its code
+ * must be in its own memory.
  */
 #define CODE_GPA	SZ_1G
 #define CODE_SIZE	SZ_64K

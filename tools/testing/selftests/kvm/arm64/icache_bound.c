@@ -9,7 +9,7 @@
  * served line by line while it covers at most MAX_DVM_OPS lines, by one full
  * invalidation beyond; concurrent requests may share a full invalidation. With
  * FEAT_S2FWB, KVM_ARM_VCPU_INIT of a vCPU that has run is a request for all
- * memory. With CTR_EL0.DIC nothing has to be invalidated and every statistic
+ * memory. With CTR_EL0.DIC nothing needs invalidation and every statistic
  * stays 0.
  *
  * Without option: single-vCPU facts, for a page and for a PMD-sized block.
@@ -72,7 +72,7 @@ enum guest_op {
 	OP_RENDEZVOUS,	/* wait for all vCPUs, then OP_EXEC */
 };
 
-/* What one vCPU has to do; unit @i has to return @value + @i. */
+/* The work of one vCPU; unit @i must return @value + @i. */
 struct job {
 	u64 op;
 	u64 gva;
@@ -100,7 +100,7 @@ struct area {
 	u8 *hva;
 };
 
-/* Of all vCPUs of a VM */
+/* The statistics, summed over all vCPUs of a VM */
 struct counts {
 	u64 by_line;
 	u64 full;
@@ -213,7 +213,7 @@ static void guest_code(struct shared *shared, u64 id)
 	}
 }
 
-/* What the architecture and the bound ask for */
+/* Expected results, from the architecture and the bound */
 
 static size_t block_size(void)
 {
@@ -313,7 +313,7 @@ static u64 counts_sum(struct counts c)
 	return c.by_line + c.full + c.shared;
 }
 
-/* One TAP line about statistics, skipped where there are none. */
+/* Prints one TAP line about statistics, or skips it if KVM has none. */
 static void result_stats(bool ok, struct counts got, const char *what)
 {
 	if (!have_stats) {
@@ -358,7 +358,7 @@ static void area_add(struct area *area, struct kvm_vm *vm,
 	gpa_t gpa = (u64)area->slot << 32;
 	u64 i;
 
-	/* A gpa of its own for each slot, aligned to any block size. */
+	/* Each slot has its own gpa, aligned to any block size. */
 	vm_userspace_mem_region_add(vm, src, gpa, area->slot, size / vm->page_size, 0);
 
 	/* Only the first page of a unit holds code. */
@@ -391,7 +391,7 @@ static struct area blocks_area(u64 nr)
 	};
 }
 
-/* Huge pages: taken from the pool, which is grown for the test and given back */
+/* Huge pages: the test grows the pool, and shrinks it again at the end */
 
 static char *pool_path;
 static long pool_before = -1;
@@ -517,7 +517,7 @@ static u64 run_units(struct kvm_vcpu *vcpu, struct area *area, enum guest_op op,
 	return job->good;
 }
 
-/* Everything the guest executes in the steps is executable after this. */
+/* Makes all guest code executable that the steps use, so that they count nothing else. */
 static void warm_up(struct kvm_vcpu *vcpu, struct area *pages)
 {
 	enum guest_op op;
@@ -545,7 +545,7 @@ struct step {
 	u64 requests;
 };
 
-/* In order: each step starts from the state that the one before it left. */
+/* In order: each step starts from the state that the previous one left. */
 static const struct step steps[] = {
 	{ "code written by the host", HOST_WRITE, OP_EXEC, 1 },
 	{ "code already executable", HOST_NOTHING, OP_EXEC, 0 },
@@ -873,7 +873,7 @@ static struct round run_round(struct area *blocks, u32 nr, u64 round)
 	return res;
 }
 
-/* What all rounds cost; @max_full and @max_held_up are of the dearest round. */
+/* The cost of all rounds; @max_full and @max_held_up are the maxima of a round. */
 struct rounds {
 	struct round total;
 	u64 max_full;
@@ -1087,7 +1087,7 @@ static void help(const char *name)
 	exit(KSFT_FAIL);
 }
 
-/* Facts that were skipped for want of statistics must not look like a pass. */
+/* If facts were skipped for lack of statistics, the test must not pass. */
 static void finish(void)
 {
 	if (have_stats || ksft_get_fail_cnt() || ksft_get_error_cnt())

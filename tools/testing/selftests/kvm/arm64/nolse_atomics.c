@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * nolse_atomics - Check what guests see, and can still do, on a host booted
- * with arm64.nolse_atomics on a CPU that implements FEAT_LSE.
+ * nolse_atomics - Check guests on a host booted with arm64.nolse_atomics, on a
+ * CPU that implements FEAT_LSE.
  *
  * The ID register fields that announce atomic instructions to memory read 0 and
- * cannot be raised. A guest that uses exclusives works. The CPU has no trap for
- * LSE instructions, so a guest that executes them regardless works as well: KVM
+ * cannot be raised. A guest that uses exclusives works. The CPU cannot trap LSE
+ * instructions, so a guest that executes them regardless works as well: KVM
  * runs there only if the owner of the machine has stated that this does no harm.
  *
- * Memory that stage 2 would map Normal Non-cacheable is for nolse_uncached.
+ * nolse_uncached tests memory that stage 2 would map Normal Non-cacheable.
  */
 #include <linux/bitfield.h>
 #include <pthread.h>
@@ -166,8 +166,8 @@ static void test_field(struct kvm_vcpu *vcpu, const struct field *f, const char 
 }
 
 /*
- * A field that is writable stays writable: a VMM that hides the feature on a
- * host that has it, to migrate to this one, finds the same mask on both.
+ * A writable field stays writable: a VMM that hides the feature on a host that
+ * has it, to migrate to this host, must find the same mask on both.
  */
 static void test_mask(struct kvm_vcpu *vcpu, const struct field *f)
 {
@@ -211,7 +211,7 @@ static void test_guest_fields(void)
 	kvm_vm_free(vm);
 }
 
-/* The library makes no protected VMs: this one has no memory and never runs. */
+/* The library cannot create protected VMs: this VM has no memory and never runs. */
 static bool create_protected(struct kvm_vm *vm, struct kvm_vcpu *vcpu)
 {
 	struct kvm_vcpu_init init;

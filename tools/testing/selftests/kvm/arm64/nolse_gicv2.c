@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * nolse_gicv2 - Check that a guest that is contained (arm64.nolse_atomics with
+ * nolse_gicv2 - Check that a contained guest (arm64.nolse_atomics with
  * kvm-arm.nolse_policy=contain) gets no GICv2 on a host that would map the virtual CPU
- * interface for it: that is Device memory.
+ * interface for it, which is Device memory.
  *
- *   nolse_gicv2 [refused|offered]	whether there has to be one; by default "refused"
- *					if the command line asks for that
+ *   nolse_gicv2 [refused|offered]	whether KVM must refuse or offer a GICv2; by default
+ *					"refused" if the command line says contain
  */
 #include <string.h>
 
@@ -19,7 +19,7 @@
 #define DIST_BASE	0x8000000ULL
 #define CPU_BASE	0x8010000ULL
 
-/* As KVM_CREATE_DEVICE: 0, or a negative errno. */
+/* Calls KVM_CREATE_DEVICE. Returns 0, or a negative errno. */
 static int create_device(struct kvm_vm *vm, u32 flags, int *fd)
 {
 	struct kvm_create_device device = {
@@ -37,7 +37,7 @@ static void guest_code(void)
 	GUEST_DONE();
 }
 
-/* The interface is mapped when the first vCPU runs. */
+/* Returns whether the first vCPU runs, which makes KVM map the interface. */
 static bool runs_with_one(struct kvm_vm *vm, struct kvm_vcpu *vcpu, int gic)
 {
 	u64 dist = DIST_BASE, cpu = CPU_BASE;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * nolse_nested - Whether a guest hypervisor can make its guest's memory
- * Non-cacheable with HCR_EL2.CD, which FEAT_S2FWB does not override. For one that is
- * contained (kvm-arm.nolse_policy=contain) the bit has to be RES0.
+ * nolse_nested - Check that a contained guest hypervisor (kvm-arm.nolse_policy=contain)
+ * cannot make its guest's memory Non-cacheable with HCR_EL2.CD, which FEAT_S2FWB does
+ * not override: the bit must be RES0.
  *
- * NVHCR_EL2.CD is for a KUnit test of arch/arm64/kvm/nolse/nolse.rs: no user space reaches
- * the register on a CPU without FEAT_NV3.
+ * A KUnit test in arch/arm64/kvm/nolse/nolse.rs covers NVHCR_EL2.CD, since user space
+ * cannot reach that register on a CPU without FEAT_NV3.
  *
- *   nolse_nested [res0|kept]	what becomes of the bit; by default what the
- *				command line asks for
+ *   nolse_nested [res0|kept]	whether the bit must be RES0 or kept; by default as
+ *				the command line asks for
  */
 #include <string.h>
 
@@ -21,14 +21,14 @@
 #include "test_util.h"
 #include "ucall.h"
 
-/* The bit beside CD, ID, is about instruction fetches, which are no atomics. */
+/* ID affects only instruction fetches, which are not atomics, and must be kept. */
 #define BITS	(HCR_EL2_CD | HCR_EL2_ID)
 
 static void guest_code(void)
 {
 	write_sysreg(read_sysreg(hcr_el2) | BITS, hcr_el2);
 	GUEST_SYNC(0);
-	/* Until KVM has had it, the register is memory that keeps everything (FEAT_NV2). */
+	/* Until the next exit, the register is memory that keeps all bits (FEAT_NV2). */
 	GUEST_SYNC1(read_sysreg(hcr_el2) & BITS);
 	GUEST_DONE();
 }

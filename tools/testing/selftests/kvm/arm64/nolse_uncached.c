@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * nolse_uncached - Check that a guest that is contained (arm64.nolse_atomics with
- * kvm-arm.nolse_policy=contain) gets no memory but Write-Back: its atomics on other
- * memory may bring the machine down. What KVM would map Normal Non-cacheable or Device
- * is refused, and not mapped in another way.
+ * nolse_uncached - Check that a contained guest (arm64.nolse_atomics with
+ * kvm-arm.nolse_policy=contain) gets only Write-Back memory: its atomics on other
+ * memory may bring the machine down. KVM must refuse memory that it would map Normal
+ * Non-cacheable or Device, and must not map it Write-Back instead.
  *
- * So it is for a guest hypervisor's guest, for whom KVM makes a stage 2 of its own.
+ * The same holds for a guest hypervisor's guest, for which KVM makes a shadow stage 2.
  *
- * The memory is that of nolse_test.ko. What tells the two types apart is an access
- * that is not aligned: it is an Alignment fault on Device memory only.
+ * nolse_test.ko provides the memory. An unaligned access tells the two types apart: it
+ * is an Alignment fault on Device memory only.
  *
- *   nolse_uncached [refused|mapped]	what has to become of it; by default "refused" if
- *					the command line asks for that. "mapped" executes
- *					atomics on memory that is not Write-Back!
+ *   nolse_uncached [refused|mapped]	whether KVM must refuse or map the memory; by
+ *					default "refused" if the command line says
+ *					contain. "mapped" executes atomics on memory
+ *					that is not Write-Back!
  */
 #include <fcntl.h>
 #include <string.h>
@@ -34,7 +35,7 @@
 
 #define FSC_ALIGNMENT	0x21
 
-/* What KVM maps where guests are not contained, by the offset in the module's device. */
+/* The memory types that KVM maps for guests that are not contained, by mmap() offset. */
 static const struct kind {
 	const char *name;
 	bool device;
@@ -59,7 +60,7 @@ static void guest_code(void)
 {
 	u64 *memory = (u64 *)GPA, old, value = 0;
 
-	/* The first access of all: nothing has been mapped yet. */
+	/* This is the first access, before anything has been mapped. */
 	asm volatile(".arch_extension lse\n\t"
 		     "ldadd %2, %0, %1"
 		     : "=r" (old), "+Q" (*memory) : "r" (ADDEND) : "memory");
@@ -74,8 +75,8 @@ static void guest_code(void)
 }
 
 /*
- * A guest hypervisor whose guest has its code and its stage 1, and a stage 2 in which each
- * address is that of the hypervisor.
+ * A guest hypervisor whose guest uses the hypervisor's code and stage 1, and an identity-mapped
+ * stage 2.
  */
 #define L2_ENTRIES	512
 #define L2_ENTRY(i)	((u64)(i) << 30 | BIT(10) | 3UL << 8 | 3UL << 6 | 0xfUL << 2 | 1)
@@ -85,7 +86,7 @@ static void guest_code(void)
 
 static u64 l2_table;
 
-/* l2_code: x1 to add at x2. */
+/* l2_code: adds x1 to the word at x2. */
 asm(".pushsection .text\n"
 	".arch_extension lse\n"
 	"l2_code:\n"
@@ -104,7 +105,7 @@ static void guest_hyp_code(void)
 	write_sysreg(l2_table | 1UL << 48, vttbr_el2);
 	write_sysreg(HCR_EL2_RW | HCR_EL2_E2H | HCR_EL2_VM, hcr_el2);
 
-	/* ELR_EL2 and SPSR_EL2, as HCR_EL2.E2H is 1 */
+	/* These are ELR_EL2 and SPSR_EL2, since HCR_EL2.E2H is 1 */
 	asm volatile("adr	x0, l2_code\n\t"
 		     "msr	elr_el1, x0\n\t"
 		     "msr	spsr_el1, %0\n\t"
@@ -122,7 +123,7 @@ static void guest_hyp_hvc(struct ex_regs *regs)
 
 /* Host */
 
-/* Runs to the next sync. Returns whether there was one. */
+/* Runs to the next sync. Returns whether the guest reached it. */
 static bool run(struct kvm_vcpu *vcpu, u64 *value)
 {
 	struct ucall uc;
@@ -162,7 +163,7 @@ static void test_refused(struct kvm_vcpu *vcpu, u64 *memory, const char *name)
 	ksft_test_result(READ_ONCE(*memory) == BEFORE, "%s: LDADD has not executed\n", name);
 	ksft_test_result(refused(vcpu->vm) == 2, "%s: both are counted\n", name);
 
-	/* The same access to the same address, with other memory there. */
+	/* Repeat the access at the same address, now with Write-Back memory. */
 	other = mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 		     -1, 0);
 	TEST_ASSERT(other != MAP_FAILED, "mmap() failed, errno %d", errno);
@@ -184,7 +185,7 @@ static void test_mapped(struct kvm_vcpu *vcpu, u64 *memory, const struct kind *k
 			 READ_ONCE(*memory) == BEFORE + ADDEND,
 			 "%s: LDADD executes\n", kind->name);
 
-	/* Whose fault it is depends on where the CPU finds it: the guest's, or stage 2's */
+	/* The CPU may report a fault of the guest's stage 1 or of stage 2 */
 	went_on = run(vcpu, &value);
 	sync_global_from_guest(vcpu->vm, alignment_fault);
 	ksft_print_msg("an access that is not aligned: %s, 0x%lx\n",

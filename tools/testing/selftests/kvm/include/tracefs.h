@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What a test wants of tracefs: a buffer of its own, one event of KVM in it, and lines
- * counted.
+ * Helpers for tracefs: a private buffer, one KVM event in it, and counting of its lines.
  */
 #ifndef SELFTEST_KVM_TRACEFS_H
 #define SELFTEST_KVM_TRACEFS_H
@@ -29,7 +28,7 @@ static inline void trace_write(const char *path, const char *text)
 	close(fd);
 }
 
-/* Whether there is a tracefs to be had. */
+/* Creates the buffer. Returns false if there is no tracefs. */
 static inline bool trace_begin(void)
 {
 	if (access(TRACE_INSTANCES, W_OK))
@@ -40,7 +39,7 @@ static inline bool trace_begin(void)
 	return true;
 }
 
-/* The number of lines of a trace that contain @words. */
+/* Returns the number of lines of the trace @path that contain @words. */
 static inline int trace_count_in(const char *path, const char *words)
 {
 	FILE *f = fopen(path, "r");
@@ -55,7 +54,7 @@ static inline int trace_count_in(const char *path, const char *words)
 	return nr;
 }
 
-/* The same, of the buffer. */
+/* Returns the number of lines of the buffer that contain @words. */
 static inline int trace_count(const char *words)
 {
 	return trace_count_in(TRACE_BUFFER "trace", words);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Breakpoint and watchpoint registers, and how many of them a VM has.
+ * Breakpoint and watchpoint registers, and their number in a VM.
  */
 #ifndef SELFTEST_KVM_DEBUG_TOPOLOGY_H
 #define SELFTEST_KVM_DEBUG_TOPOLOGY_H
@@ -70,7 +70,7 @@ static inline u64 with_topology(u64 dfr0, int brps, int ctx_cmps)
 	       FIELD_PREP(ID_AA64DFR0_EL1_CTX_CMPs, ctx_cmps - 1);
 }
 
-/* The fields of ID_AA64DFR0_EL1 that userspace may write for @vm. */
+/* Returns a mask of the ID_AA64DFR0_EL1 fields that userspace may write for @vm. */
 static inline u64 writable_dfr0(struct kvm_vm *vm)
 {
 	u64 masks[KVM_ARM_FEATURE_ID_RANGE_SIZE];
@@ -80,7 +80,7 @@ static inline u64 writable_dfr0(struct kvm_vm *vm)
 	return masks[KVM_ARM_FEATURE_ID_RANGE_IDX(3, 0, 0, 5, 0)];
 }
 
-/* Gets the GUEST_SYNC() that @vcpu has stopped at; anything else fails the test. */
+/* Gets the GUEST_SYNC() at which @vcpu has stopped; any other exit fails the test. */
 static inline void get_sync(struct kvm_vcpu *vcpu, struct ucall *uc)
 {
 	switch (get_ucall(vcpu, uc)) {
@@ -94,12 +94,12 @@ static inline void get_sync(struct kvm_vcpu *vcpu, struct ucall *uc)
 	}
 }
 
-/* The breakpoints of a CPU, and how many of them are context-aware. */
+/* The count of breakpoints of a CPU, and of the context-aware ones among them. */
 struct topology {
 	int brps, ctx_cmps;
 };
 
-/* Reads "B/C[:B/C...]", a topology for each CPU; returns how many CPUs, 0 if that is bad. */
+/* Parses "B/C[:B/C...]", a topology per CPU. Returns the number of CPUs, 0 if @list is invalid. */
 static inline int parse_cpus(char *list, struct topology *cpus)
 {
 	int nr = 0, end;
