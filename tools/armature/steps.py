@@ -55,9 +55,9 @@ def shell(name: str, command: list[str]) -> list[Result]:
     return of_step(name, tap.read_text(errors="replace"), code)
 
 
-def of_shell(name: str, command: list[str], **how: bool | frozenset[str]) -> Step:
+def of_shell(name: str, command: list[str]) -> Step:
     """Returns the shell step called `name`."""
-    return Step(name, lambda: shell(name, command), **how)  # type: ignore[arg-type]
+    return Step(name, lambda: shell(name, command))
 
 
 # The steps, in the order in which they run.
@@ -158,7 +158,7 @@ def beside_the_build(chosen: Selection) -> dict[str, Outcome]:
         def run() -> None:
             outcomes[step.name] = attempt(step)
 
-        return build.Goal(run, {"tree"})
+        return build.Goal(run, {"tree", "sysreg"})
 
     build.ALSO.update(
         {f"step:{step.name}": goal_of(step) for step in chosen.steps if step in OUTSIDE}
