@@ -59,7 +59,7 @@ doctor() {
 		if grep -qE "^($(id -un)|$(id -u)):" /etc/subuid 2> /dev/null; then ok "subordinate user ids"; else lacks "subordinate user ids" "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)"; fi
 		if unshare -Ur true 2> /dev/null; then ok "user namespaces"; else lacks "user namespaces" "sysctl -w kernel.unprivileged_userns_clone=1 or, on Ubuntu, kernel.apparmor_restrict_unprivileged_userns=0; or run as root"; fi
 	fi
-	# /var/tmp: where the build root is made.
+	# The build root is created in /var/tmp.
 	for place in "$CACHE 20" "$BUILD 20" "/var/tmp 4"; do
 		want=${place##* } place=${place% *}
 		free=$(df --output=avail -BG "$place" | tail -n 1 | tr -dc 0-9)
@@ -69,8 +69,8 @@ doctor() {
 	return $bad
 }
 
-# python COMMAND...: tools/armature, by the Python of the build root and with its loader and libraries,
-# so that this host needs none.
+# python COMMAND...: runs tools/armature with the Python, loader and libraries of the build root, so
+# that this host needs no Python.
 python() {
 	local root usr loader
 
@@ -111,7 +111,7 @@ clean | distclean)
 	work=$("$here/build/series.sh" unsaved) || die "build/edit cannot be looked at: see there, or remove it"
 	[ -z "$work" ] || die "build/edit has work that is not in patches/: 'make refresh', or remove build/edit"
 	[ "$1" = clean ] || sole_user
-	# In one step, so that what an interruption leaves is nothing to go on from.
+	# In one step, so that an interruption leaves no partial directory.
 	discard "$BUILD"
 	[ "$1" = clean ] || discard "$CACHE"
 	;;

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# Our pages with the tree's Sphinx, into build/docs; a warning about one of them
-# fails, and so does an example in C that does not compile. TAP on standard output.
+# Builds the documentation with the tree's Sphinx, into build/docs. Fails on a warning
+# about one of our pages, and on a C example that does not compile. Prints TAP.
 set -eu -o pipefail
 . "$(dirname "$0")/../build/lib.sh"
 
 [ -n "${AS_IT_IS:-}" ] || "$TOP/tools/build/series.sh" tree
-# Pages that are new, and those that the series changes.
+# New pages, and pages that the series changes.
 pages=$( (cd "$TOP" && git ls-files -co --exclude-standard -- 'Documentation/*.rst'
 	sed -n 's|^+++ b/\(Documentation/.*\.rst\)$|\1|p' patches/*.patch) | sort -u | paste -sd'|')
 out=$LOGS/docs.out
@@ -17,7 +17,7 @@ in_root -b "$BUILD/tree:/armature/src" sh -eu -c '
 	mkdir -p /tmp/docs
 	make -s O=/tmp/docs SPHINXDIRS="arch/arm64 virt/kvm" SPHINXOPTS="-j$JOBS" htmldocs
 	rm -rf "$1/docs" && mkdir -p "$1/docs" && cp -r /tmp/docs/Documentation/output/. "$1/docs/"' sh "$BUILD" > "$out" 2>&1 || rc=$?
-# The examples, each on its own, with the headers that the series makes.
+# Compiles each example separately, with the headers of the series.
 examples() {
 	# shellcheck disable=SC2046
 	in_root -b "$BUILD/tree:/armature/src" sh -eu -c '

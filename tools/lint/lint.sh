@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# Everything a maintainer would run over the series before reading it; prints
-# TAP, a line a check, and fails if one does. Logs are in build/log/lint-*.log.
+# Runs the checks that a maintainer would run before reading the series; prints
+# TAP, one line per check, and fails if a check fails. Logs are in build/log/lint-*.log.
 set -eu -o pipefail
 . "$(dirname "$0")/../build/lib.sh"
 
 n=0
 failed=0
 
-# check NAME COMMAND...: one check; its output goes to a log of its own.
+# check NAME COMMAND...: runs one check, with its output in a separate log.
 check() {
 	local name=$1 log=$LOGS/lint-${1//[^a-zA-Z0-9]/-}.log
 
@@ -28,7 +28,8 @@ ours() {
 	(cd "$TOP" && git ls-files -co --exclude-standard -- "$@")
 }
 
-# Objects of the upstream C and assembly files that the series touches, and of its own C.
+# Prints the objects of the upstream C and assembly files that the series touches, and of its own
+# C files.
 touched_objects() {
 	{
 		sed -n 's|^diff --git a/\(.*\)\.[cS] b/.*|\1.o|p' "$TOP"/patches/*.patch | grep -vE '^(rust|tools)/'
@@ -41,11 +42,11 @@ rust_format() {
 
 	# shellcheck disable=SC2046
 	in_root $format $(ours '*.rs' ':!tools/test/host') || return 1
-	# The modules of the host's kernel crate are beside it only where it is built.
+	# kernel.rs is read from standard input, since its modules are beside it only during the build.
 	in_root sh -c "$format < tools/test/host/kernel.rs"
 }
 
-# Warnings about lines that the series adds: those of upstream are not ours.
+# Fails on warnings about lines that the series adds, not on warnings about upstream lines.
 no_warning_of_ours() {
 	in_root -b "$BUILD/tree:/armature/src" tools/lint/added.py build/tree base "$1"
 }
@@ -53,7 +54,7 @@ no_warning_of_ours() {
 rust_clippy() {
 	local out=$LOGS/clippy.out rc=0 objects
 
-	# The crate roots; that of EL2 is built by the hypervisor's Makefile.
+	# The crate roots; the hypervisor's Makefile builds that of EL2.
 	objects="rust/kernel.o samples/rust/rust_arm64_idregs.o arch/arm64/kernel/memory_model/memory_model.o
 		arch/arm64/kvm/debug_topology/debug_topology.o arch/arm64/kvm/nolse/nolse.o
 		arch/arm64/kvm/icache/icache.o arch/arm64/kvm/icache/el2.nvhe.o"
@@ -61,13 +62,13 @@ rust_clippy() {
 	(cd "$BUILD/obj/clippy" && rm -f $objects)
 	# shellcheck disable=SC2086
 	"$TOP/tools/armature.sh" kernel clippy --make CLIPPY=1 ${objects/icache\/el2.nvhe.o/hyp\/nvhe\/} > "$out" 2>&1 || rc=$?
-	# Programs that no kernel has. Fields of registers are
-	# written as shifts between ors, as in the kernel.
+	# Programs outside the kernel. Like the kernel, they write register fields as shifts
+	# combined with "or", without parentheses.
 	for program in machine/bare/main machine/perf/workload oracle/payload; do
 		in_root env SYSREG_CONSTS="$BUILD/sysreg/consts.rs" clippy-driver --edition 2021 --target aarch64-unknown-linux-gnu -C panic=abort -D warnings \
 			-A clippy::precedence --emit=metadata -o /tmp/out "tools/$program.rs" >> "$out" 2>&1 || rc=$?
 	done
-	# And those that run on the build host.
+	# Programs that run on the build host.
 	for program in arch/arm64/tools/gen_sysreg/gen_sysreg tools/machine/plugins/opcodes/lib; do
 		in_root clippy-driver --edition 2021 -D warnings --crate-type "$([ "${program##*/}" = lib ] && echo cdylib || echo bin)" \
 			--emit=metadata -o /tmp/out "$program.rs" >> "$out" 2>&1 || rc=$?
@@ -96,7 +97,7 @@ check_patches() {
 	[ "$(grep -c '^total: ' "$out")" = "$(wc -w <<< "$patches")" ] && ! grep -qE '^(ERROR|WARNING|CHECK):' "$out"
 }
 
-# W=1 and sparse, on the objects that the series touches.
+# Builds the objects that the series touches with W=1 or sparse.
 strict_objects() {
 	local out=$LOGS/strict.out objects rc=0
 
@@ -131,7 +132,7 @@ python_sources() {
 		in_root env MYPYPATH=tools mypy --strict --cache-dir=/dev/null -p armature -p armature.tests
 }
 
-# What is broken on purpose is still there to be broken.
+# Checks that the patches with deliberate defects still apply.
 breaks_apply() {
 	local patch rc=0
 
@@ -142,7 +143,7 @@ breaks_apply() {
 	return $rc
 }
 
-# Nothing of the machine it was written on.
+# Checks that files have no host names or paths of the development machine.
 no_traces() {
 	! (cd "$TOP" && git grep -nIE 'deb\.debian\.org|/root/|/home/' -- . ':!LICENSES' ':!tools/lint/lint.sh')
 }

@@ -17,7 +17,7 @@ report() {
 rustc --edition 2021 -O "$top/arch/arm64/tools/gen_sysreg/gen_sysreg.rs" -o "$work/gen-sysreg"
 "$work/gen-sysreg" --consts "$top/build/tree/arch/arm64/tools/sysreg" > "$work/consts.rs"
 
-# The kernel crate as far as these modules need it: the kernel's own files beside host/kernel.rs.
+# A kernel crate for these modules: files of the kernel crate beside host/kernel.rs.
 generated=$work/arch/arm64/include/generated/rust
 mkdir -p "$generated" "$work/kernel/arm64"
 "$work/gen-sysreg" --types "$top/build/tree/arch/arm64/tools/sysreg" > "$generated/sysreg-types.rs"
@@ -38,11 +38,11 @@ for test in "$top"/arch/arm64/{kernel,kvm}/*/tests.rs; do
 	[ $rc = 0 ] || report failed "$name exits with $rc"
 done
 
-# Each barrier of the sharing is there for a reason, which the exploration of all interleavings knows
-# (that of icache_inval_all_pou() has a test of its own), and so are the bound of the wait and whose
-# numbers are whose.
+# The exploration of all interleavings must fail without each barrier of the sharing (that of
+# icache_inval_all_pou() has a separate test), without the bound of the wait, and without the owner's
+# exclusive right to its number.
 epoch=arch/arm64/kvm/icache/epoch.rs
-# misses SED WHAT: the exploration fails once epoch.rs is changed so.
+# misses SED WHAT: checks that the exploration fails when SED is applied to epoch.rs.
 misses() {
 	local noticed=failed
 
