@@ -428,9 +428,9 @@ fn off() -> ! {
 unsafe fn program(next: &mut *const u64) -> (u64, &'static [Op]) {
     // SAFETY: By the contract of this function.
     let (seed, length) = unsafe { (next.read(), next.add(1).read() as usize) };
-    // SAFETY: Likewise.
+    // SAFETY: As above.
     let ops = unsafe { core::slice::from_raw_parts(next.add(2).cast::<Op>(), length) };
-    // SAFETY: Likewise.
+    // SAFETY: As above.
     *next = unsafe { next.add(2 + 2 * length) };
     (seed, ops)
 }
@@ -456,13 +456,13 @@ fn run_program(seed: u64, ops: &[Op], verbose: bool, out: &mut Out) {
 extern "C" fn main() -> ! {
     // SAFETY: The starter of this image has loaded a file from programs.py at this address.
     let (count, verbose) = unsafe { (PROGRAMS.read(), PROGRAMS.add(1).read() != 0) };
-    // SAFETY: Likewise.
+    // SAFETY: As above.
     let mut next = unsafe { PROGRAMS.add(2) };
     // SAFETY: There is one thread, and except for a panic only this statement refers to OUT.
     let out = unsafe { &mut *addr_of_mut!(OUT) };
 
     for _ in 0..count {
-        // SAFETY: Likewise.
+        // SAFETY: As above.
         let (seed, ops) = unsafe { program(&mut next) };
         run_program(seed, ops, verbose, out);
     }
