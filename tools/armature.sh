@@ -68,7 +68,7 @@ doctor() {
 		test_for "user namespaces" "sysctl -w kernel.unprivileged_userns_clone=1 or, on Ubuntu, \
 kernel.apparmor_restrict_unprivileged_userns=0; or run as root" unshare -Ur true
 	fi
-	# /var/tmp: where the build root is made.
+	# The build root is created in /var/tmp.
 	for place in "$CACHE 20" "$BUILD 20" "/var/tmp 4"; do
 		want=${place##* } place=${place% *}
 		free=$(df --output=avail -BG "$place" | tail -n 1 | tr -dc 0-9)
@@ -123,7 +123,7 @@ clean | distclean)
 	[ -z "$work" ] ||
 		die "build/edit has work that is not in patches/: 'make refresh', or remove build/edit"
 	[ "$1" = clean ] || sole_user
-	# In one step, so that what an interruption leaves is nothing to go on from.
+	# In one step, so that an interruption leaves no partial directory.
 	discard "$BUILD"
 	[ "$1" = clean ] || discard "$CACHE"
 	;;

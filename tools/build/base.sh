@@ -8,10 +8,10 @@
 set -eu -o pipefail
 . "$(dirname "$0")/lib.sh"
 
-# How the repository is made; another number makes a new one.
+# The version of the repository's format; a new number creates a new repository.
 FORMAT=1
 
-# The version a source tree says it is.
+# version_of DIR: prints the version of a source tree, from its Makefile.
 version_of() {
 	awk -F' *= *' '
 		$1 == "VERSION" { v = $2 }
@@ -19,7 +19,7 @@ version_of() {
 		$1 == "SUBLEVEL" { print v "." p "." $2; exit }' "$1/Makefile"
 }
 
-# fetch DIR PACKAGE SUITE [ARCHITECTURE]: the package's .deb into DIR; apt checks it
+# fetch DIR PACKAGE SUITE [ARCHITECTURE]: downloads the package's .deb to DIR; apt checks it
 # against the archive's signed index.
 fetch() {
 	in_root sh -eu -c '
@@ -47,9 +47,9 @@ check() {
 	[ "$2" != "$BASE_DEB" ] || [ "$sum" = "$BASE_SHA256" ]
 }
 
-# unpack DEB DIR: the checked source tree of the package into DIR/linux. Called
-# where bash does not stop at errors, so every step says so itself. Returns 1 if
-# the package is not what it should be, 2 if there was no room for it.
+# unpack DEB DIR: unpacks the checked source tree of the package to DIR/linux. bash
+# does not stop at errors in the callers, so every step handles its own. Returns 1 if
+# the package does not have the pinned content, 2 if there was no space.
 unpack() {
 	local deb=$1 dir=$2 version tar=$2/x/usr/src/linux-source-$BASE_SERIES.tar.xz
 
@@ -63,8 +63,8 @@ unpack() {
 	rm -rf "$dir/x"
 }
 
-# commit DIR: make the tree in DIR a repository whose one commit depends on
-# nothing but the tree.
+# commit DIR: makes the tree in DIR a repository whose only commit depends on
+# nothing except the tree.
 commit() {
 	in_root -b "$1:/armature/linux" sh -eu -c '
 		cd /armature/linux
@@ -149,7 +149,7 @@ from_tree() {
 	finish "$part" "$dest"
 }
 
-# config: Debian's configuration for arm64, in the cache. Prints its path.
+# config: prints the path, in the cache, of Debian's configuration for arm64.
 config() {
 	local file part choice package=linux-config-$BASE_SERIES
 
@@ -185,7 +185,7 @@ if [ -n "${BASE:-}" ]; then
 	[ -f "$BASE/Makefile" ] && [ -d "$BASE/arch/arm64" ] ||
 		die "BASE=$BASE is not a kernel source tree"
 	id=
-	# Not the commit of a repository that a plain tree happens to be in.
+	# Do not use the commit of a repository that contains a plain tree.
 	[ ! -e "$BASE/.git" ] || id=$(git -C "$BASE" rev-parse HEAD) || die "BASE=$BASE has no commit"
 	[ -n "$id" ] || id=$(cd "$BASE" && find . -type f -printf '%P %s %T@\n' | sort | sha256sum)
 	dir=$CACHE/base-$(key "$FORMAT" "$BASE" "$id")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# What every step shares: where things are, how progress and errors look, how
-# a command runs in the build root. Sourced by bash, with "set -eu -o pipefail".
+# Functions that all steps share: paths, progress, errors, and running commands
+# in the build root. Sourced by bash, with "set -eu -o pipefail".
 
 shopt -s inherit_errexit
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
@@ -16,7 +16,7 @@ export STARTED
 # shellcheck source=base
 . "$TOP/base"
 
-# A proxy that only this host's apt knows of.
+# Use a proxy that is configured for this host's apt only.
 if [ -z "${http_proxy:-}" ] && command -v apt-config > /dev/null; then
 	eval "$(apt-config shell http_proxy Acquire::http::Proxy)"
 	[ "${http_proxy:-}" != DIRECT ] || unset http_proxy
@@ -37,20 +37,20 @@ case $TOP:$CACHE in
 esac
 mkdir -p "$CACHE" "$LOGS"
 
-# say STEP TEXT: one line of progress with the time since the command began.
+# say STEP TEXT: prints one line of progress with the time since the command started.
 say() {
 	local t=$(($(date +%s) - STARTED))
 
 	printf '[%3d:%02d] %-9s %s\n' $((t / 60)) $((t % 60)) "$1" "${*:2}" >&2
 }
 
-# die TEXT: one line that says what is wrong and what to do.
+# die TEXT: prints one line with the error and its remedy, and exits.
 die() {
 	printf 'armature: %s\n' "$*" >&2
 	exit 1
 }
 
-# key FILE|TEXT...: 16 hex digits that change when an input does.
+# key FILE|TEXT...: prints 16 hex digits that change when an input changes.
 key() {
 	local i
 
@@ -59,8 +59,8 @@ key() {
 	done | sha256sum | cut -c1-16
 }
 
-# kept DIR: that directory of the cache, or the one with what was taken in place of what
-# is pinned: DIR-VERSION.
+# kept DIR: prints this directory of the cache, or DIR-VERSION if that version was taken in
+# place of the pinned one.
 kept() {
 	local other
 
@@ -68,13 +68,13 @@ kept() {
 	if [ -d "$1" ] || [ -z "$other" ]; then echo "$1"; else echo "$other"; fi
 }
 
-# archive_key: whether this host can check what Debian's archive has signed.
+# archive_key: tests whether this host can check signatures of Debian's archive.
 archive_key() {
 	compgen -G '/usr/share/keyrings/debian-archive-keyring.*' > /dev/null
 }
 
-# locked NAME: hold the lock of that name until this shell ends, so that two
-# checkouts on one machine do not make the same cache entry at the same time.
+# locked NAME: holds the lock called NAME until this shell ends, so that two
+# checkouts on one machine do not create the same cache entry at the same time.
 locked() {
 	local fd
 
@@ -83,9 +83,9 @@ locked() {
 	flock -n "$fd" || { say lock "waiting for another run that makes $1"; flock "$fd"; }
 }
 
-# alone: one command at a time in this checkout, and the cache stays while it
-# runs. What the command starts inherits the locks, so that nothing a killed one
-# has left goes on beside it.
+# alone: allows one command at a time in this checkout, and keeps the cache while it
+# runs. Child processes inherit the locks, so that none that a killed command has left
+# runs beside the next command.
 alone() {
 	[ -z "${ARMATURE_ALONE:-}" ] || return 0
 	export ARMATURE_ALONE=1
@@ -93,45 +93,45 @@ alone() {
 		mkdir -p "$LOGS"
 		exec 8> "$BUILD/lock"
 		flock -n 8 || { say lock "waiting for another command of this checkout"; flock 8; }
-		# "clean" may have removed it meanwhile.
+		# "clean" may have removed the lock meanwhile.
 		[ ! "$BUILD/lock" -ef "/proc/$BASHPID/fd/8" ] || break
 	done
 	in_use
 }
 
-# in_use: the cache stays while this runs.
+# in_use: keeps the cache while this shell runs.
 in_use() {
 	while :; do
 		mkdir -p "$CACHE"
 		exec 7> "$CACHE/in-use.lock"
 		flock -s 7
-		# "distclean" may have removed it meanwhile.
+		# "distclean" may have removed the lock meanwhile.
 		[ ! "$CACHE/in-use.lock" -ef "/proc/$BASHPID/fd/7" ] || break
 	done
 }
 
-# sole_user: nobody else has anything to do with the cache.
+# sole_user: fails unless no other command uses the cache.
 sole_user() {
 	flock -x -n 7 || die "another checkout is using $CACHE: wait for it to end"
 }
 
-# discard DIR: it is gone as a whole before what was in it is removed.
+# discard DIR: renames DIR before removing its contents, so that it disappears as a whole.
 discard() {
 	rm -rf "$1.gone"
 	[ ! -e "$1" ] || mv "$1" "$1.gone"
 	rm -rf "$1.gone"
 }
 
-# logged NAME COMMAND...: the output goes to a file, of which the last lines
-# are shown if the command fails; a line a minute says that it goes on.
+# logged NAME COMMAND...: runs a command with its output in a file, whose last lines
+# are shown if the command fails; prints a line each minute while the command runs.
 logged() {
 	local log=$LOGS/$1.log name=$1 rc=0 pid beat
 
 	shift
 	"$@" > "$log" 2>&1 < /dev/null &
 	pid=$!
-	# The beat holds neither the lock nor the output of its caller, and ends
-	# with it.
+	# This loop holds neither the lock nor the output of its caller, and ends
+	# with the caller.
 	(
 		exec > /dev/null < /dev/null
 		for fd in 7 8 ${LOCKS:-}; do exec {fd}>&-; done
@@ -146,7 +146,7 @@ logged() {
 	[ $rc = 0 ] || { tail -n 25 "$log" >&2; die "$name failed; the whole log is ${log#"$TOP"/}"; }
 }
 
-# disk DIR GIB: refuse to begin what would not fit.
+# disk DIR GIB: fails unless DIR has so much free space.
 disk() {
 	local free
 
@@ -164,8 +164,8 @@ root_dir() {
 	printf '%s/root-%s' "$CACHE" "$(key "$TOP/tools/build/root.sh" "$TOP/tools/build/packages")"
 }
 
-# in_root [-b DIR:MOUNT]... COMMAND...: run in the build root, in place of this shell if ENTER is
-# "exec". The root itself is read-only; the checkout and the cache keep their paths, -b adds others.
+# in_root [-b DIR:MOUNT]... COMMAND...: runs a command in the build root, in place of this shell if
+# ENTER is "exec". The root is read-only; the checkout and the cache keep their paths, -b adds others.
 in_root() {
 	local root proxy mounts=()
 

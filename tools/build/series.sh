@@ -3,13 +3,13 @@
 # Overlay + patches/ as commits on the base, and back.
 #
 #   series.sh tree      build/tree: the patched source that everything builds from
-#   series.sh edit      build/edit: a work tree to change, one commit per patch
+#   series.sh edit      build/edit: a work tree for changes, one commit per patch
 #   series.sh refresh   write the commits of build/edit back to overlay and patches/
-#   series.sh mail      build/series: what goes to a mailing list
-#   series.sh tip       print the commit that base + series makes
+#   series.sh mail      build/series: the mails for a mailing list
+#   series.sh tip       print the commit of base + series
 #
-# patches/series names the patches in order; indented lines under one are the
-# new files that land with it. Commits depend on nothing but their content, so
+# patches/series names the patches in order; indented lines below a patch are the
+# new files that belong to it. Commits depend only on their content, so
 # the same overlay always gives the same commit ids.
 set -eu -o pipefail
 . "$(dirname "$0")/lib.sh"
@@ -17,15 +17,15 @@ set -eu -o pipefail
 PATCHES=$TOP/patches
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-# A refresh that was interrupted between two renames.
+# Recover from a refresh that was interrupted between two renames.
 [ -d "$PATCHES" ] || [ ! -d "$PATCHES.old" ] || mv "$PATCHES.old" "$PATCHES"
-# Where the project has new kernel files.
+# The directories with new kernel files.
 OVERLAY="arch drivers include rust samples Documentation tools/testing"
 
 export GIT_COMMITTER_NAME=Armature GIT_COMMITTER_EMAIL=armature@armature.invalid
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
 
-# g ARGUMENTS: git on the repository that open_repo opened, and nothing else.
+# g ARGUMENTS: runs git on the repository that open_repo opened, and on no other.
 g() {
 	git --git-dir="$REPO/.git" --work-tree="$REPO" "$@"
 }
@@ -35,7 +35,7 @@ overlay_files() {
 		while read -r path; do [ ! -e "$path" ] || echo "$path"; done)
 }
 
-# Every overlay file belongs to one patch, and every name in the series exists.
+# Checks that every overlay file belongs to one patch, and every name in the series exists.
 check_series() {
 	local named have
 
@@ -49,7 +49,7 @@ check_series() {
 			"(< only named, > only there)"
 }
 
-# open_repo DIR: a repository at DIR that borrows the base's objects.
+# open_repo DIR: opens or creates a repository at DIR that borrows the base's objects.
 open_repo() {
 	local base
 
@@ -70,14 +70,14 @@ open_repo() {
 		git -C "$1" config user.name Armature
 		git -C "$1" config user.email armature@armature.invalid
 	fi
-	# What a killed git has left; nobody else is in this checkout.
+	# Remove locks of a killed git; no other command runs in this checkout.
 	find "$1/.git" -name '*.lock' -delete
 	REPO=$1
 	BASE_COMMIT=$(git --git-dir="$base/.git" rev-parse base)
 	g update-ref refs/heads/base "$BASE_COMMIT"
 }
 
-# add_file PATH: a new file goes into the index; upstream's are never replaced.
+# add_file PATH: adds a new file to the index, but never replaces an upstream file.
 add_file() {
 	local mode=100644
 
@@ -86,7 +86,7 @@ add_file() {
 	g update-index --add --cacheinfo "$mode,$(g hash-object -w --no-filters "$TOP/$1"),$1"
 }
 
-# commit_patch PARENT MAIL FILE...: one patch and its new files as a commit.
+# commit_patch PARENT MAIL FILE...: commits one patch and its new files.
 commit_patch() {
 	local parent=$1 mail=$PATCHES/$2 tmp=$scratch/mail
 
@@ -107,7 +107,7 @@ commit_patch() {
 		g commit-tree "$(g write-tree)" -p "$parent" -F <(field Subject; echo; cat "$tmp/body")
 }
 
-# stack: base + series as commits; prints the last. No work tree is touched.
+# stack: creates the commits of base + series and prints the last one. Touches no work tree.
 stack() {
 	local tip=$BASE_COMMIT patch='' files=() line
 
@@ -130,8 +130,8 @@ stack() {
 	printf '%s\n' "$tip"
 }
 
-# check_out DIR COMMIT: only files that differ are written, so that make
-# rebuilds only what they touch.
+# check_out DIR COMMIT: checks out COMMIT, writing only files that differ, so that
+# make rebuilds only objects that depend on them.
 check_out() {
 	g checkout -q -f --detach "$2"
 }
@@ -144,15 +144,15 @@ tree() {
 	g update-ref refs/heads/series "$tip"
 	[ "$(g rev-parse -q --verify HEAD)" = "$tip" ] ||
 		say tree "checking out base + $(g rev-list --count "$BASE_COMMIT..$tip") patches"
-	# Also puts right what was changed there by hand or by an interrupted run.
+	# This also reverts changes made by hand or by an interrupted run.
 	check_out "$BUILD/tree" "$tip"
 }
 
-# Whether build/edit holds what refresh has not written back. What cannot be looked at may.
+# unsaved: tests whether build/edit may have changes that refresh has not written back.
 unsaved() {
 	local edit=(git --git-dir="$BUILD/edit/.git" --work-tree="$BUILD/edit") changes done_
 
-	# Nobody has worked there before "edit" came to its end.
+	# Without this reference "edit" has not finished, so there are no changes.
 	done_=$("${edit[@]}" rev-parse -q --verify refs/armature/edit 2> /dev/null) || return 1
 	changes=$("${edit[@]}" status --porcelain) || return 0
 	[ -n "$changes" ] || [ "$("${edit[@]}" rev-parse -q --verify HEAD)" != "$done_" ]
@@ -170,21 +170,21 @@ edit() {
 	say edit "build/edit is base + series: commit there, then 'make refresh'"
 }
 
-# taken_from_here COMMIT: build/edit and what is here are the same, at COMMIT. That is what
-# refresh compares both with: only what was changed there is written back, and nothing that was
-# changed here is lost.
+# taken_from_here COMMIT: records that build/edit and the overlay are the same at COMMIT. refresh
+# compares both with COMMIT: it writes back only changes made in build/edit, and keeps changes
+# made in the overlay.
 taken_from_here() {
 	rm -rf "$REPO/.git/patches"
 	cp -a "$PATCHES" "$REPO/.git/patches"
 	g update-ref refs/armature/edit "$1"
 }
 
-# same_patches DIR: patches/ is what DIR holds, but for the cover letter.
+# same_patches DIR: tests whether patches/ equals DIR, except for the cover letter.
 same_patches() {
 	diff -rq --exclude=cover "$1" "$PATCHES" > /dev/null 2>&1
 }
 
-# mail_of COMMIT: the mail that patches/ holds: message, then the diff of the
+# mail_of COMMIT: prints a mail as in patches/: the message, then the diff of the
 # files that exist upstream.
 mail_of() {
 	g -c core.abbrev=12 log -1 --format='From: %an <%ae>%nDate: %aD%nSubject: [PATCH] %s%n%n%b---' "$1"
@@ -195,7 +195,7 @@ mail_of() {
 	}
 }
 
-# Paths of a commit that the base has, and those it has not.
+# Print the paths of a commit that exist in the base, and those that do not.
 upstream_paths() {
 	local path
 
@@ -213,7 +213,7 @@ new_paths() {
 	done
 }
 
-# refresh: everything is made beside what is there and then put in its place.
+# refresh: writes all new files beside the existing ones, then renames them.
 refresh() {
 	local dir=$BUILD/edit new=$BUILD/refresh n=0 commit name path
 
@@ -237,7 +237,7 @@ refresh() {
 		take_back "$path" "$new/overlay/$path"
 	done
 	[ ! -e "$PATCHES/cover" ] || cp "$PATCHES/cover" "$new/patches/"
-	# The second: a refresh that was interrupted after it had put all in its place.
+	# The second test is for a refresh that was interrupted after its last rename.
 	same_patches "$dir/.git/patches" || same_patches "$new/patches" ||
 		die "patches/ has changed since 'make edit': undo that there ('git stash')," \
 			"'make refresh', and make it again in build/edit"
@@ -246,8 +246,8 @@ refresh() {
 	say refresh "$n patches written; 'git status' shows what changed"
 }
 
-# take_back PATH OUT: the new file PATH as the overlay shall have it. A file that
-# was changed in the overlay and not in build/edit stays as it is.
+# take_back PATH OUT: writes the overlay's new file PATH to OUT. A file that was
+# changed in the overlay but not in build/edit stays unchanged.
 take_back() {
 	local before=refs/armature/edit:$1 here=$TOP/$1
 
@@ -266,13 +266,13 @@ take_back() {
 	[ "$(g ls-tree HEAD "$1" | cut -c1-6)" != 100755 ] || chmod +x "$2"
 }
 
-# put_back NEW: overlay files and patches/ become what NEW holds; what is the
-# same already is not written, so that its time does not change.
+# put_back NEW: replaces overlay files and patches/ by those in NEW; identical files
+# are not written, so that their times do not change.
 put_back() {
 	local path
 
-	# Only what the series named when build/edit was made is removed: a file that it
-	# does not know yet is somebody's work.
+	# Remove only files that the series named when build/edit was created: other
+	# files are the user's new work.
 	sed -n 's/^[ \t]\+//p' "$PATCHES/series" | while read -r path; do
 		[ -e "$1/overlay/$path" ] || rm -f "$TOP/$path"
 	done
@@ -286,7 +286,7 @@ put_back() {
 	rm -rf "$PATCHES.old" "$1"
 }
 
-# base_line: what the cover letter says of the base, whose commit exists here only.
+# base_line: prints the cover letter's line about the base, whose commit exists only here.
 base_line() {
 	local version
 

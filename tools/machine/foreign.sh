@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# foreign.sh perf|qemu: a program of Debian's for arm64 with the libraries it needs, in the
+# foreign.sh perf|qemu: installs a Debian program for arm64, with its libraries, in the
 # cache. Prints the directory, which is laid out like the root of a machine.
-# foreign.sh debian: a small Debian for arm64 with apt. Prints the directory that root.tar is in.
+# foreign.sh debian: the same for a small Debian with apt. Prints the directory of root.tar.
 set -eu -o pipefail
 . "$(dirname "$0")/../build/lib.sh"
 
@@ -14,14 +14,14 @@ debian) package='' program='' ;;
 *) die "usage: foreign.sh perf|qemu|debian" ;;
 esac
 
-# source_line: where the build root has its packages from.
+# source_line: prints the package source of the build root.
 source_line() {
 	sed -n 's/^\(deb .*\) '$SUITE' main.*/\1 '$SUITE' main/p' "$(root_dir)/etc/apt/sources.list" |
 		head -n 1
 }
 
-# make_root PART: PART/tree/root.tar. The packages are configured without a chroot, since nothing of
-# another architecture can be run.
+# make_root PART: creates PART/tree/root.tar. Packages are configured without a chroot, since
+# programs of another architecture cannot run.
 make_root() {
 	local as=()
 
@@ -33,13 +33,13 @@ make_root() {
 		--format=tar "$SUITE" "$1/tree/root.tar" "$(source_line)"
 }
 
-# make_tree PART: PART/tree, from the packages unpacked in PART/all.
+# make_tree PART: creates PART/tree from the packages unpacked in PART/all.
 make_tree() {
 	local part=$1
 
 	rm -rf "$part"
 	mkdir -p "$part/all" "$part/tree/lib" "$part/tree/usr/bin"
-	# Only unpacked: nothing of another architecture is run.
+	# Only unpack: programs of another architecture cannot run.
 	TMPDIR=/var/tmp mmdebstrap --variant=extract --architectures=arm64 --include="$package" \
 		--format=tar "$SUITE" - "$(source_line)" |
 		tar -x --no-same-owner --exclude='./dev/*' -C "$part/all"

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Runs debug programs at EL1, with nothing underneath but a CPU, and says what it took.
+//! Runs debug programs at EL1, without a kernel, and prints their traces.
 //!
-//! The same image runs on the board of an emulator and in a VM: memory from 0x4000_0000,
-//! an output register at 0x0900_0000, PSCI by HVC to end. `programs.py` writes the programs
-//! and describes their format; one line of output for each:
+//! The same image runs on the board of an emulator and in a VM: memory starts at 0x4000_0000,
+//! an output register is at 0x0900_0000, and PSCI by HVC ends the run. `programs.py` writes the
+//! programs and describes their format. The output has one line for each:
 //!
 //! ```text
 //! <seed> <hits> <hash of the trace>
 //! ```
 //!
-//! or, if asked to, the events of the trace instead of the hash.
+//! or, on request, the events of the trace instead of the hash.
 
 #![no_std]
 #![no_main]
@@ -32,7 +32,7 @@ const CHECKPOINTS: *mut u32 = 0x0908_0000 as *mut u32;
 const PROGRAMS: *const u64 = 0x4400_0000 as *const u64;
 const PSCI_SYSTEM_OFF: u64 = 0x8400_0008;
 
-/// What ended a piece of code: `run()` fills it in.
+/// The exception that ended a piece of code, written by `run()`.
 #[repr(C)]
 struct Exception {
     esr: u64,
@@ -45,7 +45,7 @@ impl Exception {
     ///
     /// # Safety
     ///
-    /// What is there changes nothing that this program relies on, and ends in an exception.
+    /// The code at `pc` changes nothing that this program relies on, and ends in an exception.
     unsafe fn of(pc: u64, spsr: u64, x0: u64, x1: u64) -> Self {
         let mut taken = Self {
             esr: 0,
@@ -57,7 +57,7 @@ impl Exception {
         taken
     }
 
-    /// Returns its class.
+    /// Returns the exception class.
     fn class(&self) -> u64 {
         field_of(self.esr, ESR_ELx_EC)
     }
@@ -88,7 +88,7 @@ global_asm!(
     ".text",
     ".balign 2048",
     "vectors:",
-    // A synchronous exception goes back to where run() was called, whatever was running.
+    // A synchronous exception returns to the caller of run(), whatever code was running.
     ".rept 16",
     "b taken",
     ".balign 128",
@@ -128,7 +128,7 @@ global_asm!(
     "mov x0, x2",
     "mov x1, x3",
     "eret",
-    // What breakpoints can be put on.
+    // Slots of code for breakpoints.
     ".balign 32",
     ".global slots",
     "slots:",
@@ -178,18 +178,18 @@ extern "C" {
     static value_read: u64;
 }
 
-/// Output, kept until a program has ended: each byte is an exit where this is a VM, and
-/// what a program does must not depend on whether its trace is wanted.
+/// Output, which is buffered until a program has ended: in a VM each byte causes an exit, and
+/// the behaviour of a program must not depend on whether its trace is wanted.
 struct Out {
     bytes: [u8; 32768],
     used: usize,
 }
 
 impl Out {
-    /// Prints what has been kept.
+    /// Prints the buffered output.
     fn flush(&mut self) {
         for byte in &self.bytes[..self.used] {
-            // SAFETY: The board has its output register there.
+            // SAFETY: The board's output register is at this address.
             unsafe { write_volatile(OUTPUT, (*byte).into()) };
         }
         self.used = 0;
@@ -199,7 +199,7 @@ impl Out {
 impl Write for Out {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         for byte in s.bytes() {
-            // What does not fit is lost, and shows.
+            // Output that does not fit is lost, and the error is visible.
             *self.bytes.get_mut(self.used).ok_or(fmt::Error)? = byte;
             self.used += 1;
         }
@@ -212,7 +212,7 @@ static mut OUT: Out = Out {
     used: 0,
 };
 
-/// What a program did: its events go to the hash, or to the output.
+/// The trace of a program: its events go to the hash, or to the output.
 struct Trace<'a> {
     hash: u64,
     hits: u32,
@@ -220,7 +220,7 @@ struct Trace<'a> {
 }
 
 impl<'a> Trace<'a> {
-    /// Begins a trace, which goes to the output if there is one.
+    /// Starts a trace, which goes to `out` if given.
     fn new(out: Option<&'a mut Out>) -> Self {
         const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 
@@ -263,24 +263,24 @@ const OSLAR: u8 = 5;
 const RUN: u8 = 6;
 const CHECKPOINT: u8 = 7;
 
-/// The registers of breakpoint and watchpoint 0, as programs number them; those of n come 4 * n
-/// later.
+/// The registers of breakpoint and watchpoint 0, as programs number them; the numbers for n are
+/// higher by 4 * n.
 const BVR: u8 = 0;
 const BCR: u8 = 1;
 const WVR: u8 = 2;
 const WCR: u8 = 3;
-/// How many there are.
+/// The number of these registers.
 const REGISTERS: usize = 4 * 16;
 
-/// Interrupts are masked, and debug exceptions as well if they are not wanted.
+/// The PSTATE mask bits for all code; `SPSR_ELx_D` is added to mask debug exceptions.
 const MASKED: u64 = SPSR_ELx_A | SPSR_ELx_I | SPSR_ELx_F;
 
-/// Does piece `number` of [`code_access`]; returns what it has read, or the class of the exception.
+/// Runs piece `number` of [`code_access`]; returns the value read, or the exception class.
 fn access(number: usize, value: u64) -> Result<u64, u64> {
     let spsr = MASKED | SPSR_ELx_D | SPSR_ELx_M_EL1h;
     let code = addr_of!(code_access) as u64 + 8 * number as u64;
 
-    // SAFETY: The code does that one access and takes an exception.
+    // SAFETY: The code performs this one access and takes an exception.
     match unsafe { Exception::of(code, spsr, value, 0) }.class() {
         // SAFETY: The code has stored there, and does not run now.
         EC_SVC64 => Ok(unsafe { read_volatile(addr_of!(value_read)) }),
@@ -288,7 +288,7 @@ fn access(number: usize, value: u64) -> Result<u64, u64> {
     }
 }
 
-/// Writes a register; returns the class of the exception if that is not possible.
+/// Writes a register; returns the exception class on failure.
 fn write(register: usize, value: u64) -> Result<u64, u64> {
     access(register * 2, value)
 }
@@ -298,7 +298,7 @@ fn read(register: usize) -> Result<u64, u64> {
     access(register * 2 + 1, 0)
 }
 
-/// Returns addresses in DATA and in the code, by the numbers that programs have for them.
+/// Returns the address in the code or in DATA for a number in a program.
 fn address(number: u64) -> u64 {
     match number {
         0..=3 => addr_of!(slots) as u64 + 32 * number,
@@ -307,7 +307,7 @@ fn address(number: u64) -> u64 {
     }
 }
 
-/// Returns the piece of code with that number, and x0 for it: a slot, a load or a store.
+/// Returns the piece of code with this number, a slot, a load or a store, and its x0.
 fn piece(number: u64) -> (u64, u64) {
     match number {
         0..=3 => (address(number), 0),
@@ -326,7 +326,7 @@ fn probe(el: u8, trace: &mut Trace<'_>) {
 
     for number in 0..12u64 {
         let (pc, x0) = piece(number);
-        // SAFETY: Each piece ends in an exception, whether it is hit or not.
+        // SAFETY: Each piece ends in an exception, whether or not a breakpoint or watchpoint hits.
         let taken = unsafe { Exception::of(pc, MASKED | mode, x0, 0x55) };
         let (what, value) = match taken.class() {
             EC_SVC64 => continue,
@@ -339,22 +339,22 @@ fn probe(el: u8, trace: &mut Trace<'_>) {
     }
 }
 
-/// Returns what is told of a watchpoint: the doubleword, and ISS.WnR. Which of its bytes FAR_EL1
-/// has is up to the implementation where several watchpoints match (Arm ARM, "Determining the
-/// memory location that caused a Watchpoint exception").
+/// Returns the traced part of a watchpoint exception: the doubleword, and ISS.WnR. If several
+/// watchpoints match, the implementation chooses the byte of the doubleword in FAR_EL1 (Arm ARM,
+/// "Determining the memory location that caused a Watchpoint exception").
 fn watched(taken: &Exception) -> u64 {
     (taken.far - address(4) & !7) << 1 | field_of(taken.esr, ESR_ELx_WNR)
 }
 
 macro_rules! msr {
     ($register:literal, $value:expr) => {
-        // SAFETY: None of these changes what this program relies on.
+        // SAFETY: No register written by this macro changes state that this program relies on.
         unsafe { asm!(concat!("msr ", $register, ", {}"), "isb", in(reg) $value) }
     };
 }
 
-/// Returns the bits of a register that are not RES0 without optional features; whether the others
-/// read back is not for software to rely on.
+/// Returns the bits of a register that are not RES0 without optional features; software cannot
+/// rely on whether the other bits read back.
 fn defined(number: u8) -> u64 {
     const COMMON_BCR: u64 = DBGBCRn_EL1_LBN | DBGBCRn_EL1_SSC | DBGBCRn_EL1_HMC | DBGBCRn_EL1_E;
     const COMMON_WCR: u64 = DBGWCRn_EL1_LBN | DBGWCRn_EL1_SSC | DBGWCRn_EL1_HMC | DBGWCRn_EL1_E;
@@ -373,7 +373,7 @@ fn defined(number: u8) -> u64 {
     }
 }
 
-/// Does one operation.
+/// Executes one operation.
 fn execute(op: Op, trace: &mut Trace<'_>) {
     let register = usize::from(op.number);
 
@@ -396,7 +396,7 @@ fn execute(op: Op, trace: &mut Trace<'_>) {
         MDSCR => msr!("mdscr_el1", op.value),
         OSLAR => msr!("oslar_el1", op.value),
         RUN => probe(op.number, trace),
-        // SAFETY: A VMM that stops there is told so by a store, which changes nothing here.
+        // SAFETY: The store only tells a VMM to stop, and changes nothing in this program.
         CHECKPOINT => unsafe { write_volatile(CHECKPOINTS, 1) },
         _ => {}
     }
@@ -420,17 +420,17 @@ fn off() -> ! {
     }
 }
 
-/// Returns the seed and the operations of the program that is there, and moves on to the next.
+/// Returns the seed and the operations of the program at `next`, and advances `next`.
 ///
 /// # Safety
 ///
-/// A program is there: a seed, a number of operations, and those.
+/// `next` points to a program: a seed, a number of operations, and the operations.
 unsafe fn program(next: &mut *const u64) -> (u64, &'static [Op]) {
     // SAFETY: By the contract of this function.
     let (seed, length) = unsafe { (next.read(), next.add(1).read() as usize) };
-    // SAFETY: Likewise.
+    // SAFETY: As above.
     let ops = unsafe { core::slice::from_raw_parts(next.add(2).cast::<Op>(), length) };
-    // SAFETY: Likewise.
+    // SAFETY: As above.
     *next = unsafe { next.add(2 + 2 * length) };
     (seed, ops)
 }
@@ -454,15 +454,15 @@ fn run_program(seed: u64, ops: &[Op], verbose: bool, out: &mut Out) {
 
 #[no_mangle]
 extern "C" fn main() -> ! {
-    // SAFETY: Whoever started this has put programs there, as programs.py writes them.
+    // SAFETY: The starter of this image has loaded a file from programs.py at this address.
     let (count, verbose) = unsafe { (PROGRAMS.read(), PROGRAMS.add(1).read() != 0) };
-    // SAFETY: Likewise.
+    // SAFETY: As above.
     let mut next = unsafe { PROGRAMS.add(2) };
-    // SAFETY: There is one thread, and this is the only place that names it but for a panic.
+    // SAFETY: There is one thread, and except for a panic only this statement refers to OUT.
     let out = unsafe { &mut *addr_of_mut!(OUT) };
 
     for _ in 0..count {
-        // SAFETY: Likewise.
+        // SAFETY: As above.
         let (seed, ops) = unsafe { program(&mut next) };
         run_program(seed, ops, verbose, out);
     }
@@ -471,7 +471,7 @@ extern "C" fn main() -> ! {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    // SAFETY: Nothing goes on after this.
+    // SAFETY: No other code runs after the panic.
     let out = unsafe { &mut *addr_of_mut!(OUT) };
     let _ = writeln!(out, "{info}");
     out.flush();

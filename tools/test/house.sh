@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# house.sh: what the repository promises about itself; prints TAP. Works on a
-# copy of the checkout, so that nothing of it can be lost.
+# house.sh: tests the repository's own tools; prints TAP. Works on a copy of the
+# checkout, so that nothing can be lost.
 set -u -o pipefail
 . "$(dirname "$0")/../build/lib.sh"
 
@@ -24,7 +24,7 @@ ok() {
 	fi
 }
 
-# says TEXT NAME COMMAND...: the command fails and its message has TEXT.
+# says TEXT NAME COMMAND...: checks that the command fails with a message that contains TEXT.
 says() {
 	local text=$1 name=$2 out rc=0
 
@@ -56,7 +56,7 @@ says "matches nothing; it may be part of" "an ONLY that matches nothing names th
 says "there is no kernel 'nonsense'" "an unknown kernel names the choices" \
 	"$TOP/tools/armature.sh" kernel nonsense
 
-# A download that is not what was pinned, whole or in part.
+# Downloads without the pinned content: a wrong one, and a truncated one.
 head -c 1000 /dev/zero > "$work/short.tar.xz"
 "$TOP/tools/build/base.sh" check "$work/short.tar.xz" "$BASE_DEB" > /dev/null 2>&1
 [ $? = 1 ]
@@ -73,7 +73,7 @@ for deb in whole half; do
 	[ $? = 1 ] && [ ! -e "$work/$deb/linux" ]
 	ok $? "a package that is not what was pinned ($deb) is refused, and nothing of it is used"
 done
-# A disk without room, before and while it is written to.
+# A full disk, before and while a step writes to it.
 mkdir -p "$work/small" "$work/large/linux"
 small() {
 	bwrap --dev-bind / / --size 1048576 --tmpfs "$work/small" "$@"
@@ -90,7 +90,7 @@ in_root dpkg-deb -b --root-owner-group "$work/package" "$work/large.deb" > /dev/
 small "$TOP/tools/build/base.sh" unpack "$work/large.deb" "$work/small/x" > /dev/null 2>&1
 [ $? = 2 ] && "$TOP/tools/build/base.sh" unpack "$work/large.deb" "$work/x" > /dev/null 2>&1
 ok $? "a kernel source that does not fit is told from one that is damaged"
-# Trees of somebody's own.
+# Trees given by BASE=.
 mkdir -p "$work/base/arch/arm64"
 printf 'VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 2\n' > "$work/base/Makefile"
 says "that tree is Linux 6.1.2, and the series is for $BASE_SERIES.y" \
@@ -147,7 +147,7 @@ ok $? "make edit, make refresh"
 ok $? "refreshing what was applied changes nothing"
 git -C "$copy" status --porcelain >&2
 
-# The mails, on the pristine base, give the tree that everything is built from.
+# The mails, applied to the pristine base, give the tree that is built.
 "$copy/tools/build/series.sh" mail > /dev/null 2>&1
 tip=$("$copy/tools/build/series.sh" tip)
 am=$copy/build/edit
@@ -160,14 +160,14 @@ ok $? "git am takes the whole series"
 	"$(git -C "$copy/build/tree" rev-parse "$tip^{tree}")" ]
 ok $? "git am of the series is overlay + patches"
 
-# Two objects are the same code: no line numbers, no file names.
+# code OBJDIR OBJECT: prints the code of an object without line numbers and file names.
 code() {
 	in_root -b "$1:/armature/obj" bash -o pipefail -c '
 		llvm-objdump -d -r --no-show-raw-insn --no-leading-addr "/armature/obj/$1" | tail -n +4 |
 			sed "s/\.L[^ ]*//; s/<[^>]*>//"' bash "$2"
 }
 
-# The objects of upstream's files that the series changes.
+# Prints the objects of the upstream files that the series changes.
 upstream_objects() {
 	sed -n 's|^diff --git a/\(.*\)\.[cS] b/.*|\1.o|p' "$TOP"/patches/*.patch |
 		grep -vE '^(rust|tools)/' | sort -u |
@@ -175,12 +175,13 @@ upstream_objects() {
 }
 
 if [ -n "${OBJECTS:-}" ]; then
-	# The numbers of CPU capabilities are immediate operands, and two that are new move
-	# those of others, options or not: the reference has the numbers, and nothing else.
+	# The numbers of CPU capabilities are immediate operands, and two new capabilities change
+	# the numbers of others, with or without the options. So the reference has these numbers,
+	# and no other change.
 	touched="prepare arch/arm64/kernel/ arch/arm64/kvm/ kernel/sys.o"
 	"$TOP/tools/armature.sh" kernel reference $touched && "$TOP/tools/armature.sh" kernel off $touched
 	ok $? "the base and what the series changes build without Rust, and so without its options"
-	# same_code OBJECT: in both.
+	# same_code OBJECT: compares its code in both kernels.
 	same_code() {
 		code "$BUILD/obj/reference" "$1" > "$work/theirs" && code "$BUILD/obj/off" "$1" > "$work/ours" &&
 			[ -s "$work/ours" ] && cmp -s "$work/theirs" "$work/ours"
@@ -189,7 +190,7 @@ if [ -n "${OBJECTS:-}" ]; then
 		same_code "$object"
 		ok $? "with the options off, $object is the code it was"
 	done
-	# And those that see a change in a header.
+	# Also compare the objects that include a changed header.
 	compared=0 other=
 	objects=$(cd "$BUILD/obj/reference" &&
 		find arch/arm64/kernel arch/arm64/kvm -name '*.o' ! -name '*kvm_nvhe.*o')

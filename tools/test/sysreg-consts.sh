@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Compares every constant that gen_sysreg.rs makes of arch/arm64/tools/sysreg with the C macro of
-# the same name that gen-sysreg.awk makes of it, in both directions: each macro has a constant of
+# Compares every constant that gen_sysreg.rs generates from arch/arm64/tools/sysreg with the C macro
+# of the same name that gen-sysreg.awk generates, in both directions: each macro has a constant with
 # the same value, and each constant has a macro.
 #
 # Usage: sysreg-consts.sh TREE_SOURCE_DIR
@@ -27,12 +27,12 @@ echo "# unit tests of gen-sysreg"
 
 "$rustc" --edition 2021 -o "$work/gen-sysreg" "$tools/gen_sysreg/gen_sysreg.rs"
 "$work/gen-sysreg" --consts "$tools/sysreg" > "$work/consts.rs"
-# Nothing else would notice a type that can't be written.
+# No other step notices a type that cannot be generated.
 "$work/gen-sysreg" --types "$tools/sysreg" > "$work/types.rs"
 "${AWK:-awk}" -f "$tools/gen-sysreg.awk" "$tools/sysreg" > "$work/sysreg-defs.h"
 
-# Both sides print lines of "name value". A number has the same form whatever its type; REG_* are
-# the names that the assembler has for registers.
+# Both sides print lines of "name value", with numbers of all types in the same format; REG_* are
+# the assembler's names for registers.
 
 {
 	cat <<-'EOF'
@@ -85,7 +85,7 @@ echo "# unit tests of gen-sysreg"
 "$work/c" | sed 's/ 0$/ 0x0/' | LC_ALL=C sort > "$work/c.txt"
 "$work/rust" | LC_ALL=C sort > "$work/rust.txt"
 
-# A macro that is defined, or a constant that is written, has to have been printed.
+# Every defined macro, and every generated constant, must have been printed.
 macros=$(grep -c '^#define [A-Za-z0-9_]*[[:blank:]]*[^[:blank:]]' "$work/sysreg-defs.h")
 macros=$((macros - $(grep -c '^#define __ASM_SYSREG_DEFS_H$' "$work/sysreg-defs.h")))
 consts=$(grep -c '^pub const ' "$work/consts.rs")

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Running code at each exception level, and what comes of it.
+//! Runs code at each Exception level, and records the exceptions that it takes.
 //!
 //! The image starts at EL3 and stays there. [`at`] runs a function at a lower
-//! exception level and comes back by `SMC`. An exception on the way is noted in
-//! [`Taken`] and what follows the instruction that caused it goes on; a debug
-//! exception clears `MDSCR_EL1` and lets the instruction execute.
+//! Exception level, which returns by `SMC`. An exception meanwhile is recorded in
+//! [`Taken`], and execution continues after the instruction that caused it; after a
+//! breakpoint, `MDSCR_EL1` is cleared and the instruction executes.
 
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
@@ -16,13 +16,13 @@ use crate::sysreg::*;
 /// Stack of one exception level.
 const STACK: usize = 16384;
 
-/// The exceptions that have been taken since [`clear`].
+/// The exceptions taken since [`clear`].
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Taken {
-    /// How many.
+    /// The number of exceptions.
     pub count: u64,
-    /// Exception level that the last one was taken to.
+    /// The Exception level to which the last one was taken.
     pub el: u64,
     /// Its `ESR_ELx`.
     pub esr: u64,
@@ -31,7 +31,7 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// Nothing.
+    /// No exception.
     const NONE: Self = Self {
         count: 0,
         el: 0,
@@ -44,17 +44,17 @@ impl Taken {
         field_of(self.esr, ESR_ELx_EC)
     }
 
-    /// Returns whether that many accesses to registers were UNDEFINED.
+    /// Returns whether exactly `count` register accesses were UNDEFINED.
     pub fn undefined(&self, count: u64) -> bool {
         self.count == count && self.class() == EC_UNKNOWN
     }
 
-    /// Returns whether that many accesses to registers were trapped to that exception level.
+    /// Returns whether exactly `count` register accesses were trapped to `el`.
     pub fn trapped(&self, count: u64, el: u64) -> bool {
         self.count == count && self.el == el && self.class() == EC_SYS64
     }
 
-    /// Returns whether the access that was trapped was a read.
+    /// Returns whether the trapped access was a read.
     pub fn read(&self) -> bool {
         self.esr & ESR_ELx_SYS64_ISS_DIR != 0
     }
@@ -67,8 +67,8 @@ static mut STACKS: [[u8; STACK]; 4] = [[0; STACK]; 4];
 #[no_mangle]
 static mut BACK: [u64; 16] = [0; 16];
 
-// The handler of an exception level: note what happened, go on behind it. SMC
-// from below means that the function of at() is done.
+// The exception handler: record the exception, and continue after the instruction. SMC
+// from a lower level means that the function of at() has returned.
 global_asm!(
     r#"
     .macro handler el
@@ -88,7 +88,7 @@ handle_el\el:
     cmp x1, #{smc}
     b.eq back
     .endif
-    // The end of a function at EL0, where SMC is undefined.
+    // The end of a function at EL0, where SMC is UNDEFINED.
     mrs x2, elr_el\el
     ldr x3, =leave
     cmp x2, x3
@@ -104,13 +104,13 @@ handle_el\el:
     str x0, [x2, #{esr}]
     mrs x3, elr_el\el
     str x3, [x2, #{elr}]
-    // SVC and HVC return behind themselves.
+    // SVC and HVC return to the next instruction.
     cmp x1, #{svc}
     b.eq 1f
     cmp x1, #{hvc}
     b.eq 1f
-    // A breakpoint or watchpoint: off with it. What a breakpoint is on is executed then; what a
-    // watchpoint is on is not, or its access would be one more that the emulator compares.
+    // A breakpoint or watchpoint: disable debug exceptions. After a breakpoint the instruction is
+    // executed. After a watchpoint it is skipped, or the emulator would compare its access again.
     cmp x1, #{watchpoint}
     b.eq 3f
     cmp x1, #{breakpoint}
@@ -162,7 +162,7 @@ _start:
     handler 2
     handler 3
 
-    // run(function, argument, SPSR): leave for a lower exception level
+    // run(function, argument, SPSR): enter a lower Exception level
     .global run
 run:
     ldr x3, =BACK
@@ -213,33 +213,33 @@ extern "C" {
     fn run(function: extern "C" fn(u64), argument: u64, spsr: u64);
 }
 
-/// Forgets what has been taken.
+/// Clears the recorded exceptions.
 pub fn clear() {
-    // SAFETY: One CPU, and no code of a lower exception level is running.
+    // SAFETY: There is one CPU, and no code of a lower Exception level is running.
     unsafe { addr_of_mut!(TAKEN).write_volatile(Taken::NONE) };
 }
 
-/// Returns what has been taken since [`clear`].
+/// Returns the exceptions taken since [`clear`].
 pub fn taken() -> Taken {
     // SAFETY: As for clear().
     unsafe { addr_of!(TAKEN).read_volatile() }
 }
 
-/// Runs `function(argument)` at exception level 0, 1 or 2, on that level's stack, with
-/// PSTATE.D clear and all interrupts masked; returns the exceptions on the way.
+/// Runs `function(argument)` at Exception level 0, 1 or 2, on that level's stack, with
+/// PSTATE.D clear and all interrupts masked; returns the exceptions taken.
 pub fn at(el: usize, function: extern "C" fn(u64), argument: u64) -> Taken {
     const MODES: [u64; 3] = [SPSR_ELx_M_EL0t, SPSR_ELx_M_EL1h, SPSR_ELx_M_EL2h];
     let spsr = SPSR_ELx_A | SPSR_ELx_I | SPSR_ELx_F | MODES[el];
 
     clear();
-    // SAFETY: The function gets a stack of its own, and comes back by the SMC that
-    // is its return address.
+    // SAFETY: The function has a separate stack, and its return address is an SMC, which
+    // comes back here.
     unsafe { run(function, argument, spsr) };
     taken()
 }
 
-/// Returns what `access` takes at EL1 with this bit of HDFGRTR_EL2 set, and with that of
-/// HDFGWTR_EL2, where a register that may be written has the same bit.
+/// Returns the exceptions of `access` at EL1 with `bit` of HDFGRTR_EL2 set, and with `bit` of
+/// HDFGWTR_EL2 set: writable registers have the same bit in both.
 pub fn fine_grained(bit: u64, access: extern "C" fn(u64)) -> (Taken, Taken) {
     write::<SYS_HDFGRTR_EL2>(bit);
     let reads = at(1, access, 0);
@@ -250,13 +250,13 @@ pub fn fine_grained(bit: u64, access: extern "C" fn(u64)) -> (Taken, Taken) {
     (reads, writes)
 }
 
-/// Reads a system register: one that every assembler knows by its name, others by the constant
-/// that is their encoding.
+/// Reads a system register: by name if every assembler knows the name, otherwise by the constant
+/// with its encoding.
 #[macro_export]
 macro_rules! read {
     ($register:literal) => {{
         let value: u64;
-        // SAFETY: Reading it has no effect but an exception, which is noted.
+        // SAFETY: The only effect of the read can be an exception, which is recorded.
         unsafe {
             core::arch::asm!(concat!("mov {0}, #0\n mrs {0}, ", $register), out(reg) value)
         };
@@ -267,12 +267,12 @@ macro_rules! read {
     };
 }
 
-/// Writes a system register, named as for `read!`, with an `ISB` behind it.
+/// Writes a system register, named as for `read!`, followed by an `ISB`.
 #[macro_export]
 macro_rules! write {
     ($register:literal, $value:expr) => {{
         let value: u64 = $value;
-        // SAFETY: The tests write what changes only what they look at.
+        // SAFETY: The tests write only values whose effects they check.
         unsafe { core::arch::asm!(concat!("msr ", $register, ", {}\n isb"), in(reg) value) };
     }};
     ($register:ident, $value:expr) => {
@@ -280,12 +280,12 @@ macro_rules! write {
     };
 }
 
-/// Returns what the register of an encoding holds, 0 if there was an exception.
+/// Returns the value of the register with this encoding, 0 after an exception.
 #[inline(always)]
 pub fn read<const REGISTER: u32>() -> u64 {
     let value: u64;
 
-    // SAFETY: Reading it has no effect but an exception, which is noted.
+    // SAFETY: The only effect of the read can be an exception, which is recorded.
     unsafe {
         asm!(
             "mov {value}, #0",
@@ -301,10 +301,10 @@ pub fn read<const REGISTER: u32>() -> u64 {
     value
 }
 
-/// Writes the register of an encoding, with an `ISB` behind it.
+/// Writes the register with this encoding, followed by an `ISB`.
 #[inline(always)]
 pub fn write<const REGISTER: u32>(value: u64) {
-    // SAFETY: The tests write what changes only what they look at; an exception is noted.
+    // SAFETY: The tests write only values whose effects they check; an exception is recorded.
     unsafe {
         asm!(
             "msr S{op0}_{op1}_C{crn}_C{crm}_{op2}, {value}",
@@ -325,7 +325,7 @@ pub fn exit(status: u64) -> ! {
     const ADP_STOPPED_APPLICATION_EXIT: u64 = 0x20026;
     let block: [u64; 2] = [ADP_STOPPED_APPLICATION_EXIT, status];
 
-    // SAFETY: QEMU runs with semihosting and does not come back from this.
+    // SAFETY: QEMU runs with semihosting and does not return from this call.
     unsafe {
         asm!("hlt #0xf000", in("x0") SYS_EXIT_EXTENDED, in("x1") block.as_ptr());
     }
@@ -339,6 +339,6 @@ pub fn put(byte: u8) {
     /// UARTDR of the board's first UART.
     const UART: *mut u32 = 0x0900_0000 as *mut u32;
 
-    // SAFETY: A store to that register changes nothing of this program's.
+    // SAFETY: A store to this register changes no state of this program.
     unsafe { UART.write_volatile(byte.into()) };
 }

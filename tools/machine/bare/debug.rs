@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Breakpoints and watchpoints: how many there are, who may access them, and when
-//! they match.
+//! Tests breakpoints and watchpoints: their number, their traps, and their matches.
 
 use crate::{cpu, sysreg::*, Expected, Report, FGT, MDCR_EL2};
 
@@ -11,13 +10,13 @@ mod watchpoints;
 const CONTEXT: u64 = 0x1234;
 /// `MDSCR_EL1`: debug exceptions, at EL1 as well.
 const ARMED: u64 = MDSCR_EL1_MDE | MDSCR_EL1_KDE;
-/// Registers of a family that there can be.
+/// The largest number of registers in a family.
 const MAX: u64 = 16;
 
-/// Writes `value`, if there is one, to a register, and reads it.
+/// A function that writes `value`, if given, to a register, and reads the register.
 type Access = fn(Option<u64>) -> u64;
 
-/// Accesses the register of that encoding.
+/// Accesses the register with this encoding.
 fn register<const REGISTER: u32>(value: Option<u64>) -> u64 {
     if let Some(value) = value {
         cpu::write::<REGISTER>(value);
@@ -25,7 +24,7 @@ fn register<const REGISTER: u32>(value: Option<u64>) -> u64 {
     cpu::read::<REGISTER>()
 }
 
-/// The registers of one family, by number.
+/// Defines the registers of one family, by number.
 macro_rules! family {
     ($name:ident, $op2:ident) => {
         family!($name, $op2, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
@@ -41,8 +40,7 @@ family!(DBGBCR, DBGBCRn_EL1_Op2);
 family!(DBGWVR, DBGWVRn_EL1_Op2);
 family!(DBGWCR, DBGWCRn_EL1_Op2);
 
-/// Writes and reads the pair of breakpoint registers with that number: two accesses
-/// each.
+/// Writes and reads both registers of breakpoint `n`: two accesses each.
 extern "C" fn access_breakpoint(n: u64) {
     let n = n as usize;
 
@@ -50,7 +48,7 @@ extern "C" fn access_breakpoint(n: u64) {
     DBGBCR[n](Some(0));
 }
 
-/// Does the same with watchpoint registers.
+/// Does the same with watchpoint `n`.
 extern "C" fn access_watchpoint(n: u64) {
     let n = n as usize;
 
@@ -58,7 +56,7 @@ extern "C" fn access_watchpoint(n: u64) {
     DBGWCR[n](Some(0));
 }
 
-/// A breakpoint: what it compares, and `DBGBCR<n>_EL1` with it enabled.
+/// A breakpoint: its value, and `DBGBCR<n>_EL1` with E set.
 #[derive(Clone, Copy)]
 struct Breakpoint {
     value: u64,
@@ -66,7 +64,7 @@ struct Breakpoint {
 }
 
 impl Breakpoint {
-    /// Returns a breakpoint at EL1 of that type.
+    /// Returns a breakpoint at EL1 of type `bt`.
     const fn of(bt: u64, value: u64) -> Self {
         let control = DBGBCRn_EL1_E
             | field(DBGBCRn_EL1_PMC, PMC_EL1)
@@ -76,7 +74,7 @@ impl Breakpoint {
         Self { value, control }
     }
 
-    /// Returns one that is on an address, and linked to breakpoint `n`.
+    /// Returns an address breakpoint that is linked to breakpoint `n`.
     const fn linked(address: u64, n: u64) -> Self {
         let this = Self::of(DBGBCRn_EL1_BT_LINKED_ADDRESS, address);
 
@@ -93,7 +91,7 @@ impl Breakpoint {
     }
 }
 
-/// What a breakpoint or a watchpoint can be linked to.
+/// A breakpoint to which breakpoints and watchpoints can be linked.
 const IN_CONTEXT: Breakpoint = Breakpoint::of(DBGBCRn_EL1_BT_LINKED_CONTEXT, CONTEXT);
 
 /// Disables each breakpoint and each watchpoint.
@@ -102,8 +100,8 @@ fn disarm(expected: &Expected) {
     (0..expected.wrps).for_each(|n| _ = DBGWCR[n as usize](Some(0)));
 }
 
-/// Returns how often the function runs into a debug exception of `class` at EL1 with that in
-/// `MDSCR_EL1`; the first one switches the others off.
+/// Returns how often `function` takes a debug exception of `class` at EL1 with `mdscr` in
+/// `MDSCR_EL1`; the first one disables further ones.
 fn hits(mdscr: u64, function: extern "C" fn(u64), argument: u64, class: u64) -> u64 {
     write!("mdscr_el1", mdscr);
     let taken = cpu::at(1, function, argument);
@@ -114,7 +112,7 @@ fn hits(mdscr: u64, function: extern "C" fn(u64), argument: u64, class: u64) -> 
     taken.count
 }
 
-/// Checks what the ID register says of how many there are.
+/// Checks the counts in the ID register.
 fn counts(report: &mut Report, expected: &Expected) {
     let dfr0 = read!("id_aa64dfr0_el1");
     let [brps, wrps, ctx_cmps] = [
@@ -133,8 +131,8 @@ fn counts(report: &mut Report, expected: &Expected) {
     }
 }
 
-/// A family of registers: what one of them is, an access to a pair of them, how many pairs there
-/// are, and the rule that says so.
+/// A family of registers: the name of one, an access to a pair of registers, the number of pairs,
+/// and the rule for it.
 type Family = (
     &'static str,
     extern "C" fn(u64),
@@ -157,7 +155,7 @@ const FAMILIES: [Family; 2] = [
     ),
 ];
 
-/// Checks which registers there are.
+/// Checks which registers exist.
 fn presence(report: &mut Report, expected: &Expected) {
     for n in 0..MAX {
         for (name, access, count, rule) in FAMILIES {
@@ -172,7 +170,7 @@ fn presence(report: &mut Report, expected: &Expected) {
     }
 }
 
-/// Checks the trap of all debug registers.
+/// Checks the traps of all debug registers.
 fn traps(report: &mut Report) {
     write!("mdcr_el2", MDCR_EL2 | MDCR_EL2_TDA);
     let taken = cpu::at(1, access_breakpoint, 0);
@@ -205,7 +203,7 @@ fn fine_grained_traps(report: &mut Report) {
     }
 }
 
-/// Checks that without FEAT_FGT there is none of its registers.
+/// Checks that without FEAT_FGT none of its registers exists.
 fn no_fine_grained_traps(report: &mut Report) {
     cpu::clear();
     let _ = read!(SYS_HDFGRTR_EL2);
@@ -216,7 +214,7 @@ fn no_fine_grained_traps(report: &mut Report) {
     );
 }
 
-/// Checks all of it.
+/// Runs all checks.
 pub fn test(report: &mut Report, expected: &Expected) {
     counts(report, expected);
     presence(report, expected);

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The memory model control, and the registers that say what a CPU has.
+//! Tests the memory model control, and the ID registers.
 //!
-//! `AIDR_EL1` and `ACTLR_EL1` are IMPLEMENTATION DEFINED: what is checked is what
-//! the software that uses them relies on.
+//! `AIDR_EL1` and `ACTLR_EL1` are IMPLEMENTATION DEFINED, so the tests check the behaviour on
+//! which software relies.
 
 use crate::{cpu, sysreg::*, Expected, Report, DIC, FGT, IDC, S2FWB};
 
-/// `AIDR_EL1`: there is a control.
+/// The bit of `AIDR_EL1` that advertises the control.
 const AIDR_TSO: u64 = 1 << 9;
-/// `ACTLR_EL1`: the control.
+/// The control in `ACTLR_EL1`.
 const ACTLR_TSO: u64 = 1 << 1;
 
-// What Expected::tso is where writes have an effect.
+// Values of Expected::tso for which writes have an effect.
 const ON: u64 = 1;
 const EL12: u64 = 3;
 const IMPDEF: u64 = 4;
 
-/// Returns `bits` if that holds, or nothing.
+/// Returns `bits` if `holds`, otherwise 0.
 fn when(holds: bool, bits: u64) -> u64 {
     if holds {
         bits
@@ -51,7 +51,7 @@ fn features(report: &mut Report, expected: &Expected) {
     }
 }
 
-/// Checks that `HCR_EL2.FWB` stores what is written if there is what it is for.
+/// Checks that `HCR_EL2.FWB` can be written with FEAT_S2FWB only.
 fn write_back(report: &mut Report, expected: &Expected) {
     write!("hcr_el2", HCR_EL2_RW | HCR_EL2_FWB);
     let stored = read!("hcr_el2") & HCR_EL2_FWB;
@@ -63,7 +63,7 @@ fn write_back(report: &mut Report, expected: &Expected) {
     );
 }
 
-/// Checks what the control stores.
+/// Checks the value that the control stores.
 fn control(report: &mut Report, expected: &Expected) {
     let reset = read!("actlr_el1");
     let stored = when(matches!(expected.tso, ON | EL12 | IMPDEF), ACTLR_TSO);
@@ -97,7 +97,7 @@ extern "C" fn access_actlr(_: u64) {
     write!("actlr_el1", value);
 }
 
-/// Checks who may access the control.
+/// Checks the traps of the control.
 fn traps(report: &mut Report) {
     report.same(
         cpu::at(1, access_actlr, 0).count,
@@ -120,29 +120,29 @@ extern "C" fn set_actlr(value: u64) {
     write!("actlr_el1", value);
 }
 
-/// Writes the register that EL1 has apart, by one encoding.
+/// Writes EL1's separate register, by the encoding of ACTLR_EL12.
 extern "C" fn set_el12(value: u64) {
     write!(SYS_ACTLR_EL12, value);
 }
 
-/// Writes it by the other encoding.
+/// Writes EL1's separate register, by the IMPLEMENTATION DEFINED encoding.
 extern "C" fn set_impdef(value: u64) {
     write!(SYS_IMP_APL_ACTLR_EL12, value);
 }
 
-/// Whose control a write at EL2 reaches.
+/// The control that a write at EL2 reaches.
 enum Reaches {
     Nothing,
-    /// That of EL1.
+    /// The control of EL1.
     El1,
-    /// That of EL1, with that kind of control, and nothing without it.
+    /// The control of EL1 if it is of this kind, otherwise none.
     El1With(u64),
-    /// That of EL2 if it has one.
+    /// The control of EL2, if EL2 has its own.
     Own,
 }
 
 impl Reaches {
-    /// Returns what a write of [`ACTLR_TSO`] does, as [`done_by_el2`] says it.
+    /// Returns the effect of a write of [`ACTLR_TSO`], in the form of [`done_by_el2`].
     fn done(&self, tso: u64) -> Done {
         let apart = matches!(tso, EL12 | IMPDEF);
         let el1 = (0, when(tso == ON || apart, ACTLR_TSO), 0);
@@ -158,14 +158,14 @@ impl Reaches {
 }
 
 type Set = extern "C" fn(u64);
-/// Exceptions, TSO of EL1 and TSO of EL2.
+/// The number of exceptions, TSO of EL1, and TSO of EL2.
 type Done = (u64, u64, u64);
 
 const HOST: u64 = HCR_EL2_RW | HCR_EL2_E2H;
 
-/// A register for each of EL1 and EL2 is what the software for CPUs that have it relies on: EL2's
-/// is the one that an access to ACTLR_EL1 is redirected to, as for the registers in "Redirection of
-/// accesses to EL1 registers" (HCR_EL2.E2H), and EL1's has one encoding or the other.
+/// The controls that writes at EL2 reach. On CPUs with separate registers of EL1 and EL2, software
+/// relies on them: an access to ACTLR_EL1 is redirected to EL2's register, as for the registers in
+/// "Redirection of accesses to EL1 registers" (HCR_EL2.E2H), and EL1's has one of two encodings.
 const REACHED: [(u64, Set, Reaches, [&str; 3]); 6] = [
     (
         HCR_EL2_RW,
@@ -213,7 +213,7 @@ const REACHED: [(u64, Set, Reaches, [&str; 3]); 6] = [
     ),
 ];
 
-/// Runs `set` at EL2 and returns what it has done.
+/// Runs `set` at EL2 and returns its effect.
 fn done_by_el2(hcr: u64, set: Set) -> Done {
     write!("actlr_el1", 0);
     write!("actlr_el2", 0);
@@ -225,7 +225,7 @@ fn done_by_el2(hcr: u64, set: Set) -> Done {
     (taken.count, bits[0], bits[1])
 }
 
-/// Checks which register EL2 reaches by which encoding.
+/// Checks which register EL2 reaches by each encoding.
 fn apart(report: &mut Report, expected: &Expected) {
     for (hcr, set, reaches, [before, register, after]) in REACHED {
         let (have, want) = (done_by_el2(hcr, set), reaches.done(expected.tso));
@@ -241,7 +241,7 @@ fn apart(report: &mut Report, expected: &Expected) {
     }
 }
 
-/// Checks all of it.
+/// Runs all checks.
 pub fn test(report: &mut Report, expected: &Expected) {
     features(report, expected);
     write_back(report, expected);

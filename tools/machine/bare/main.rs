@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of the machine model itself, without a kernel: an image that starts at
+//! Tests of the machine model without a kernel: an image that starts at
 //! EL3 of QEMU's "virt" board and prints TAP on its UART.
 //!
-//! What the CPU must have is put at [`EXPECTED`] by QEMU's loader device, since an
-//! image that believed the ID registers could not check them.
+//! QEMU's loader device writes the expected properties of the CPU to [`EXPECTED`], since an
+//! image that relied on the ID registers could not check them.
 //!
-//! Rules are cited by the section or the register of the Arm Architecture
-//! Reference Manual for A-profile (DDI 0487) that has them.
+//! Rules are cited by their section or register in the Arm Architecture
+//! Reference Manual for A-profile (DDI 0487).
 
 #![no_std]
 #![no_main]
@@ -27,11 +27,11 @@ use core::ptr::addr_of_mut;
 use sysreg::*;
 use table::Table;
 
-/// Where QEMU's loader device puts what the command line asked for: a byte for each
-/// field of [`Expected`], in that order.
+/// The address at which QEMU's loader device puts the expected properties: a byte for each
+/// field of [`Expected`], in order.
 const EXPECTED: *const u8 = 0x4010_0000 as *const u8;
 
-/// What the command line asked for.
+/// The properties that QEMU's command line sets.
 pub struct Expected {
     pub brps: u64,
     pub ctx_cmps: u64,
@@ -40,10 +40,10 @@ pub struct Expected {
     pub features: u64,
     /// CTR_EL0.IminLine.
     pub iminline: u64,
-    /// 0: no memory model control, 1: one, 2: one that ignores writes, 3 and 4: a register for each
-    /// of EL1 and EL2, that of EL1 with one encoding or the other.
+    /// The memory model control. 0: none, 1: one, 2: one that ignores writes, 3 and 4: separate
+    /// registers for EL1 and EL2, with one of two encodings for that of EL1.
     pub tso: u64,
-    /// Whether there is FEAT_SPE.
+    /// Whether the CPU has FEAT_SPE.
     pub spe: u64,
 }
 
@@ -57,9 +57,9 @@ pub const DIC: u64 = 1 << 2;
 pub const IDC: u64 = 1 << 3;
 
 impl Expected {
-    /// Returns what is at [`EXPECTED`].
+    /// Reads the properties at [`EXPECTED`].
     fn read() -> Self {
-        // SAFETY: The loader device has written there before the CPU started.
+        // SAFETY: The loader device has written these bytes before the CPU started.
         let byte = |i| unsafe { u64::from(EXPECTED.add(i).read()) };
 
         Self {
@@ -73,7 +73,7 @@ impl Expected {
         }
     }
 
-    /// Returns whether there is that feature.
+    /// Returns whether the CPU has `feature`.
     pub fn has(&self, feature: u64) -> bool {
         self.features & feature != 0
     }
@@ -95,7 +95,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Reports one fact, and the rule that says so.
+    /// Reports one fact, and its rule.
     pub fn check(&mut self, holds: bool, fact: fmt::Arguments<'_>, rule: &str) {
         self.count += 1;
         self.failed += u32::from(!holds);
@@ -108,7 +108,7 @@ impl Report {
         let _ = writeln!(Uart, "# {text}");
     }
 
-    /// Reports whether two numbers are the same, which they must be.
+    /// Reports one fact, which holds if two numbers are the same.
     pub fn same(&mut self, have: u64, want: u64, fact: &str, rule: &str) {
         self.check(have == want, format_args!("{fact}"), rule);
         if have != want {
@@ -123,7 +123,7 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     cpu::exit(2)
 }
 
-// What the compiler calls, and no library is there for.
+// Functions that the compiler calls, since there is no library.
 
 #[no_mangle]
 unsafe extern "C" fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8 {
@@ -145,12 +145,12 @@ unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut 
 
 static mut STAGE1: Table = Table::new();
 
-/// Switches the MMU of EL3 on, flat: without it memory is Device memory, and the
-/// core library makes accesses that are not aligned.
+/// Enables the MMU of EL3 with an identity map: without the MMU, memory is Device memory, but the
+/// core library makes unaligned accesses.
 fn map_el3() {
     let table = addr_of_mut!(STAGE1);
 
-    // SAFETY: The table is not in use yet. Devices, never executed, and memory.
+    // SAFETY: The table is not in use yet. It maps devices, never executed, and memory.
     unsafe {
         table::map(table, 0, table::NEVER_EXECUTED | table::BLOCK);
         table::map(table, 1, table::MEMORY | table::NORMAL | table::BLOCK);
@@ -162,10 +162,10 @@ fn map_el3() {
     write!("sctlr_el3", sctlr | SCTLR_EL3_M);
 }
 
-/// `MDCR_EL2` while nothing is tested: EL1 may use all that is for debugging and profiling.
+/// The default `MDCR_EL2`: EL1 may use debugging and profiling.
 pub const MDCR_EL2: u64 = field(MDCR_EL2_E2PB, E2PB_OWN);
 
-/// Makes EL2 and EL1 AArch64 and Non-secure, and the Profiling Buffer as well; nothing is trapped.
+/// Makes EL2 and EL1 AArch64 and Non-secure, and the Profiling Buffer Non-secure, without traps.
 fn lower_levels() {
     write!(
         "scr_el3",

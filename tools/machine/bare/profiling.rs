@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! FEAT_SPE: registers and traps, sampling, records, the buffer and its faults.
+//! Tests FEAT_SPE: registers and traps, sampling, records, the buffer and its faults.
 
 use core::ptr::{addr_of, addr_of_mut};
 
@@ -34,14 +34,14 @@ static mut BUFFER: Buffer = Buffer([0; BYTES]);
 static mut STAGE1: Table = Table::new();
 static mut STAGE2: Table = Table::new();
 
-/// `PMSIRR_EL1`: a sample every 256 operations, the lowest interval,
+/// `PMSIRR_EL1`: a sample every 256 operations, the lowest interval.
 const EVERY_256: u64 = field(PMSIRR_EL1_INTERVAL, 1);
-/// or about so, so that nothing in a loop escapes.
+/// `PMSIRR_EL1`: the same with random variation, so that every instruction of a loop is sampled.
 const ABOUT_256: u64 = EVERY_256 | PMSIRR_EL1_RND;
-/// Operations from one sample to the next: the one that finds the counter at zero is
-/// chosen ("Statistical Profiling Extension sampling operations").
+/// Operations from one sample to the next: the operation that finds the counter at zero is
+/// sampled ("Statistical Profiling Extension sampling operations").
 const INTERVAL: u64 = 256 + 1;
-/// Records of one run of the work.
+/// The number of records for one run of the work.
 const SAMPLES: u64 = TURNS * TURN / INTERVAL;
 
 /// Returns the address of the buffer.
@@ -49,7 +49,7 @@ fn buffer() -> u64 {
     addr_of!(BUFFER) as u64
 }
 
-/// Makes the `bytes` from `address` on the Profiling Buffer.
+/// Makes `bytes` bytes at `address` the Profiling Buffer.
 fn enable(address: u64, bytes: u64) {
     write!(SYS_PMBPTR_EL1, address);
     write!(SYS_PMBLIMITR_EL1, (address + bytes) | PMBLIMITR_EL1_E);
@@ -60,7 +60,7 @@ fn enable(address: u64, bytes: u64) {
 fn prepare(pages: u64) {
     write!(SYS_PMSCR_EL1, 0);
     write!(SYS_PMBLIMITR_EL1, 0);
-    // SAFETY: Nothing writes to the buffer while it is disabled.
+    // SAFETY: The CPU does not write to the buffer while it is disabled.
     unsafe { addr_of_mut!(BUFFER).write_bytes(0, 1) };
     write!(SYS_PMBSR_EL1, 0);
     write!(SYS_PMSICR_EL1, 0);
@@ -71,15 +71,15 @@ fn prepare(pages: u64) {
     enable(buffer(), pages * PAGE);
 }
 
-/// Runs the function at exception level `el` with `controls` in `PMSCR_EL1`, and with
-/// profiling off on the way out.
+/// Runs `function` at Exception level `el` with `controls` in `PMSCR_EL1`, and then switches
+/// profiling off.
 fn sample(controls: u64, el: usize, function: extern "C" fn(u64)) {
     write!(SYS_PMSCR_EL1, controls);
     cpu::at(el, function, 0);
     write!(SYS_PMSCR_EL1, 0);
 }
 
-/// Returns how many records the buffer has.
+/// Returns the number of records in the buffer.
 fn records() -> u64 {
     (read!(SYS_PMBPTR_EL1) - buffer()) / RECORD
 }
@@ -89,13 +89,13 @@ fn decoded() -> impl Iterator<Item = Decoded> {
     (0..records()).map(decode)
 }
 
-/// Returns for how many records of the buffer that holds.
+/// Returns the number of records in the buffer for which `holds` is true.
 fn count(holds: impl Fn(&Decoded) -> bool) -> u64 {
     decoded().filter(holds).count() as u64
 }
 
-/// Switches the MMU of EL1 on, flat: the first gigabyte is devices, the second memory. Returns
-/// what `SCTLR_EL1` was.
+/// Enables the MMU of EL1 with an identity map: the first gigabyte is devices, the second memory.
+/// Returns the previous `SCTLR_EL1`.
 fn map_el1() -> u64 {
     // SAFETY: The table is not in use.
     unsafe {
@@ -112,7 +112,7 @@ fn map_el1() -> u64 {
     sctlr
 }
 
-/// Puts what the buffer holds into the report, so that two runs can be compared.
+/// Adds the contents of the buffer to the report, so that two runs can be compared.
 fn note_buffer(report: &mut Report) {
     let mut sum = 0u64;
 
@@ -124,7 +124,7 @@ fn note_buffer(report: &mut Report) {
     report.note(format_args!("buffer {sum:#x}"));
 }
 
-/// Checks all of it; without FEAT_SPE, that there is none of its registers.
+/// Runs all checks; without FEAT_SPE, checks only that none of its registers exists.
 pub fn test(report: &mut Report, expected: &Expected) {
     registers::later_version(report);
     if expected.spe == 0 {

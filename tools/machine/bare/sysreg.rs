@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-// System registers: their encodings and fields by name, and helpers that put a value into a field
-// and take it out. tools/oracle/payload.rs includes this file as well, and `include!` takes no
-// inner attributes: this is no doc comment for that reason.
+// System registers: their encodings and fields by name, and helpers that insert a value into a
+// field and extract it. This is not a doc comment, since tools/oracle/payload.rs includes this file
+// too, and `include!` does not permit inner attributes.
 
 pub use described::*;
 pub use undescribed::*;
 
-/// What gen-sysreg makes of the kernel's description of the registers: `SYS_<REGISTER>` is an
+/// Constants that gen-sysreg generates from the kernel's description: `SYS_<REGISTER>` is an
 /// encoding, `<REGISTER>_<FIELD>` the mask of a field, `<REGISTER>_<FIELD>_<VALUE>` a value of it.
 #[allow(dead_code, non_upper_case_globals)]
 mod described {
     include!(env!("SYSREG_CONSTS"));
 }
 
-/// What the description does not have: the same kind of names, with the register of the Arm ARM
-/// (DDI 0487) that says so.
+/// Constants that the description lacks, with the same kind of names, and the register in the Arm
+/// ARM (DDI 0487) that defines them.
 #[allow(dead_code, non_upper_case_globals)]
 mod undescribed {
     use super::{field, sys_reg};
@@ -71,19 +71,19 @@ mod undescribed {
     pub const SCR_EL3_API: u64 = 1 << 17;
     pub const SCR_EL3_FGTEn: u64 = 1 << 27;
 
-    // MDCR_EL3.NSPB and MDCR_EL2.E2PB: whose the Profiling Buffer is. The first is Non-secure, the
-    // second EL1's, if nothing is trapped, and EL2's if it is zero.
+    // MDCR_EL3.NSPB and MDCR_EL2.E2PB: the owner of the Profiling Buffer. Without traps, the value
+    // of NSPB means Non-secure, and that of E2PB means EL1; E2PB zero means EL2.
     pub const MDCR_EL3_NSPB: u64 = 0b11 << 12;
     pub const NSPB_TRAPPED: u64 = 0b10;
     pub const NSPB_OWN: u64 = 0b11;
     pub const E2PB_TRAPPED: u64 = 0b10;
     pub const E2PB_OWN: u64 = 0b11;
 
-    // SCTLR_EL3.M, TCR_EL3: T0SZ and what is RES1.
+    // SCTLR_EL3.M, TCR_EL3: T0SZ and the RES1 bits.
     pub const SCTLR_EL3_M: u64 = 1 << 0;
     pub const TCR_EL3_T0SZ: u64 = 0x3f;
     pub const TCR_EL3_RES1: u64 = 1 << 31 | 1 << 23;
-    /// CPTR_EL2, HCR_EL2.E2H being 0: what is RES1 without FEAT_SVE and FEAT_SME, and no trap.
+    /// CPTR_EL2 with HCR_EL2.E2H 0: the RES1 bits without FEAT_SVE and FEAT_SME, and no trap.
     pub const CPTR_EL2_RES1: u64 = 0x33ff;
     /// CPACR_EL1.FPEN: nothing is trapped.
     pub const FPEN_NO_TRAP: u64 = 0b11;
@@ -91,7 +91,7 @@ mod undescribed {
     /// MAIR_ELx: Attr0 is Device-nGnRnE; Attr1 is Normal, Write-Back, and allocates.
     pub const MAIR_DEVICE_NORMAL: u64 = field(0xff << 8, 0xff);
 
-    // PMBSR_EL1.MSS: BSC where EC is 0, FSC where it is a Data Abort.
+    // PMBSR_EL1.MSS: BSC if EC is 0, FSC if EC is a Data Abort.
     pub const BSC_FULL: u64 = 0b000001;
     pub const FSC_TRANSLATION_L1: u64 = 0b000101;
     pub const FSC_PERMISSION_L1: u64 = 0b001101;
@@ -104,7 +104,7 @@ pub const fn sys_reg(op0: u32, op1: u32, crn: u32, crm: u32, op2: u32) -> u32 {
     op0 << 19 | op1 << 16 | crn << 12 | crm << 8 | op2 << 5
 }
 
-/// Returns the encoding of the debug register with that number of the family with that op2.
+/// Returns the encoding of the debug register with a number, in the family with an op2.
 #[allow(dead_code)]
 pub const fn debug_register(n: u32, op2: u32) -> u32 {
     sys_reg(2, 0, 0, n, op2)
@@ -122,13 +122,13 @@ pub const fn operands(register: u32) -> [u32; 5] {
     ]
 }
 
-/// Returns a register with that value in the field that the mask says, and zeroes around it.
+/// Returns a register with `value` in the field of `mask`, and zeroes elsewhere.
 pub const fn field(mask: u64, value: u64) -> u64 {
     assert!(value <= mask >> mask.trailing_zeros());
     value << mask.trailing_zeros()
 }
 
-/// Returns the value of the field that the mask says.
+/// Returns the value of the field of `mask`.
 pub const fn field_of(register: u64, mask: u64) -> u64 {
     (register & mask) >> mask.trailing_zeros()
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Translation tables with 4 KiB granule: one level, of blocks of 1 GiB.
+//! Translation tables with 4 KiB granule: one level, with blocks of 1 GiB.
 //!
 //! The fields are those of "VMSAv8-64 Block descriptor" in the Arm ARM.
 
-/// Where the memory of the board begins; below are devices.
+/// The start of the board's memory; devices are below.
 pub const MEMORY: u64 = 0x4000_0000;
 /// A block, valid, with the Access flag set.
 pub const BLOCK: u64 = 1 << 10 | 0b01;
@@ -18,7 +18,7 @@ pub const READ_ONLY: u64 = 1 << 7;
 pub const S2_READ_WRITE: u64 = 0b11 << 6;
 /// Stage 2: MemAttr, Normal and Write-Back, inner and outer.
 pub const S2_NORMAL: u64 = 0b1111 << 2;
-/// T0SZ of 39 bits of address: the walk begins at level 1.
+/// T0SZ for 39 bits of address: the walk starts at level 1.
 pub const T0SZ: u64 = 25;
 
 /// A table of level 1.
@@ -36,7 +36,7 @@ impl Table {
 ///
 /// # Safety
 ///
-/// The table is this program's, and nobody walks that entry now.
+/// The table belongs to this program, and no CPU walks the entry now.
 pub unsafe fn map(table: *mut Table, n: usize, descriptor: u64) {
     // SAFETY: By the contract of this function.
     unsafe { core::ptr::addr_of_mut!((*table).0[n]).write_volatile(descriptor) };

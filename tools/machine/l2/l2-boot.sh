@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=busybox
 # shellcheck disable=SC3045
-# l2-boot.sh [gdb]: Debian's QEMU as the VMM, with KVM: boots a Linux as its guest, to a
-# program that speaks. With "gdb", hardware breakpoints are set through QEMU's gdbstub
-# first: the guest stops at each, steps on, and goes on to its end. Prints TAP.
+# l2-boot.sh [gdb]: boots a Linux guest with Debian's QEMU as the VMM and KVM, up to a
+# program that prints a line. With "gdb", sets hardware breakpoints through QEMU's gdbstub
+# first: the guest stops at each, steps, and continues to its end. Prints TAP.
 set -u
 n=0
 failed=0
@@ -32,7 +32,7 @@ ended() {
 	result $? "the guest's kernel has nothing to complain about"
 }
 
-# The remote protocol of gdb: $packet#checksum, answered by + and a packet.
+# gdb's remote protocol: $packet#checksum is answered by + and a packet.
 checksum() {
 	local rest=$1 sum=0 char
 
@@ -52,7 +52,7 @@ request() {
 	printf + >&4
 }
 
-# Where the guest is: register 32, the low byte first.
+# Prints the guest's PC: register 32, the low byte first.
 pc() {
 	request p20
 	echo "$reply" | sed 's/\(..\)\(..\)\(..\)\(..\)\(..\)\(..\)\(..\)\(..\)/\8\7\6\5\4\3\2\1/'
@@ -81,7 +81,7 @@ done
 nc 127.0.0.1 1234 < /tmp/to > /tmp/from &
 exec 4> /tmp/to 5< /tmp/from
 request '?'
-# In the order in which the guest comes to them.
+# In the order in which the guest reaches them.
 for symbol in start_kernel rest_init kernel_init_freeable; do
 	request "Z1,$(address $symbol),4"
 	[ "$reply" = OK ]

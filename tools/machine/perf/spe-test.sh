@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Statistical profiling with Debian's perf, on a machine with FEAT_SPE; TAP.
+# Tests statistical profiling with Debian's perf, on a machine with FEAT_SPE; prints TAP.
 # usage: spe-test.sh WORKLOAD SYMBOLS [PROGRAM...]; SYMBOLS has "NAME FIRST END"
-# of the functions that are hot, in decimal; PROGRAM runs a guest.
+# of the hot functions, in decimal; PROGRAM runs a guest.
 workload=$(command -v "$1")
 symbols=$2
 shift 2
@@ -13,10 +13,10 @@ export HOME=/tmp
 n=0
 rc=0
 
-# What perf prints for a packet that it does not know, or knows in part.
+# perf prints these for a packet that it does not decode, or only in part.
 unknown='Bad packet|(ADDR|OP-TYPE) 0x|IMPDEF|LAT [0-9]+ *$'
 
-# The report begins with how many lines it has, so it is kept until the end.
+# The plan with the number of lines comes first, so the report is kept until the end.
 check() {
 	n=$((n + 1))
 	if [ "$1" = 0 ]; then
@@ -27,8 +27,8 @@ check() {
 	fi
 } >> report
 
-# record NAME OPTIONS: the workload's records, decoded into NAME.txt. The interval
-# varies, or it might keep step with a loop; the buffer is small, so that it fills.
+# record NAME OPTIONS: records the workload, and decodes the records to NAME.txt. The interval
+# varies, since a fixed one might match a loop; the buffer is small, so that it fills.
 record() {
 	perf record -q -m ,64K -o "$1.data" -c 2048 -e "arm_spe_0/jitter=1,$2/u" \
 		-- "$workload" profile > "$1.out" 2>&1 &&
@@ -51,8 +51,8 @@ for name in hot_loads hot_branches; do
 	check $? "perf report finds $name"
 done
 
-# Every address of the program that perf shows is compared with where the hot
-# functions are: they execute nearly everything.
+# Compare all addresses of the program that perf shows with those of the hot
+# functions, which execute nearly all instructions.
 sed -n 's/.* PC 0x\([0-9a-f]*\) el0.*/\1/p' all.txt > pcs
 awk -v symbols="$symbols" '
 	function number(hex,  i, v) {
@@ -111,10 +111,10 @@ for program; do
 	perf report -D -i guest.data 2> /dev/null | grep -E '^\.  [0-9a-f]{8}:' > guest.txt
 	[ -s guest.txt ] && [ "$(grep -cE "$unknown" guest.txt)" = 0 ]
 	check $? "and its host's records are whole"
-	# In nVHE mode the host is at EL1, as the guest is, and between two runs of a vCPU
-	# its virtual time is the guest's.
+	# In nVHE mode the host runs at EL1, like the guest, and between two runs of a vCPU
+	# the host's virtual time is the guest's.
 	dmesg | grep -q ': VHE mode initialized' || continue
-	# Time does not go by a guest's offset: perf starts when the machine has been
+	# Times must not have a guest's offset: perf starts when the machine has been
 	# up for seconds, and a guest's counter starts at 0.
 	sed -n 's/.* TS \([0-9]*\).*/\1/p' guest.txt | awk '
 		{ if (!n++ || $1 < least) least = $1; if ($1 > most) most = $1 }

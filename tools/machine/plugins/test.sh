@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Test the TCG plugins: build, unit tests, the decoder against LLVM's, and runs of small bare-metal
-# programs whose counts are known. Prints TAP; exits 1 if a test fails.
+# Tests the TCG plugins: build, unit tests, comparison of the decoder with LLVM's, and runs of small
+# bare-metal programs whose counts are known. Prints TAP; exits 1 if a test fails.
 #
 # Needs rustc, clang, lld and llvm, python3, qemu-system-aarch64.
 
@@ -15,7 +15,7 @@ plugin=$out/libopcodes.so
 failed=0
 n=0
 
-# try NAME COMMAND...: one TAP line; what the command says is shown if it fails.
+# try NAME COMMAND...: prints one TAP line, and the command's output if it fails.
 try()
 {
 	name=$1
@@ -71,7 +71,7 @@ run_count()
 	run count -plugin "$plugin,out=$out/count.txt,$options" "$@"
 }
 
-# The "//= KEY N" comments of the program, summed by key, against the report.
+# Compares the "//= KEY N" comments of the program, summed by key, with the report.
 counts_match()
 {
 	sed -n 's,.*//= \([a-z0-9_ ]* [0-9]*\).*,\1,p' "$here/tests/count.S" |
@@ -85,7 +85,8 @@ counts_match()
 	test ! -s "$out/missing"
 }
 
-# The classes not named in the program are 0. eret depends on how many instructions QEMU lacks.
+# Checks that classes not named in the program are 0, except eret, whose count depends on how many
+# instructions QEMU lacks.
 rest_is_zero()
 {
 	named=$(awk '{ print $1 }' "$out/expected" | sort -u | tr '\n' ' ')
@@ -94,7 +95,7 @@ rest_is_zero()
 		END { exit bad }' "$out/count.txt"
 }
 
-# QEMU's own log of executed blocks, one instruction each, is the other witness.
+# Compares with QEMU's log of executed blocks, which have one instruction each.
 trace_matches()
 {
 	run count -accel tcg,one-insn-per-tb=on -d exec,nochain -D "$out/trace" || return 1
@@ -117,7 +118,8 @@ unmatched_stop_is_reported()
 	! grep '^mark 4 ' "$out/count.txt"
 }
 
-# The table by address: "shared" once for each Exception level, the same in total as the class.
+# Checks the table by address: "shared" occurs once for each Exception level, and the total is that
+# of the class.
 sites_match()
 {
 	shared=$(address count shared)
@@ -149,7 +151,7 @@ default_output_is_the_log()
 	grep '^insns [1-9]' "$out/log.txt"
 }
 
-# Both vCPUs sleep 3 times 0.8 s: 2.4 s if at the same time, 4.8 s if in turns.
+# Both vCPUs sleep 3 times for 0.8 s: 2.4 s if at the same time, 4.8 s if one after the other.
 slow_delays_one_vcpu()
 {
 	run slow -smp 2 -accel tcg,thread=multi \
@@ -159,7 +161,7 @@ slow_delays_one_vcpu()
 	grep '^ic_ialluis 6$' "$out/slow.txt" && test "$tenths" -ge 24 && test "$tenths" -lt 48
 }
 
-# refused TEXT ARGUMENTS: QEMU does not start, and the plugin says why in one line.
+# refused TEXT ARGUMENTS: checks that QEMU does not start, and the plugin prints the reason in a line.
 refused()
 {
 	if run count -plugin "$plugin,$2" > "$out/refusal" 2>&1; then

@@ -12,19 +12,19 @@ use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap, GuestMemoryRe
 
 use crate::registers::{self, Register, ID_AA64DFR0_EL1, PC};
 
-/// Where memory begins, as on QEMU's "virt" board.
+/// The start of memory, as on QEMU's "virt" board.
 pub const MEMORY_START: u64 = 0x4000_0000;
 
-/// How much there is, in bytes.
+/// The size of memory in bytes.
 pub const MEMORY_SIZE: usize = 96 << 20;
 
-/// More registers than KVM has.
+/// An upper limit on the number of registers that KVM has.
 const MAX_REGISTERS: usize = 4096;
 
 /// KVM_GET_REG_LIST: _IOWR(KVMIO, 0xb0, struct kvm_reg_list).
 const KVM_GET_REG_LIST: libc::c_ulong = 0xc008_aeb0;
 
-/// What a VMM can fail with: what was to be done, and why it could not.
+/// An error of the VMM: the failed operation, and the cause.
 #[derive(Debug)]
 pub struct Failure {
     what: String,
@@ -40,9 +40,9 @@ impl fmt::Display for Failure {
 /// A result with a [`Failure`].
 pub type Result<T = ()> = std::result::Result<T, Failure>;
 
-/// Says what was to be done when something fails.
+/// Adds the failed operation to an error.
 pub trait During<T> {
-    /// Makes a [`Failure`] of an error.
+    /// Converts an error to a [`Failure`] of `what`.
     fn during(self, what: impl Into<String>) -> Result<T>;
 }
 
@@ -55,31 +55,31 @@ impl<T, E: Into<Box<dyn Error>>> During<T> for std::result::Result<T, E> {
     }
 }
 
-/// What the guest reaches outside its memory.
+/// The devices outside the guest's memory.
 pub trait Bus {
-    /// Takes what the guest has stored at `address`. True stops the vCPU after the store.
+    /// Handles a guest's store to `address`. Returns whether the vCPU must stop after the store.
     fn write(&mut self, address: u64, data: &[u8]) -> Result<bool>;
 }
 
-/// Why a vCPU no longer runs.
+/// The reason why a vCPU has stopped.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stop {
     /// The guest has switched itself off.
     Off,
-    /// The bus asked for it; the vCPU may run on.
+    /// The bus has stopped the vCPU, which may continue.
     Bus,
 }
 
 /// The machine.
 pub struct Machine {
-    // The vCPU is of this VM, which uses the memory: in the order in which they go.
+    // Dropped in this order: the vCPU belongs to the VM, which uses the memory.
     vcpu: VcpuFd,
     _vm: VmFd,
     memory: GuestMemoryMmap,
 }
 
 impl Machine {
-    /// Makes a machine that has not run.
+    /// Creates a machine that has not run.
     pub fn new() -> Result<Self> {
         let kvm = Kvm::new().during("/dev/kvm")?;
         let vm = kvm.create_vm().during("KVM_CREATE_VM")?;
@@ -97,7 +97,7 @@ impl Machine {
         })
     }
 
-    /// Gives a VM its memory, which has to live as long as it does.
+    /// Gives a VM its memory, which must live as long as the VM.
     fn give_memory(vm: &VmFd) -> Result<GuestMemoryMmap> {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(MEMORY_START), MEMORY_SIZE)])
             .during("memory")?;
@@ -131,7 +131,7 @@ impl Machine {
         self.set(&Register::new(PC, address.to_le_bytes().to_vec()))
     }
 
-    /// Gives the guest `breakpoints`, of which `context_aware` are. To be called before
+    /// Gives the guest these counts of breakpoints and context-aware ones. Must be called before
     /// the first run.
     pub fn set_breakpoints(&self, breakpoints: u64, context_aware: u64) -> Result {
         let dfr0 = self.get(ID_AA64DFR0_EL1)?.as_u64();
@@ -154,10 +154,10 @@ impl Machine {
         }
     }
 
-    /// Completes the store that the vCPU stopped at, without running anything after it.
+    /// Completes the store at which the vCPU has stopped, without running further instructions.
     ///
-    /// KVM steps over an emulated access when the vCPU is run next: registers saved
-    /// before that would make the guest store twice.
+    /// KVM steps over an emulated access only at the next KVM_RUN: registers saved
+    /// before would make the guest store twice.
     pub fn settle(&mut self) -> Result {
         self.vcpu.set_kvm_immediate_exit(1);
         let result = match self.vcpu.run() {
@@ -169,13 +169,13 @@ impl Machine {
         result
     }
 
-    /// Returns the registers that KVM says make up the state of the vCPU, in its order.
+    /// Returns the registers of the vCPU's state, in KVM's order.
     pub fn register_list(&self) -> Result<Vec<u64>> {
-        // The list of kvm-bindings ends at 500 registers; a vCPU may have more.
+        // The list type of kvm-bindings has room for 500 registers; a vCPU may have more.
         let mut list = vec![0; 1 + MAX_REGISTERS];
         list[0] = MAX_REGISTERS as u64;
-        // SAFETY: The list begins with the number of entries that follow, and KVM writes no
-        // more than those.
+        // SAFETY: The list begins with the number of entries that follow, and KVM writes at most
+        // these entries.
         let result = unsafe {
             libc::ioctl(
                 self.vcpu.as_raw_fd(),

@@ -2,8 +2,8 @@
 
 //! A small VMM: one vCPU, memory, an output register.
 //!
-//! It exists to show what a VMM does with the capabilities of the host kernel, and to
-//! test them: give a VM fewer breakpoints, save it on one host, restore it on another.
+//! It shows and tests how a VMM uses the capabilities of the host kernel: it gives a VM fewer
+//! breakpoints, saves the VM on one host and restores it on another.
 
 mod machine;
 mod registers;
@@ -36,10 +36,10 @@ const SAVED: u8 = 3;
 const OUTPUT: u64 = 0x0900_0000;
 const CHECKPOINT: u64 = 0x0908_0000;
 
-/// What the guest has besides memory.
+/// The devices of the guest.
 struct Board {
     output: io::BufWriter<io::Stdout>,
-    /// Checkpoints until the one to stop at; 0 stops at none.
+    /// The number of checkpoints up to the one that stops the vCPU; 0 if none does.
     checkpoints_left: u64,
 }
 
@@ -79,7 +79,7 @@ fn number(word: &str) -> Option<u64> {
     }
 }
 
-/// Returns what the words of the command line ask for, or nothing if they make no sense.
+/// Parses the words of the command line; returns [`None`] if they are invalid.
 fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
     let mut arguments = Arguments::default();
     while let Some(option) = words.next() {
@@ -107,7 +107,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
     Some(arguments).filter(|it| it.start.is_some() != it.restore.is_some())
 }
 
-/// Makes the machine that was asked for.
+/// Creates the machine that the command line describes.
 fn machine(arguments: &Arguments) -> Result<Machine> {
     let machine = Machine::new()?;
     if let Some((all, context_aware)) = arguments.breakpoints {
@@ -125,7 +125,7 @@ fn machine(arguments: &Arguments) -> Result<Machine> {
     Ok(machine)
 }
 
-/// Runs it, and saves it if that was asked for.
+/// Runs the machine, and saves it if requested.
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut machine = machine(arguments)?;
     let mut board = Board {

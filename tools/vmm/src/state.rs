@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A machine in a file: what it takes to run on elsewhere.
+//! The state of a machine in a file, with which it can continue on another host.
 //!
-//! All numbers are 64 bits, little-endian: the magic number; how many registers, and
-//! for each its number and its value, padded to a multiple of 8 bytes; how many pages
+//! All numbers are 64 bits, little-endian: the magic number; the count of registers, and
+//! for each its number and its value, padded to a multiple of 8 bytes; the count of pages
 //! of 4096 bytes, and for each its address and its bytes. Pages of zeroes are left out.
 
 use std::{
@@ -22,7 +22,7 @@ use crate::{
 const MAGIC: u64 = u64::from_le_bytes(*b"vmstate1");
 const PAGE: usize = 4096;
 
-/// Writes the state of a stopped machine. The file is there whole, or not at all.
+/// Writes the state of a stopped machine. The file is written completely, or not at all.
 pub fn save(machine: &Machine, path: &Path) -> Result {
     let unfinished = path.with_extension("part");
     let file = File::create(&unfinished).during(unfinished.display().to_string())?;
@@ -32,7 +32,7 @@ pub fn save(machine: &Machine, path: &Path) -> Result {
     fs::rename(&unfinished, path).during(path.display().to_string())
 }
 
-/// Writes the state to the file, or whatever it is.
+/// Writes the state to `out`.
 fn write(machine: &Machine, out: &mut impl Write) -> Result {
     let word =
         |out: &mut dyn Write, value: u64| out.write_all(&value.to_le_bytes()).during("writing");
@@ -72,7 +72,7 @@ fn used_pages(machine: &Machine) -> Result<Vec<(u64, Vec<u8>)>> {
     Ok(pages)
 }
 
-/// A file that a machine is read from.
+/// A file from which a machine is read.
 struct Input {
     name: String,
     file: BufReader<File>,
@@ -86,7 +86,7 @@ impl Input {
         Ok(Self { name, file })
     }
 
-    /// Reads so many bytes.
+    /// Reads `count` bytes.
     fn bytes(&mut self, count: usize) -> Result<Vec<u8>> {
         let mut buffer = vec![0; count];
         self.file
@@ -110,7 +110,7 @@ impl Input {
     }
 }
 
-/// Gives a machine that has not run the state in a file.
+/// Restores the state in a file to a machine that has not run.
 pub fn restore(machine: &Machine, path: &Path) -> Result {
     let mut input = Input::open(path)?;
     if input.word()? != MAGIC {
@@ -120,10 +120,10 @@ pub fn restore(machine: &Machine, path: &Path) -> Result {
     for _ in 0..input.word()? {
         list.push(input.register()?);
     }
-    // What the vCPU is, before what it holds.
+    // ID registers first, since the other registers depend on them.
     list.sort_by_key(|register| !registers::is_id(register.id));
     for register in &list {
-        // What is the same already need not be writable.
+        // A register may be read-only if it already has the value.
         if machine.get(register.id)? != *register {
             machine.set(register)?;
         }

@@ -181,7 +181,7 @@ impl Loaded<'_> {
         true
     }
 
-    /// Completes the guest's write to `register`: clears RES0 bits and updates the image.
+    /// Completes the guest's write to `register`: fixes reserved bits, and updates the image.
     fn written(self, register: Register) {
         self.features.keep(register, self.view);
         let Some(Image {

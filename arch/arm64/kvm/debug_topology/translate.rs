@@ -133,7 +133,7 @@ impl Features {
     }
 
     /// Changes `register` in `view`, which the guest has written, to the value that the guest
-    /// reads back: RES0 bits are cleared.
+    /// reads back: reserved bits do not keep written values.
     pub(crate) fn keep(&self, register: Register, view: &mut Registers) {
         match register {
             Register::BreakpointControl(n) => {
@@ -292,7 +292,7 @@ impl Guest {
         Some((number, value))
     }
 
-    /// Rebuilds `image` from `view`, after clearing RES0 bits in `view`. Registers of the CPU
+    /// Rebuilds `image` from `view`, after fixing reserved bits in `view`. Registers of the CPU
     /// that correspond to none of the VM are disabled.
     pub(crate) fn derive(&self, view: &mut Registers, image: &mut Registers) {
         *image = Registers::default();

@@ -1,38 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When a breakpoint matches.
+//! Tests matches of breakpoints.
 
 use core::arch::{asm, global_asm};
 
 use super::*;
 
-// What breakpoints are set on, and what is executed after it.
+// The instruction with breakpoints, and the next one.
 global_asm!(".global probe_target", "probe_target:", "nop", "ret");
 
 extern "C" {
     fn probe_target();
 }
 
-/// Returns where breakpoints are set.
+/// Returns the address of breakpoints.
 fn target() -> u64 {
     probe_target as usize as u64
 }
 
-/// Executes two instructions in the context `context`; the first is the one that
-/// breakpoints are set on.
+/// Executes two instructions in the context `context`; the first is at the address of breakpoints.
 extern "C" fn probe(context: u64) {
     write!("contextidr_el1", context);
-    // SAFETY: A call of what is above.
+    // SAFETY: This calls the code above.
     unsafe { asm!("bl {target}", target = sym probe_target, out("x30") _) };
     write!("contextidr_el1", 0);
 }
 
-/// Returns how often a breakpoint is hit in that context.
+/// Returns how often a breakpoint hits in `context`.
 fn probed(context: u64) -> u64 {
     hits(ARMED, probe, context, EC_BREAKPT_CUR)
 }
 
-/// Checks that it is the registers that make debug exceptions.
+/// Checks that there is no debug exception without the registers.
 fn nothing_armed(report: &mut Report) {
     report.same(
         probed(CONTEXT),
@@ -42,7 +41,7 @@ fn nothing_armed(report: &mut Report) {
     );
 }
 
-/// What keeps debug exceptions away: `OSLAR_EL1`, `MDSCR_EL1`, and how often a breakpoint is hit.
+/// The masking of debug exceptions: `OSLAR_EL1`, `MDSCR_EL1`, and how often a breakpoint hits.
 const ENABLES: [(u64, u64, u64, &str, &str); 3] = [
     (
         0,
@@ -67,7 +66,7 @@ const ENABLES: [(u64, u64, u64, &str, &str); 3] = [
     ),
 ];
 
-/// Checks a breakpoint that is on an address and nothing else, and what has to be enabled for it.
+/// Checks an unlinked address breakpoint, and the bits that must enable it.
 fn unlinked(report: &mut Report) {
     Breakpoint::of(DBGBCRn_EL1_BT_ADDRESS, target()).set(0);
     for (lock, mdscr, want, fact, rule) in ENABLES {
@@ -77,8 +76,8 @@ fn unlinked(report: &mut Report) {
     }
 }
 
-/// What a breakpoint can be linked to: whether that is enabled, where the instruction is executed,
-/// and how often the breakpoint is hit.
+/// Cases of a linked breakpoint: whether its target is enabled, the context of the instruction, and
+/// how often the breakpoint hits.
 const LINKS: [(bool, u64, u64, &str, &str); 3] = [
     (
         true,
@@ -103,7 +102,7 @@ const LINKS: [(bool, u64, u64, &str, &str); 3] = [
     ),
 ];
 
-/// Checks a breakpoint that is linked to another, which is context-aware.
+/// Checks a breakpoint that is linked to a context-aware one.
 fn linked(report: &mut Report, last: u64) {
     Breakpoint::linked(target(), last).set(0);
     for (enabled, context, want, fact, rule) in LINKS {
@@ -115,7 +114,7 @@ fn linked(report: &mut Report, last: u64) {
     }
 }
 
-/// Checks a breakpoint that is linked to what it cannot be linked to.
+/// Checks a breakpoint whose link is invalid.
 fn linked_in_vain(report: &mut Report, expected: &Expected) {
     const RULE: &str = "DBGBCR<n>_EL1.LBN, CONSTRAINED UNPREDICTABLE";
     let first_context_aware = expected.brps - expected.ctx_cmps;
@@ -140,7 +139,7 @@ fn linked_in_vain(report: &mut Report, expected: &Expected) {
     }
 }
 
-/// Checks a breakpoint on a context alone.
+/// Checks an unlinked context breakpoint.
 fn context(report: &mut Report, last: u64) {
     Breakpoint::of(DBGBCRn_EL1_BT_CONTEXT, CONTEXT).set(last);
     let hit = probed(CONTEXT);
@@ -162,8 +161,8 @@ fn context(report: &mut Report, last: u64) {
 /// `CONTEXTIDR_EL2` while breakpoints that compare it are tested.
 const CONTEXT_EL2: u64 = CONTEXT + 7;
 
-/// Types that go by one half of the value: CONTEXTIDR_EL1 alone by the lower one, CONTEXTIDR_EL2
-/// by the upper one. The type, that of one to link to, the value, and whether it matches.
+/// Types that compare one half of the value: the lower half with CONTEXTIDR_EL1, or the upper half
+/// with CONTEXTIDR_EL2. The unlinked type, the linked type, the value, and whether it matches.
 const HALVES: [(u64, u64, u64, bool, &str); 4] = [
     (
         DBGBCRn_EL1_BT_CONTEXTIDR_EL1,
@@ -195,7 +194,7 @@ const HALVES: [(u64, u64, u64, bool, &str); 4] = [
     ),
 ];
 
-/// Checks the types that are FEAT_VHE's.
+/// Checks the types of FEAT_VHE.
 fn halves(report: &mut Report, expected: &Expected, last: u64) {
     let vhe = field_of(read!("id_aa64mmfr1_el1"), ID_AA64MMFR1_EL1_VH) != 0;
 
@@ -220,7 +219,7 @@ fn halves(report: &mut Report, expected: &Expected, last: u64) {
     }
 }
 
-/// Checks all of it. There are two breakpoints at least, the last is context-aware.
+/// Runs all checks. There are at least two breakpoints, and the last one is context-aware.
 pub(super) fn test(report: &mut Report, expected: &Expected) {
     let last = expected.brps - 1;
 

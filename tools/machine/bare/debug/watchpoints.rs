@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When a watchpoint matches.
+//! Tests matches of watchpoints.
 
 use core::ptr::{addr_of, addr_of_mut};
 
 use super::*;
 
-/// `DBGWCR<n>_EL1`, enabled, at EL1, for all of a doubleword, but for LSC.
+/// `DBGWCR<n>_EL1` without LSC: enabled at EL1, for all bytes of a doubleword.
 const WATCH: u64 =
     DBGWCRn_EL1_E | field(DBGWCRn_EL1_PAC, PAC_EL1) | field(DBGWCRn_EL1_BAS, BAS_DOUBLEWORD);
 const WATCH_STORES: u64 = WATCH | field(DBGWCRn_EL1_LSC, LSC_STORES);
 const WATCH_ALL: u64 = WATCH | field(DBGWCRn_EL1_LSC, LSC_ALL);
 
-/// In a page of its own, so that no access but those below is compared with its address.
+/// The watched word, in a separate page, so that only the accesses below are compared with its
+/// address.
 #[repr(align(4096))]
 struct Watched(u64);
 
@@ -21,7 +22,7 @@ static mut WATCHED: Watched = Watched(0);
 /// Stores to the watched word, and loads from it, in the context `context`.
 extern "C" fn store(context: u64) {
     write!("contextidr_el1", context);
-    // SAFETY: Nobody else has the word.
+    // SAFETY: No other code accesses the word.
     unsafe {
         let word = addr_of_mut!(WATCHED.0);
         word.write_volatile(word.read_volatile() + 1);
@@ -31,7 +32,7 @@ extern "C" fn store(context: u64) {
 
 /// Loads the watched word, or stores to it.
 extern "C" fn access(is_store: u64) {
-    // SAFETY: Nobody else has the word.
+    // SAFETY: No other code accesses the word.
     unsafe {
         let word = addr_of_mut!(WATCHED.0);
         match is_store {
@@ -41,7 +42,7 @@ extern "C" fn access(is_store: u64) {
     }
 }
 
-/// Returns how often the watchpoint is hit by [`store`] in that context.
+/// Returns how often [`store`] in `context` hits the watchpoint.
 fn stored(context: u64) -> u64 {
     hits(ARMED, store, context, EC_WATCHPT_CUR)
 }
@@ -51,7 +52,7 @@ fn linked_to(n: u64) -> u64 {
     WATCH_STORES | DBGWCRn_EL1_WT | field(DBGWCRn_EL1_LBN, n)
 }
 
-/// Checks a watchpoint that is linked to a breakpoint, which is context-aware, or is not.
+/// Checks watchpoints that are linked to context-aware breakpoints, and to ordinary ones.
 fn linked(report: &mut Report, expected: &Expected, control: Access) {
     let context_aware = expected.brps - 1;
 
@@ -74,7 +75,7 @@ fn linked(report: &mut Report, expected: &Expected, control: Access) {
     }
 }
 
-/// Checks what the exception says of the access.
+/// Checks the access that the exception reports.
 fn syndromes(report: &mut Report) {
     for (is_store, name) in [
         (1, "a store is reported as one"),
@@ -90,7 +91,7 @@ fn syndromes(report: &mut Report) {
     }
 }
 
-/// Checks all of it, on the last watchpoint.
+/// Runs all checks, on the last watchpoint.
 pub(super) fn test(report: &mut Report, expected: &Expected) {
     let last = (expected.wrps - 1) as usize;
 

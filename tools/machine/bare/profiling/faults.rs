@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A buffer that is full, that cannot be written, that is no buffer.
+//! Tests a full buffer, faults of buffer writes, and EL3, where nothing is sampled.
 
 use core::arch::asm;
 
 use super::*;
 
-/// The gigabyte behind the memory, where there is nothing.
+/// The gigabyte after the memory, which has no memory.
 const BEYOND: u64 = 2 * table::MEMORY;
 
 /// Returns whether PMBIRQ, which is PPI 21 on this board, is pending.
@@ -15,11 +15,11 @@ fn interrupt_pending() -> bool {
     /// GICR_ISPENDR0, in the second frame of the redistributor of CPU 0.
     const GICR_ISPENDR0: *const u32 = (0x080a_0000 + 0x1_0000 + 0x200) as *const u32;
 
-    // SAFETY: A register of the board's GICv3.
+    // SAFETY: This is a register of the board's GICv3.
     unsafe { GICR_ISPENDR0.read_volatile() & 1 << PMBIRQ != 0 }
 }
 
-/// Fills a buffer of one page, and checks what is said of it.
+/// Fills a buffer of one page, and checks the event.
 fn full(report: &mut Report) {
     prepare(1);
     write!(SYS_PMSCR_EL1, PMSCR_EL1_E1SPE);
@@ -40,7 +40,7 @@ fn full(report: &mut Report) {
     );
 }
 
-/// Checks the interrupt of the event that there has just been.
+/// Checks the interrupt of the preceding event.
 fn interrupt(report: &mut Report) {
     const RULE: &str = "PMBSR_EL1.S";
 
@@ -62,7 +62,7 @@ fn event(ec: u64, mss: u64) -> u64 {
     PMBSR_EL1_S | field(PMBSR_EL1_EC, ec) | field(PMBSR_EL1_MSS, mss)
 }
 
-/// Samples to a buffer at `address`, and checks which fault there is.
+/// Samples to a buffer at `address`, and checks the fault.
 fn fault(report: &mut Report, address: u64, want: u64, fact: &str, rule: &str) {
     prepare(PAGES);
     enable(address, PAGE);
@@ -70,7 +70,7 @@ fn fault(report: &mut Report, address: u64, want: u64, fact: &str, rule: &str) {
     report.same(read!(SYS_PMBSR_EL1), want, fact, rule);
 }
 
-/// Checks faults of stage 1: nothing is mapped, then memory that is read-only.
+/// Checks faults of stage 1: for unmapped memory, then for read-only memory.
 fn stage1(report: &mut Report) {
     let sctlr = map_el1();
 
@@ -88,7 +88,7 @@ fn stage1(report: &mut Report) {
         "PMBPTR_EL1",
     );
     let view = table::MEMORY | table::NORMAL | table::READ_ONLY | table::BLOCK;
-    // SAFETY: The entry is not in use: it becomes a second view of the memory.
+    // SAFETY: The entry is not in use. It becomes a second mapping of the memory.
     unsafe { table::map(addr_of_mut!(STAGE1), 2, view) };
     fault(
         report,
@@ -100,7 +100,7 @@ fn stage1(report: &mut Report) {
     write!("sctlr_el1", sctlr);
 }
 
-/// Switches stage 2 on, which maps what stage 1 of [`map_el1`] does.
+/// Enables stage 2, with the same mappings as stage 1 in [`map_el1`].
 fn map_stage2() {
     /// `VTCR_EL2.SL0`: level 1.
     const LEVEL_1: u64 = 1;
@@ -118,7 +118,7 @@ fn map_stage2() {
     write!("hcr_el2", HCR_EL2_RW | HCR_EL2_VM);
 }
 
-/// Checks that the buffer goes through stage 2, and a fault of that.
+/// Checks that buffer writes use stage 2, and a fault of stage 2.
 fn stage2(report: &mut Report) {
     map_stage2();
     fault(
@@ -154,7 +154,7 @@ fn at_el3(report: &mut Report) {
     );
 }
 
-/// Checks all of it.
+/// Runs all checks.
 pub(super) fn test(report: &mut Report) {
     full(report);
     interrupt(report);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a record says ("Statistical Profiling Extension sample record specification").
+//! Decodes records ("Statistical Profiling Extension sample record specification").
 
 use super::{buffer, field_of, RECORD};
 
 // Headers of the packets: Address, of an instruction, of a branch's target, of data; Context;
-// Counter; Events, of two bytes; Operation Type, by its class; Timestamp, with which a record
-// ends as well as with End.
+// Counter; Events, of two bytes; Operation Type, by its class; Timestamp. A record ends with
+// Timestamp or with End.
 const ADDRESS_PC: u8 = 0xb0;
 const ADDRESS_TARGET: u8 = 0xb1;
 const ADDRESS_VIRTUAL: u8 = 0xb2;
@@ -33,10 +33,10 @@ const PC: u64 = (1 << 56) - 1;
 const STATE: u64 = 0b111 << 61;
 /// Non-secure EL1.
 const NS_EL1: u64 = 0b101;
-/// The same of a physical address: NS.
+/// The NS bit of a physical address.
 const NS: u64 = 1 << 63;
 
-/// What a record says.
+/// The contents of a record.
 #[derive(Default)]
 pub(super) struct Decoded {
     pc: u64,
@@ -63,12 +63,12 @@ impl Decoded {
         self.physical.map(|address| address & !NS)
     }
 
-    /// Returns whether it is of Non-secure EL1.
+    /// Returns whether the record is of Non-secure EL1.
     pub(super) fn of_ns_el1(&self) -> bool {
         field_of(self.pc, STATE) == NS_EL1
     }
 
-    /// Takes in what a packet says; returns whether another one follows.
+    /// Adds the contents of a packet; returns whether another packet follows.
     fn packet(&mut self, header: u8, value: u64) -> bool {
         match header {
             END | TIMESTAMP => {
@@ -95,11 +95,11 @@ impl Decoded {
     }
 }
 
-/// Returns the header, the payload and the size of the packet that is there.
+/// Returns the header, the payload and the size of the packet at `at`.
 ///
 /// # Safety
 ///
-/// There is a packet, and nobody writes to it.
+/// `at` points to a packet, which is not written meanwhile.
 unsafe fn packet(at: *const u8) -> (u8, u64, usize) {
     // SAFETY: By the contract of this function.
     let byte = |i| unsafe { at.add(i).read_volatile() };
@@ -113,7 +113,7 @@ unsafe fn packet(at: *const u8) -> (u8, u64, usize) {
     (header, value, 1 + size)
 }
 
-/// Takes record `n` apart.
+/// Decodes record `n`.
 pub(super) fn decode(n: u64) -> Decoded {
     let mut out = Decoded::default();
     let mut at = (buffer() + n * RECORD) as *const u8;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Registers, who owns the buffer, what traps.
+//! Tests registers, the ownership of the buffer, and traps.
 
 use super::*;
 
-/// A read and a write of one register, which both may be trapped.
+/// Defines a read and a write of one register, which may both be trapped.
 macro_rules! access {
     ($register:ident) => {{
         extern "C" fn access(_: u64) {
@@ -17,7 +17,7 @@ macro_rules! access {
 
 type Access = extern "C" fn(u64);
 
-/// The registers that EL1 may write, with their bit of HDFGRTR_EL2, which HDFGWTR_EL2 has as well.
+/// The registers that EL1 may write, with their bit in HDFGRTR_EL2 and HDFGWTR_EL2.
 const WRITABLE: [(&str, u64, Access); 9] = [
     (
         "PMBLIMITR",
@@ -43,14 +43,14 @@ extern "C" fn read_identification(_: u64) {
     let _ = (read!(SYS_PMSIDR_EL1), read!(SYS_PMBIDR_EL1));
 }
 
-/// Reads `PMBIDR_EL1` and leaves it where the caller finds it.
+/// Reads `PMBIDR_EL1` into the variable at `to`.
 extern "C" fn read_identity(to: u64) {
     let value = read!(SYS_PMBIDR_EL1);
-    // SAFETY: The caller's variable.
+    // SAFETY: `to` is the address of the caller's variable.
     unsafe { (to as *mut u64).write_volatile(value) };
 }
 
-/// Checks what the ID registers say.
+/// Checks the ID registers.
 fn identification(report: &mut Report) {
     const FILTERS: u64 = PMSIDR_EL1_FE | PMSIDR_EL1_FT | PMSIDR_EL1_FL;
     let version = field_of(read!("id_aa64dfr0_el1"), ID_AA64DFR0_EL1_PMSVer);
@@ -75,7 +75,7 @@ fn identification(report: &mut Report) {
     );
 }
 
-/// Traps to EL2: `MDCR_EL2`, and an access that it traps.
+/// Traps to EL2: `MDCR_EL2`, and an access that this value traps.
 const TRAPS: [(&str, u64, Access); 3] = [
     (
         "MDCR_EL2.TPMS traps PMSCR_EL1",
@@ -94,7 +94,7 @@ const TRAPS: [(&str, u64, Access); 3] = [
     ),
 ];
 
-/// Checks the traps of all registers, and that there is none otherwise.
+/// Checks the traps of all registers, and that there are no other traps.
 fn traps(report: &mut Report) {
     for (name, mdcr, access) in TRAPS {
         write!("mdcr_el2", mdcr);
@@ -144,7 +144,7 @@ fn fine_grained_traps(report: &mut Report) {
     }
 }
 
-/// Returns `PMBIDR_EL1.P` as it is read at that exception level: 1 if the buffer is not its.
+/// Returns `PMBIDR_EL1.P` as read at `el`: 1 if this Exception level does not own the buffer.
 fn not_programmable(el: usize, mdcr: u64) -> u64 {
     let mut identity = 0u64;
 
@@ -157,7 +157,7 @@ fn not_programmable(el: usize, mdcr: u64) -> u64 {
     field_of(identity, PMBIDR_EL1_P)
 }
 
-/// Who may program the buffer: an exception level, `MDCR_EL2`, and PMBIDR_EL1.P.
+/// The owners of the buffer: an Exception level, `MDCR_EL2`, and PMBIDR_EL1.P.
 const OWNERS: [(usize, u64, u64, &str); 4] = [
     (
         1,
@@ -175,18 +175,18 @@ const OWNERS: [(usize, u64, u64, &str); 4] = [
     (3, 0, 0, "EL3 may program the buffer"),
 ];
 
-/// Checks what is said of who may program the buffer.
+/// Checks PMBIDR_EL1.P for each owner of the buffer.
 fn owners(report: &mut Report) {
     for (el, mdcr, want, fact) in OWNERS {
         report.same(not_programmable(el, mdcr), want, fact, "PMBIDR_EL1.P");
     }
 }
 
-// What is written to PMSCR_EL1 and PMSCR_EL2.
+// Values written to PMSCR_EL1 and PMSCR_EL2.
 const OF_EL1: u64 = PMSCR_EL1_CX;
 const OF_EL2: u64 = PMSCR_EL2_E2SPE | PMSCR_EL2_E0HSPE;
 
-/// Writes both, at EL2 with HCR_EL2.E2H.
+/// Writes both registers, at EL2 with HCR_EL2.E2H.
 extern "C" fn write_redirected(_: u64) {
     write!(SYS_PMSCR_EL1, OF_EL2);
     write!(SYS_PMSCR_EL12, OF_EL1);
@@ -227,7 +227,7 @@ pub(super) fn present(report: &mut Report, expected: &Expected) {
     redirection(report);
 }
 
-/// Checks that there is none of the registers of a later version.
+/// Checks that no register of a later version exists.
 pub(super) fn later_version(report: &mut Report) {
     report.check(
         cpu::at(1, access!(SYS_PMSNEVFR_EL1), 0).undefined(2),
@@ -236,7 +236,7 @@ pub(super) fn later_version(report: &mut Report) {
     );
 }
 
-/// Checks that without FEAT_SPE there is none of its registers.
+/// Checks that without FEAT_SPE none of its registers exists.
 pub(super) fn absent(report: &mut Report) {
     for (name, _, access) in WRITABLE {
         let taken = cpu::at(1, access, 0);

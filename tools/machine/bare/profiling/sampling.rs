@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is sampled, and what the records of it say.
+//! Tests which operations are sampled, and the contents of their records.
 
 use super::*;
 
@@ -9,7 +9,7 @@ const RETIRED: u64 = 1 << 1;
 const WALK: u64 = 1 << 5;
 const MISALIGNED: u64 = 1 << 11;
 
-/// Something that holds for a record, or does not.
+/// A condition on a record.
 type Holds = fn(&Decoded) -> bool;
 
 /// Returns whether a record is of an instruction of the loop.
@@ -17,7 +17,7 @@ fn in_loop(record: &Decoded) -> bool {
     (work_loop as usize as u64..work_end as usize as u64).contains(&record.pc())
 }
 
-/// What holds for each record if nothing is asked for.
+/// Conditions on each record if no optional packet is enabled.
 const PLAIN: [(Holds, &str, &str); 4] = [
     (
         |record| record.well_formed,
@@ -41,7 +41,7 @@ const PLAIN: [(Holds, &str, &str); 4] = [
     ),
 ];
 
-/// Checks how many records there are, and that they say what they have to.
+/// Checks the number of records, and their contents.
 fn one_in_each_interval(report: &mut Report) {
     prepare(PAGES);
     sample(PMSCR_EL1_E1SPE, 1, profiled);
@@ -56,7 +56,7 @@ fn one_in_each_interval(report: &mut Report) {
     }
 }
 
-/// Checks that a record has the context and the time if they are asked for.
+/// Checks that a record has the context and the time if enabled.
 fn asked_for(report: &mut Report) {
     const CONTEXT: u64 = 0x77;
 
@@ -77,7 +77,7 @@ fn asked_for(report: &mut Report) {
     );
 }
 
-/// Checks which exception levels are sampled while EL1 owns the buffer.
+/// Checks which Exception levels are sampled while EL1 owns the buffer.
 fn owned_by_el1(report: &mut Report) {
     const RULE: &str = "StatisticalProfilingEnabled()";
 
@@ -116,10 +116,10 @@ fn owned_by_el2(report: &mut Report) {
     );
 }
 
-/// `CNTVOFF_EL2` while time is looked at.
+/// `CNTVOFF_EL2` in checks of the time.
 const OFFSET: u64 = 1 << 40;
 
-/// Checks physical addresses, CONTEXTIDR_EL2, and where the time of a record comes from.
+/// Checks physical addresses, CONTEXTIDR_EL2, and the source of a record's time.
 fn more_packets(report: &mut Report) {
     const CONTEXT: u64 = 0x99;
 
@@ -148,7 +148,7 @@ fn more_packets(report: &mut Report) {
     );
 }
 
-/// Checks that there is no offset for a host at EL2.
+/// Checks that the time of a host at EL2 has no offset.
 fn time_of_host(report: &mut Report) {
     prepare(PAGES);
     write!("hcr_el2", HCR_EL2_RW | HCR_EL2_E2H);
@@ -163,7 +163,7 @@ fn time_of_host(report: &mut Report) {
     );
 }
 
-/// Samples the loop of different instructions, often enough for each of them to be chosen.
+/// Samples the loop of different instructions, often enough to sample each of them.
 fn sample_mixed() {
     write!(SYS_PMSCR_EL1, PMSCR_EL1_E1SPE);
     for _ in 0..4 {
@@ -172,8 +172,8 @@ fn sample_mixed() {
     write!(SYS_PMSCR_EL1, 0);
 }
 
-/// Returns how many records are of an instruction of that loop for which that holds, which is
-/// told its number.
+/// Returns the number of records of that loop for which `holds` is true; its first argument is the
+/// number of the instruction.
 fn count_mixed(holds: impl Fn(usize, &Decoded) -> bool) -> u64 {
     let number = |record: &Decoded| record.pc().wrapping_sub(mixed_loop as usize as u64) / 4;
 
@@ -183,7 +183,7 @@ fn count_mixed(holds: impl Fn(usize, &Decoded) -> bool) -> u64 {
     })
 }
 
-/// Checks what instructions are recorded as.
+/// Checks the class of each recorded instruction.
 fn kinds(report: &mut Report) {
     let has = |record: &Decoded, event| record.events & event != 0;
 
@@ -211,7 +211,7 @@ fn kinds(report: &mut Report) {
     );
 }
 
-/// Checks a filter that lets pass what has walked the tables, of the same loop.
+/// Checks a filter that passes only operations with a table walk, in the same loop.
 fn walks(report: &mut Report, all: u64) {
     prepare(PAGES);
     write!(SYS_PMSIRR_EL1, ABOUT_256);
@@ -229,7 +229,7 @@ fn walks(report: &mut Report, all: u64) {
 
 /// Checks the loop of different instructions.
 fn mixed(report: &mut Report) {
-    // Without it memory is Device memory, where an access has to be aligned.
+    // Without the MMU, memory is Device memory, where accesses must be aligned.
     let sctlr = map_el1();
 
     prepare(PAGES);
@@ -241,7 +241,7 @@ fn mixed(report: &mut Report) {
     write!("sctlr_el1", sctlr);
 }
 
-/// Filters by type: the filter, and the class and the lowest bit of the subclass of what passes.
+/// Filters by type: the filter, and the class and the lowest subclass bit of operations that pass.
 const TYPES: [(&str, u64, u8, u8); 3] = [
     ("loads", PMSFCR_EL1_LD, LOAD_STORE, 0),
     ("stores", PMSFCR_EL1_ST, LOAD_STORE, 1),
@@ -287,7 +287,7 @@ fn latencies(report: &mut Report) {
     }
 }
 
-/// Checks a filter that lets everything pass, since every operation retires.
+/// Checks a filter that passes all operations, since every operation retires.
 fn retired(report: &mut Report) {
     prepare(PAGES);
     write!(SYS_PMSFCR_EL1, PMSFCR_EL1_FE);
@@ -301,7 +301,7 @@ fn retired(report: &mut Report) {
     );
 }
 
-/// Checks all of it.
+/// Runs all checks.
 pub(super) fn test(report: &mut Report) {
     one_in_each_interval(report);
     asked_for(report);

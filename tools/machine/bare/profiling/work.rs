@@ -4,11 +4,11 @@
 
 use core::arch::{asm, global_asm};
 
-/// Instructions of one turn of the first loop below, and turns of it.
+/// The number of instructions in one turn of the first loop below, and the number of turns.
 pub(super) const TURN: u64 = 4;
 pub(super) const TURNS: u64 = 4096;
 
-// The work that is profiled: in each turn a load, a store, an addition, a branch.
+// The profiled work: in each turn a load, a store, an addition, a branch.
 global_asm!(
     ".global work, work_loop, work_end",
     "work:",
@@ -24,8 +24,8 @@ global_asm!(
     turns = const TURNS,
 );
 
-// One of each kind, and a load that goes to another page each time; the instructions
-// that are told apart are those of MIXED, in its order.
+// One instruction of each kind, and a load from another page in each turn. MIXED lists these
+// instructions, in the same order.
 global_asm!(
     ".arch_extension lse",
     ".global mixed, mixed_loop",
@@ -65,7 +65,7 @@ pub(super) const MIXED: [(u8, u8); 12] = [
     // Conditional select; other.
     (OTHER, 0x01),
     (OTHER, 0x00),
-    // Load of a general-purpose register, which walks the tables; and one that is not aligned.
+    // Load of a general-purpose register with a table walk; unaligned load.
     (LOAD_STORE, 0x00),
     (OTHER, 0x00),
     (LOAD_STORE, 0x00),
@@ -88,19 +88,19 @@ extern "C" {
     pub(super) fn mixed_loop();
 }
 
-/// Does the work, and drains the buffer (`PSB CSYNC`, which is `HINT #17`).
+/// Runs the work, and drains the buffer (`PSB CSYNC`, which is `HINT #17`).
 pub(super) extern "C" fn profiled(_: u64) {
     // SAFETY: The routine uses caller-saved registers.
     unsafe { asm!("bl work", "hint #17", "isb", clobber_abi("C")) };
 }
 
-/// Does the work at EL0.
+/// Runs the work at EL0.
 pub(super) extern "C" fn profiled_el0(_: u64) {
-    // SAFETY: As above; the buffer is drained by who comes after.
+    // SAFETY: As above; later code drains the buffer.
     unsafe { asm!("bl work", clobber_abi("C")) };
 }
 
-/// Goes through the loop of different instructions, and drains the buffer.
+/// Runs the loop of different instructions, and drains the buffer.
 pub(super) extern "C" fn profiled_mixed(_: u64) {
     // SAFETY: The routine uses caller-saved registers, and reads memory of the board.
     unsafe { asm!("bl mixed", "hint #17", "isb", clobber_abi("C")) };
