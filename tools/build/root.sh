@@ -23,8 +23,8 @@ install_host_tools() {
 	logged host "${as[@]}" sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@"' sh "${missing[@]}"
 }
 
-# host_mirror: prints the mirror of this host's apt, the first one if apt has a list of
-# mirrors; or nothing, for mmdebstrap's default.
+# The mirror that this host's own apt uses, or nothing: mmdebstrap's default.
+# Where apt is given a list of mirrors, the first one.
 host_mirror() {
 	local uri
 
@@ -42,7 +42,7 @@ make_root() {
 	local root=$1 mirror include backports machines
 
 	mirror=$(host_mirror)
-	# The first architecture is that of the programs which run on this host.
+	# The first one is that of the programs which run here.
 	machines=$(dpkg --print-architecture)
 	[ "$machines" = arm64 ] || machines+=,arm64
 	include=$(grep -v '^#' "$TOP/tools/build/packages" | paste -sd,)

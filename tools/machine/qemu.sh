@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# Builds the emulator of the machine model: Debian's QEMU source package with the
+# The emulator of the machine model: Debian's QEMU source package with the
 # patches of tools/machine/qemu/, built once and kept in the cache. Prints the
-# path of the program. "qemu.sh source DIR" writes the patched source to DIR as
-# a git repository with one commit per patch, "qemu.sh refresh DIR" writes its
+# path of the program. "qemu.sh source DIR" leaves the patched source in DIR as
+# a git repository with one commit a patch, "qemu.sh refresh DIR" writes its
 # commits back.
 set -eu -o pipefail
 . "$(dirname "$0")/../build/lib.sh"
 
 PATCHES=$TOP/tools/machine/qemu
-# The version for which the patches were made; a later version of the same series
-# is used if they apply.
+# The version that the patches were made on; a later one of the same series is
+# taken if they apply.
 QEMU_SERIES=10.0
 QEMU_VERSION=1:10.0.13+ds-0+deb13u1
 QEMU_DSC_SHA256=a426c892e5369058c3423816c8625bc8010bb5a58ece57261f62b64ee4d765ad
 
-# fetch DIR: downloads the newest source package of the series to DIR; apt checks it
+# fetch DIR: the newest source package of the series into DIR; apt checks it
 # against the archive's signed index, and dpkg-source against its .dsc.
 fetch() {
 	in_root -b "$1:/armature/qemu" sh -eu -c '
@@ -28,7 +28,7 @@ fetch() {
 	'
 }
 
-# version_of DIR: prints the version of the package in DIR, if the package is complete.
+# version_of DIR: the version of the package that is in DIR, if it is whole.
 version_of() {
 	local version dsc
 
@@ -39,8 +39,8 @@ version_of() {
 	printf '%s\n' "$version"
 }
 
-# prepare DIR: downloads to DIR and makes DIR/source a repository with Debian's source
-# and a commit for each of our patches.
+# prepare DIR: fetch into DIR and make DIR/source a repository: Debian's source,
+# then a commit for each of our patches.
 prepare() {
 	local dir=$1 version='' try
 
@@ -75,8 +75,8 @@ prepare() {
 	cd "$TOP"
 }
 
-# The board and the devices that a machine may have: QEMU's other boards and devices
-# for Arm would be a third of its build.
+# The board and the devices that a machine may have: what else QEMU has for Arm
+# would be a third of its build.
 DEVICES="ARM_VIRT GENERIC_LOADER VIRTIO_BLK VIRTIO_NET VIRTIO_RNG VIRTIO_SERIAL"
 
 build() {
