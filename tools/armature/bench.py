@@ -14,7 +14,6 @@ the number of built-in tests.
 """
 
 import collections.abc
-import concurrent.futures
 import json
 import os
 import pathlib
@@ -111,7 +110,7 @@ def both(ours: str, name: str, cpu: str, mode: str, strings: bool = False) -> No
     """Measures the base kernel and ours at the same time, into NAME.vanilla and NAME.ours."""
     out = BUILD / "bench"
     out.mkdir(exist_ok=True)
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    with process.pool(2) as pool:
         for job in [
             pool.submit(measure, Kernel(kernel).image(), out / f"{name}.{side}", cpu, mode, strings)
             for side, kernel in (("vanilla", "vanilla"), ("ours", ours))

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 
-from armature import build, counts, gdbstub, ktap, machine, matrix
+from armature import build, counts, gdbstub, ktap, machine, matrix, process
 from armature.kernels import Kernel
 from armature.ktap import Result
 from armature.matrix import Boot, Machine
@@ -242,7 +242,7 @@ def run_all(boots: list[Boot], reports: pathlib.Path) -> tuple[list[Result], dic
     duration of each in seconds."""
     results: list[Result] = []
     seconds: dict[str, float] = {}
-    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+    with process.pool(JOBS) as pool:
         jobs = {pool.submit(attempt, boot, reports): boot.name for boot in boots}
         for count, job in enumerate(concurrent.futures.as_completed(jobs), 1):
             name = jobs[job]

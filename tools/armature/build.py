@@ -91,7 +91,7 @@ def all_of(goals: collections.abc.Iterable[str], workers: int = 2) -> None:
     """Builds all goals, at most `workers` at a time: one build alone leaves CPUs idle while it
     links or compiles a crate. On the first Failure, stops the other builds and raises it."""
     waiting = closure(goals)
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+    with process.pool(workers) as pool:
         running: dict[concurrent.futures.Future[object], str] = {}
         while waiting or running:
             ready = [name for name in waiting if goal(name).needs <= _reached]
@@ -101,8 +101,6 @@ def all_of(goals: collections.abc.Iterable[str], workers: int = 2) -> None:
             done, _ = concurrent.futures.wait(running, return_when="FIRST_COMPLETED")
             for job in done:
                 name = running.pop(job)
-                if job.exception():
-                    process.stop_all()
                 job.result()
                 _reached.add(name)
 

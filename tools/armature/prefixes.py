@@ -5,7 +5,6 @@ off, without KVM, with C helpers inlined into Rust code, and with Rust's overflo
 Debian enables. Prints TAP.
 """
 
-import concurrent.futures
 import pathlib
 import re
 import shutil
@@ -139,7 +138,7 @@ def check(report: Report, configurations: list[str]) -> None:
     say("prefix", subject)
     first, *others = configurations
     report.add(f"{subject}, {first}", build(first))
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    with process.pool(2) as pool:
         for name, wrong in zip(others, pool.map(build, others)):
             report.add(f"{subject}, {name}", wrong)
 

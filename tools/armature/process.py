@@ -2,6 +2,7 @@
 """Runs commands on the host or in the build root, with progress and one-line errors."""
 
 import collections.abc
+import concurrent.futures
 import contextlib
 import fcntl
 import hashlib
@@ -10,6 +11,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 from typing import IO
 
 from armature.place import BUILD, CACHE, LOGS, TOP, spent
@@ -20,6 +22,7 @@ Binds = collections.abc.Mapping[Word, str]
 # Seconds after which a running step prints that it continues.
 BEAT = 30
 _children: set[Child] = set()
+_ending = threading.Event()
 
 
 class Failure(Exception):
@@ -43,8 +46,12 @@ def inside(*command: Word, binds: Binds | None = None) -> list[str]:
 
 @contextlib.contextmanager
 def kept_in_mind(child: Child) -> collections.abc.Iterator[Child]:
-    """Ensures that a child process and all its descendants end with the block."""
+    """Ensures that a child process and all its descendants end with the block. Raises Failure if
+    everything is being ended."""
     _children.add(child)
+    if _ending.is_set():
+        stop(child)
+        raise Failure("interrupted")
     try:
         yield child
     finally:
@@ -63,6 +70,23 @@ def stop_all() -> None:
     """Ends all child processes."""
     for child in tuple(_children):
         stop(child)
+
+
+@contextlib.contextmanager
+def pool(workers: int) -> collections.abc.Iterator[concurrent.futures.ThreadPoolExecutor]:
+    """Yields an executor that ends with the block, when its jobs have ended. If the block is left
+    by an exception, such as Ctrl-C, running jobs lose their child processes and no other starts."""
+    executor = concurrent.futures.ThreadPoolExecutor(workers)
+    try:
+        yield executor
+    except BaseException as reason:
+        if not isinstance(reason, Exception):
+            _ending.set()
+        executor.shutdown(wait=False, cancel_futures=True)
+        stop_all()
+        raise
+    finally:
+        executor.shutdown()
 
 
 def output(command: list[str]) -> str:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """Tests the order of builds, the configurations of kernels, and the selection of steps."""
 
+import threading
+import time
 import unittest
 import unittest.mock
 
-from armature import breaks, build, kernels, steps
+from armature import breaks, build, kernels, process, steps
 from armature.kernels import Kernel
 from armature.ktap import Result
 from armature.process import Failure
@@ -44,6 +46,30 @@ class Graph(unittest.TestCase):
         ), self.assertRaisesRegex(Failure, "no"):
             build.all_of({"a"})
         self.assertEqual(done, [])
+
+
+class Interruption(unittest.TestCase):
+    """A command that is interrupted."""
+
+    def test_what_runs_ends_and_nothing_else_begins(self) -> None:
+        """Within a second, whatever was queued."""
+        begun: list[int] = []
+
+        def job(number: int) -> None:
+            begun.append(number)
+            process.output(["sleep", "60"])
+
+        started = time.monotonic()
+        with unittest.mock.patch.object(process, "_ending", threading.Event()), self.assertRaises(
+            KeyboardInterrupt
+        ), process.pool(2) as pool:
+            jobs = [pool.submit(job, number) for number in range(9)]
+            while len(begun) < 2:
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+        self.assertLess(time.monotonic() - started, 10)
+        self.assertEqual(sorted(begun), [0, 1])
+        self.assertTrue(all(one.cancelled() for one in jobs[2:]))
 
 
 class Configuration(unittest.TestCase):
