@@ -20,16 +20,19 @@ install_host_tools() {
 		command -v sudo > /dev/null || die "run as root: apt-get install ${missing[*]}"
 		as=(sudo)
 	fi
-	logged host "${as[@]}" sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@"' sh "${missing[@]}"
+	logged host "${as[@]}" sh -c '
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@"
+		' sh "${missing[@]}"
 }
 
-# The mirror that this host's own apt uses, or nothing: mmdebstrap's default.
-# Where apt is given a list of mirrors, the first one.
+# host_mirror: prints the mirror of this host's apt, the first one if apt has a list of
+# mirrors; or nothing, for mmdebstrap's default.
 host_mirror() {
 	local uri
 
 	command -v apt-get > /dev/null || return 0
-	apt-get indextargets --format '$(REPO_URI) $(LABEL)' 'Created-By: Packages' 'Origin: Debian' 2> /dev/null |
+	apt-get indextargets --format '$(REPO_URI) $(LABEL)' 'Created-By: Packages' 'Origin: Debian' \
+		2> /dev/null |
 		awk '$2 == "Debian" { print $1 }' | while read -r uri; do
 		case $uri in
 		http:* | https:*) echo "$uri" ;;
@@ -42,12 +45,14 @@ make_root() {
 	local root=$1 mirror include backports machines
 
 	mirror=$(host_mirror)
-	# The first one is that of the programs which run here.
+	# The first architecture is that of the programs which run on this host.
 	machines=$(dpkg --print-architecture)
 	[ "$machines" = arm64 ] || machines+=,arm64
 	include=$(grep -v '^#' "$TOP/tools/build/packages" | paste -sd,)
 	# The kernel source of the pinned version may be newer than stable.
-	backports='sed -n "s/^\(deb .*\) '$SUITE' main.*/\1 '$SUITE'-backports main/p" "$1/etc/apt/sources.list" > "$1/etc/apt/sources.list.d/backports.list"'
+	backports='cd "$1/etc/apt" &&
+		sed -n "s/^\(deb .*\) '$SUITE' main.*/\1 '$SUITE'-backports main/p" sources.list \
+			> sources.list.d/backports.list'
 	rm -rf "$root.part"
 	mkdir -p "$root.part"
 	disk /var/tmp 4

@@ -1,26 +1,28 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# The emulator of the machine model: Debian's QEMU source package with the
+# Builds the emulator of the machine model: Debian's QEMU source package with the
 # patches of tools/machine/qemu/, built once and kept in the cache. Prints the
-# path of the program. "qemu.sh source DIR" leaves the patched source in DIR as
-# a git repository with one commit a patch, "qemu.sh refresh DIR" writes its
+# path of the program. "qemu.sh source DIR" writes the patched source to DIR as
+# a git repository with one commit per patch, "qemu.sh refresh DIR" writes its
 # commits back.
 set -eu -o pipefail
 . "$(dirname "$0")/../build/lib.sh"
 
 PATCHES=$TOP/tools/machine/qemu
-# The version that the patches were made on; a later one of the same series is
-# taken if they apply.
+# The version for which the patches were made; a later version of the same series
+# is used if they apply.
 QEMU_SERIES=10.0
 QEMU_VERSION=1:10.0.13+ds-0+deb13u1
 QEMU_DSC_SHA256=a426c892e5369058c3423816c8625bc8010bb5a58ece57261f62b64ee4d765ad
 
-# fetch DIR: the newest source package of the series into DIR; apt checks it
+# fetch DIR: downloads the newest source package of the series to DIR; apt checks it
 # against the archive's signed index, and dpkg-source against its .dsc.
 fetch() {
 	in_root -b "$1:/armature/qemu" sh -eu -c '
-		sed -n "s/^deb \(.*\) trixie main.*/deb-src \1 trixie main/p" /etc/apt/sources.list | head -n 1 > /tmp/sources.list
-		set -- -o Dir::Etc::sourcelist=/tmp/sources.list -o Dir::Etc::sourceparts=/dev/null -o APT::Sandbox::User=root
+		sed -n "s/^deb \(.*\) trixie main.*/deb-src \1 trixie main/p" /etc/apt/sources.list |
+			head -n 1 > /tmp/sources.list
+		set -- -o Dir::Etc::sourcelist=/tmp/sources.list -o Dir::Etc::sourceparts=/dev/null \
+			-o APT::Sandbox::User=root
 		apt-get "$@" -qq update
 		cd /armature/qemu
 		apt-get "$@" -qq --download-only source qemu
@@ -28,19 +30,20 @@ fetch() {
 	'
 }
 
-# version_of DIR: the version of the package that is in DIR, if it is whole.
+# version_of DIR: prints the version of the package in DIR, if the package is complete.
 version_of() {
 	local version dsc
 
 	dsc=$(find "$1" -maxdepth 1 -name '*.dsc')
 	[ -f "$dsc" ] && [ -f "$1/source/configure" ] || return 1
 	version=$(sed -n 's/^Version: //p' "$dsc" | head -n 1)
-	[ "$version" != "$QEMU_VERSION" ] || [ "$(sha256sum < "$dsc" | cut -d' ' -f1)" = "$QEMU_DSC_SHA256" ] || return 1
+	[ "$version" != "$QEMU_VERSION" ] ||
+		[ "$(sha256sum < "$dsc" | cut -d' ' -f1)" = "$QEMU_DSC_SHA256" ] || return 1
 	printf '%s\n' "$version"
 }
 
-# prepare DIR: fetch into DIR and make DIR/source a repository: Debian's source,
-# then a commit for each of our patches.
+# prepare DIR: downloads to DIR and makes DIR/source a repository with Debian's source
+# and a commit for each of our patches.
 prepare() {
 	local dir=$1 version='' try
 
@@ -52,7 +55,10 @@ prepare() {
 		say qemu "the source package is not what it should be (SHA-256): fetching it again"
 	done
 	case ${version#*:} in
-	'') die "QEMU's source package cannot be fetched: check the network; the log is build/log/qemu-fetch.log" ;;
+	'')
+		die "QEMU's source package cannot be fetched: check the network;" \
+			"the log is build/log/qemu-fetch.log"
+		;;
 	"$QEMU_SERIES".*) ;;
 	*) die "the archive has QEMU $version, and the machine model is for $QEMU_SERIES" ;;
 	esac
@@ -75,16 +81,18 @@ prepare() {
 	cd "$TOP"
 }
 
-# The board and the devices that a machine may have: what else QEMU has for Arm
-# would be a third of its build.
+# The board and the devices that a machine may have: QEMU's other boards and devices
+# for Arm would be a third of its build.
 DEVICES="ARM_VIRT GENERIC_LOADER VIRTIO_BLK VIRTIO_NET VIRTIO_RNG VIRTIO_SERIAL"
 
 build() {
 	in_root -b "$1:/armature/qemu" sh -eu -c '
 		mkdir -p /armature/qemu/obj
 		cd /armature/qemu/obj
-		for device in $1; do echo "CONFIG_$device=y"; done > ../source/configs/devices/aarch64-softmmu/armature.mak
-		../source/configure --cc="ccache gcc" --target-list=aarch64-softmmu --with-devices-aarch64=armature \
+		for device in $1; do echo "CONFIG_$device=y"; done > \
+			../source/configs/devices/aarch64-softmmu/armature.mak
+		../source/configure --cc="ccache gcc" --target-list=aarch64-softmmu \
+			--with-devices-aarch64=armature \
 			--without-default-devices --without-default-features --enable-tcg --enable-fdt=system \
 			--enable-plugins --disable-docs --disable-debug-info --disable-install-blobs --disable-download
 		ninja -j"$JOBS" qemu-system-aarch64
@@ -104,8 +112,10 @@ source)
 refresh)
 	[ -d "${2:?refresh needs a directory}/.git" ] || die "$2 is not what 'qemu.sh source' makes"
 	rm -rf "$PATCHES.new"
-	git -C "$2" -c core.abbrev=12 format-patch -q --no-signature --zero-commit --no-stat -N -o "$PATCHES.new" base..model
-	[ -n "$(find "$PATCHES.new" -name '*.patch' 2> /dev/null)" ] || die "$2 has no commits between base and model"
+	git -C "$2" -c core.abbrev=12 format-patch -q --no-signature --zero-commit --no-stat -N \
+		-o "$PATCHES.new" base..model
+	[ -n "$(find "$PATCHES.new" -name '*.patch' 2> /dev/null)" ] ||
+		die "$2 has no commits between base and model"
 	rm -rf "$PATCHES"
 	mv "$PATCHES.new" "$PATCHES"
 	exit
