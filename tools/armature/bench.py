@@ -23,7 +23,7 @@ import shutil
 from armature import build, compare, counts, machine, process
 from armature.compare import Rules
 from armature.kernels import Kernel
-from armature.ktap import Result
+from armature.ktap import Result, fact
 from armature.matrix import Machine
 from armature.place import BUILD, TOP, asked
 from armature.process import Failure, inside, say
@@ -170,7 +170,7 @@ def step() -> list[Result]:
         for what, rules in facts(mode):
             outcome = judge(f"counts-{mode}", rules)
             print(compare.table(outcome))
-            results.append(Result("counts", what, "pass" if outcome.good else "fail", "see above"))
+            results.append(fact("counts", what, outcome.good, "see build/report/steps/counts.txt"))
     both("armature", "counts-tso", TSO, "vhe")
     print("with the feature:")
     print(compare.table(judge("counts-tso", Rules(only=SWITCHES, cost=SWITCHES))))

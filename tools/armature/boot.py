@@ -13,7 +13,7 @@ import time
 
 from armature import build, counts, gdbstub, ktap, machine, matrix, process
 from armature.kernels import Kernel
-from armature.ktap import Result
+from armature.ktap import Result, fact
 from armature.matrix import Boot, Machine
 from armature.place import BUILD, JOBS, REPORT, asked, spent
 from armature.process import Failure, say
@@ -131,21 +131,13 @@ def judge_console(boot: Boot, console: str) -> collections.abc.Iterator[Result]:
         console = without_panic(console)
     splat = machine.SPLAT.search(console)
     line = console[splat.start() :].splitlines()[0] if splat else ""
-    yield Result(boot.name, "console/no splat", "fail" if splat else "pass", line)
+    yield fact(boot.name, "console/no splat", not splat, line)
     for pattern in boot.log:
-        yield Result(
-            boot.name,
-            f"console/has: {pattern}",
-            "pass" if re.search(pattern, console) else "fail",
-            "the console does not show it",
-        )
+        shown = re.search(pattern, console) is not None
+        yield fact(boot.name, f"console/has: {pattern}", shown, "the console does not show it")
     for pattern in boot.nolog:
-        yield Result(
-            boot.name,
-            f"console/has not: {pattern}",
-            "fail" if re.search(pattern, console) else "pass",
-            "the console shows it",
-        )
+        shown = re.search(pattern, console) is not None
+        yield fact(boot.name, f"console/has not: {pattern}", not shown, "the console shows it")
 
 
 def how_it_ended(ran: Ran) -> str | None:
@@ -202,12 +194,7 @@ def judge_same(boot: Boot) -> collections.abc.Iterator[Result]:
             (f"{a!r} and {b!r}" for a, b in zip(ours, others) if a != b),
             "one ends before the other",
         )
-        yield Result(
-            boot.name,
-            f"{log} is that of {boot.same}",
-            "pass" if same else "fail",
-            "" if same else differ,
-        )
+        yield fact(boot.name, f"{log} is that of {boot.same}", same, differ)
 
 
 def late(boot: Boot) -> list[Result]:

@@ -16,7 +16,7 @@ import subprocess
 
 from armature import boot, build, kernels, matrix
 from armature.kernels import Kernel
-from armature.ktap import Result
+from armature.ktap import Result, fact
 from armature.place import BUILD, TOP, TREE, asked
 from armature.process import Failure, say
 
@@ -65,12 +65,7 @@ def broken(patches: list[pathlib.Path]) -> list[Result]:
     for patch in patches:
         what = f"{patch.stem}: {patch.read_text().splitlines()[0]}"
         found += [
-            Result(
-                "breaks",
-                f"{what}: noticed by {where}: {test}",
-                "pass" if failed(results, where, test) else "fail",
-                "not noticed",
-            )
+            fact("breaks", f"{what}: noticed by {where}: {test}", failed(results, where, test))
             for where, test in noticed_by(patch)
         ]
     return found

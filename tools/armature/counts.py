@@ -5,7 +5,7 @@ import collections.abc
 import operator
 import re
 
-from armature.ktap import Result
+from armature.ktap import Result, fact
 
 # The plugin's families of classes. The plugin sums families for the whole run only, not by mark,
 # exception level or range.
@@ -54,12 +54,6 @@ def judge(where: str, rules: collections.abc.Iterable[str], text: str) -> list[R
         name, relation, limit = rule.rsplit(" ", 2)
         have = found(counts, name)
         holds = have is not None and RELATIONS[relation](have, int(limit))
-        results.append(
-            Result(
-                where,
-                f"executed/{rule}",
-                "pass" if holds else "fail",
-                f"counted {'nothing' if have is None else have} {places}",
-            )
-        )
+        counted = f"counted {'nothing' if have is None else have} {places}"
+        results.append(fact(where, f"executed/{rule}", holds, counted))
     return results

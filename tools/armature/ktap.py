@@ -25,6 +25,11 @@ class Result:
     detail: str = ""
 
 
+def fact(where: str, name: str, good: bool, detail: str = "") -> Result:
+    """Returns whether something holds, as a result; `detail` says why not."""
+    return Result(where, name, "pass" if good else "fail", "" if good else detail)
+
+
 def parse(text: str) -> Any:
     """Returns the tree of tests in a text, or None if there is no TAP in it."""
     path = str(TREE / "tools/testing/kunit")

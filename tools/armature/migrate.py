@@ -12,7 +12,7 @@ import gzip
 import pathlib
 
 from armature import build, machine, oracle, process, programs
-from armature.ktap import Result
+from armature.ktap import Result, fact
 from armature.matrix import Machine
 from armature.place import BUILD
 from armature.process import Failure
@@ -125,16 +125,12 @@ def migrate(kernel: str) -> Result:
     try:
         said, hosts = around(kernel, work)
     except Failure as failure:
-        return Result("migrate", "the VM goes from host to host", "fail", str(failure))
+        return fact("migrate", "the VM goes from host to host", False, str(failure))
     print(f"guest: {said}\na machine with {BRPS}: {want}")
-    fired = all(said.split().count(what) for what in ("b0:0", "b1:0", "w4:0"))
+    fired = all(what in said.split() for what in ("b0:0", "b1:0", "w4:0"))
     good = said == want and hosts == len(HOSTS) and fired
-    return Result(
-        "migrate",
-        f"breakpoints fired on every host as on a machine with {BRPS}",
-        "pass" if good else "fail",
-        f"{hosts} hosts: {said}",
-    )
+    what = f"breakpoints fired on every host as on a machine with {BRPS}"
+    return fact("migrate", what, good, f"{hosts} hosts: {said}")
 
 
 def step() -> list[Result]:

@@ -8,10 +8,11 @@ import re
 import subprocess
 
 from armature import build, ktap
-from armature.ktap import Result
+from armature.ktap import Result, fact
 from armature.place import BUILD, LOGS, TOP
 from armature.process import inside
 
+STEP = "machine"
 FGT, S2FWB, DIC, IDC = 1, 2, 4, 8
 ALL = FGT | S2FWB | DIC | IDC
 # The image's numbers for the values of `tso=`; see bare/main.rs.
@@ -97,11 +98,6 @@ TRACES = (
 )
 
 
-def fact(good: bool, name: str, detail: str = "") -> Result:
-    """Returns a result of this step."""
-    return Result("machine", name, "pass" if good else "fail", detail)
-
-
 def qemu(*words: str) -> tuple[str, int]:
     """Runs the emulator; returns its output and its exit status."""
     rest = "-nodefaults -display none -monitor none".split()
@@ -134,16 +130,17 @@ def counted(cpu: Cpu) -> tuple[str, int]:
 def on_cpu(cpu: Cpu) -> collections.abc.Iterator[Result]:
     """Yields the results of the image on one CPU."""
     said, code = counted(cpu)
-    for result in ktap.of_step("machine", said, code):
+    for result in ktap.of_step(STEP, said, code):
         yield dataclasses.replace(result, name=f"{cpu.name}: {result.name}")
-    yield fact(code == 0, f"{cpu.name}: the image runs to its end", f"status {code}")
+    yield fact(STEP, f"{cpu.name}: the image runs to its end", code == 0, f"status {code}")
 
 
 def runs_are_the_same() -> Result:
     """Returns whether two runs give the same output, with the same bytes in SPE's buffer."""
     first, second = counted(SPE)[0], counted(SPE)[0]
     same = first == second and re.search("^# buffer 0x", first, re.M) is not None
-    return fact(same, f"{SPE.name}: a second run says the same, with the same bytes in the buffer")
+    what = "a second run says the same, with the same bytes in the buffer"
+    return fact(STEP, f"{SPE.name}: {what}", same)
 
 
 def traced() -> collections.abc.Iterator[Result]:
@@ -157,9 +154,9 @@ def traced() -> collections.abc.Iterator[Result]:
         "-trace",
         "arm_sysreg_trap",
     )
-    yield fact(code == 0, "the image runs with its accesses traced", f"status {code}")
+    yield fact(STEP, "the image runs with its accesses traced", code == 0, f"status {code}")
     for name, pattern in TRACES:
-        yield fact(re.search(pattern, said) is not None, f"{name} can be traced")
+        yield fact(STEP, f"{name} can be traced", re.search(pattern, said) is not None)
 
 
 def refused() -> collections.abc.Iterator[Result]:
@@ -167,14 +164,15 @@ def refused() -> collections.abc.Iterator[Result]:
     for text, words in REFUSALS:
         board = [] if "-M" in words else ["-M", "virt"]
         said, code = qemu(*board, "-smp", "2", "-S", *words.split())
-        yield fact(code not in (0, 124) and text in said, f"refused: {words}", said[-200:])
+        good = code not in (0, 124) and text in said
+        yield fact(STEP, f"refused: {words}", good, said[-200:])
 
 
 def listed() -> collections.abc.Iterator[Result]:
     """Yields whether the help of the CPU lists each property."""
     said, _ = qemu("-M", "virt", "-cpu", "max,help")
     for name in PROPERTIES:
-        yield fact(f"\n  {name}=<list>  - " in said, f"-cpu max,help lists {name}")
+        yield fact(STEP, f"-cpu max,help lists {name}", f"\n  {name}=<list>  - " in said)
 
 
 def step() -> list[Result]:

@@ -14,7 +14,7 @@ import shutil
 
 from armature import build, machine, process, programs
 from armature.kernels import Kernel
-from armature.ktap import Result
+from armature.ktap import Result, fact
 from armature.matrix import Machine
 from armature.place import BUILD, asked
 from armature.process import Failure, inside
@@ -49,27 +49,21 @@ def topology(brps: int, ctx_cmps: int, el1: bool) -> Result:
     """Creates programs for a topology and their traces, with enough hits for a meaningful
     comparison."""
     seeds, name = int(asked("SEEDS", "1000")), f"{brps}-{ctx_cmps}{'-el1' if el1 else ''}"
-    made = [(seed, programs.of_seed(seed, brps, ctx_cmps)) for seed in range(1, seeds + 1)]
-    if el1:
-        made = [(seed, programs.without_el2(ops)) for seed, ops in made]
-    programs.write(OUT / f"{name}.bin", made, False)
-    moving = made[: int(asked("MOVING", "20"))]
-    programs.write(
-        OUT / f"{name}.moving",
-        [(seed, programs.with_checkpoint(ops)) for seed, ops in moving],
-        False,
-    )
+    moving = int(asked("MOVING", "20"))
+    made = []
+    for seed in range(1, max(seeds, moving) + 1):
+        ops = programs.of_seed(seed, brps, ctx_cmps)
+        made.append((seed, programs.without_el2(ops) if el1 else ops))
+    programs.write(OUT / f"{name}.bin", made[:seeds], False)
+    saved = [(seed, programs.with_checkpoint(ops)) for seed, ops in made[:moving]]
+    programs.write(OUT / f"{name}.moving", saved, False)
     trace = native(brps, ctx_cmps, OUT / f"{name}.bin")
     (OUT / f"{name}.trace").write_text(f"{trace}\n")
     hits = [int(line.split()[1]) for line in trace.splitlines()]
     quiet = hits.count(0)
     good = len(hits) == seeds and sum(hits) > seeds * 10 and quiet * 4 < seeds
-    return Result(
-        "oracle",
-        f"{seeds} programs on {name}: {sum(hits)} hits, {quiet} programs without any",
-        "pass" if good else "fail",
-        f"{len(hits)} traces",
-    )
+    what = f"{seeds} programs on {name}: {sum(hits)} hits, {quiet} programs without any"
+    return fact("oracle", what, good, f"{len(hits)} traces")
 
 
 def step() -> list[Result]:

@@ -11,12 +11,13 @@ import re
 import shutil
 
 from armature import build, process
-from armature.ktap import Result
+from armature.ktap import Result, fact
 from armature.lint import Log
 from armature.place import BUILD, TOP, TREE
 from armature.process import Failure, inside, say
 
-WORK = BUILD / "pure"
+STEP = "pure"
+WORK = BUILD / STEP
 CONSTS = BUILD / "sysreg/consts.rs"
 RUSTC = ("rustc", "--edition", "2021", "-O")
 EPOCH = pathlib.Path("arch/arm64/kvm/icache/epoch.rs")
@@ -40,11 +41,6 @@ MUTATIONS = (
         "that there is one owner",
     ),
 )
-
-
-def fact(good: bool, name: str, detail: str = "") -> Result:
-    """Returns a result of this step."""
-    return Result("pure", name, "pass" if good else "fail", "" if good else detail)
 
 
 def host_crate(log: Log) -> None:
@@ -82,12 +78,12 @@ def component(root: pathlib.Path) -> list[Result]:
     name = root.parent.name
     log, program = Log(f"pure-{name}"), WORK / name
     if not compiled(log, root, program, "-D", "warnings", "--crate-name", name):
-        return [fact(False, f"{name} builds", log.text()[-300:])]
+        return [fact(STEP, f"{name} builds", False, log.text()[-300:])]
     good = log.run(inside(program, "--test-threads", "2"))
     tests = re.findall(r"^test (\S+) .*\.\.\. (\w+)$", log.text(), re.M)
-    results = [fact(status == "ok", f"{name}::{test}") for test, status in tests]
+    results = [fact(STEP, f"{name}::{test}", status == "ok") for test, status in tests]
     if not good or not results:
-        results.append(fact(False, f"{name} ends well", log.text()[-300:]))
+        results.append(fact(STEP, f"{name} ends well", False, log.text()[-300:]))
     return results
 
 
@@ -118,7 +114,7 @@ def misses(text: str, what: str) -> Result:
         and not log.run(inside(WORK / "explore", EXPLORATION))
         and failed.search(log.text()) is not None
     )
-    return fact(noticed, f"icache: the exploration misses {what}", log.text()[-300:])
+    return fact(STEP, f"icache: the exploration misses {what}", noticed, log.text()[-300:])
 
 
 def constants() -> Result:
@@ -126,7 +122,7 @@ def constants() -> Result:
     log = Log("pure-sysreg")
     good = log.run(inside(TOP / "tools/test/sysreg-consts.sh", TREE))
     last = "".join(process.last_lines(log.path, 1))
-    return fact(good, f"sysreg: {last if good else 'constants are those of C'}", last)
+    return fact(STEP, f"sysreg: {last if good else 'constants are those of C'}", good, last)
 
 
 def judges() -> Result:
@@ -136,7 +132,7 @@ def judges() -> Result:
     good = log.run(inside(*words.split()))
     ran = re.search(r"^Ran ([1-9]\d*) tests", log.text(), re.M)
     what = f"what judges in tools/armature: {ran[1] if ran else 'no'} tests"
-    return fact(good and ran is not None, what, log.text()[-300:])
+    return fact(STEP, what, good and ran is not None, log.text()[-300:])
 
 
 def step() -> list[Result]:
@@ -153,7 +149,7 @@ def step() -> list[Result]:
     barriers = len(changed) - len(MUTATIONS)
     if barriers != BARRIERS:
         results.append(
-            fact(False, f"icache: there are {BARRIERS} barriers to take away", f"{barriers}")
+            fact(STEP, f"icache: {BARRIERS} barriers can be taken away", False, f"{barriers}")
         )
     results += [misses(text, what) for text, what in changed]
     return [*results, constants(), judges()]

@@ -10,13 +10,17 @@
 extern crate self as kernel;
 extern crate self as pin_init;
 
-pub mod bitfield;
-pub mod num;
+/// Declares modules whose files are beside this one only where the crate is built; rustfmt looks for
+/// the files of modules that are declared in the open.
+macro_rules! modules {
+    ($($name:ident)*) => { $(pub mod $name;)* };
+}
+
+modules! { bitfield num }
+
 pub mod arm64 {
     //! Register types, and access to those of a fake.
-    pub mod access;
-    pub mod fake;
-    pub mod sysreg;
+    modules! { access fake sysreg }
 }
 
 /// `pin_init::Zeroable`.
