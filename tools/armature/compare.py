@@ -11,11 +11,13 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from armature.process import Failure
+
 # The bounds are ratios of integers, so that rounding does not decide a verdict.
 IDLE, IN_USE = (1001, 1000), (1020, 1000)
 
 
-class BadResults(Exception):
+class BadResults(Failure):
     """Figures that cannot be compared."""
 
 

@@ -143,8 +143,9 @@ def attempt(step: Step) -> Outcome:
     begun = time.monotonic()
     try:
         results = step.run()
-    except Failure as failure:
-        results = [Result(step.name, f"{step.name} ran to its end", "fail", str(failure))]
+    except Exception as error:  # the other steps go on
+        what = str(error) if isinstance(error, Failure) else f"{type(error).__name__}: {error}"
+        results = [Result(step.name, f"{step.name} ran to its end", "fail", what)]
     bad = sum(result.status == "fail" for result in results)
     say(step.name, f"{len(results) - bad} of {len(results)}{'  FAILED' if bad else ''}")
     return Outcome(results, time.monotonic() - begun)

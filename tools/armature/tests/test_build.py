@@ -129,6 +129,23 @@ class Steps(unittest.TestCase):
             self.names("no-such-test")
 
 
+class Attempt(unittest.TestCase):
+    """A step that does not come to its end."""
+
+    def test_it_is_a_failure_and_the_others_go_on(self) -> None:
+        """Whatever it raises."""
+        for reason in (Failure("no"), OSError("no")):
+
+            def run(reason: Exception = reason) -> list[Result]:
+                raise reason
+
+            results = steps.attempt(steps.Step("step", run)).results
+            self.assertEqual(
+                [(r.name, r.status) for r in results], [("step ran to its end", "fail")]
+            )
+            self.assertIn("no", results[0].detail)
+
+
 class Breaks(unittest.TestCase):
     """Tests whether a break counts as noticed."""
 
