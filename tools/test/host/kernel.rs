@@ -2,25 +2,29 @@
 
 //! The `kernel` crate as far as pure logic needs it, for the build host.
 //!
-//! `bitfield`, `num`, `arm64::access` and `arm64::sysreg` are the kernel's own files: `pure.py` puts
-//! them beside this one. What they need of the rest of the crate is here, with the same names.
+//! `bitfield`, `num`, `arm64::access` and `arm64::sysreg` are the kernel's own files: `pure.py`
+//! puts them beside this one. What they need of the rest of the crate is here, with the same names.
 
 #![allow(clippy::all, dead_code, missing_docs, unused_imports, unused_macros)]
+#![allow(macro_expanded_macro_exports_accessed_by_absolute_paths)]
 
 extern crate self as kernel;
 extern crate self as pin_init;
 
-/// Declares modules whose files are beside this one only where the crate is built; rustfmt looks for
-/// the files of modules that are declared in the open.
-macro_rules! modules {
-    ($($name:ident)*) => { $(pub mod $name;)* };
-}
-
-modules! { bitfield num }
-
+// The files of these modules are beside this one only where the crate is built: rustfmt is not to
+// look for them here. The attribute makes them count as expanded by a macro.
+#[rustfmt::skip]
+pub mod bitfield;
+#[rustfmt::skip]
+pub mod num;
 pub mod arm64 {
     //! Register types, and access to those of a fake.
-    modules! { access fake sysreg }
+    #[rustfmt::skip]
+    pub mod access;
+    #[rustfmt::skip]
+    pub mod fake;
+    #[rustfmt::skip]
+    pub mod sysreg;
 }
 
 /// `pin_init::Zeroable`.
