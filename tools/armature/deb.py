@@ -5,6 +5,7 @@ Our options are added to the configuration CONFIG=FILE, or to Debian's configura
 kernel, without debug information.
 """
 
+import dataclasses
 import pathlib
 import re
 import shutil
@@ -102,7 +103,7 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 exec > /dev/ttyAMA1 2>&1
 apt-get install -y --no-install-recommends /*.deb && rm /*.deb && echo installed
-tar -c --one-file-system -f /dev/vda -C / boot usr/lib/modules etc var/lib/dpkg && echo kept
+tar -c --one-file-system -f /dev/vda -C / ./boot ./usr/lib/modules ./etc ./var/lib/dpkg && echo kept
 exec > /dev/null 2>&1; sync; echo o > /proc/sysrq-trigger; sleep 60
 """
 
@@ -124,26 +125,44 @@ exec > /dev/null 2>&1; sync; echo o > /proc/sysrq-trigger; sleep 60
 """
 
 
-def boot(name: str, files: dict[str, machine.File], kernel: pathlib.Path, *more: str) -> str:
-    """Boots Debian's root with `files`, which include /init; returns the output."""
+def unpack(archive: pathlib.Path, where: pathlib.Path, *members: str) -> None:
+    """Unpacks a tar archive, or only the named members; a later archive replaces files of an
+    earlier one."""
+    command = ["tar", "--no-same-owner", "-xf", archive, "-C", where, "--exclude", "./dev"]
+    subprocess.run(inside(*command, *members), check=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Debian:
+    """A machine with Debian's root: its name in logs, its kernel, the archives that are unpacked
+    over the root, and its files, which include /init."""
+
+    name: str
+    kernel: pathlib.Path
+    files: dict[str, machine.File]
+    archives: tuple[pathlib.Path, ...] = ()
+
+
+def boot(debian: Debian, *more: str) -> str:
+    """Boots a machine with Debian's root, with more arguments for the emulator; returns the
+    output."""
     work = OUT / "work"
     shutil.rmtree(work, ignore_errors=True)
     stage, initrd, console, tap = work / "root", work / "initrd", work / "console", work / "tap"
     stage.mkdir(parents=True)
-    unpack = "tar --no-same-owner -xf {} -C {} --exclude ./dev"
-    root = build.foreign("debian") / "root.tar"
-    subprocess.run(inside(*unpack.format(root, stage).split()), check=True)
-    for path, source in files.items():
+    for archive in (build.foreign("debian") / "root.tar", *debian.archives):
+        unpack(archive, stage)
+    for path, source in debian.files.items():
         machine.put(stage / path, source)
     (stage / "init").chmod(0o755)
     machine.pack(stage, initrd)
     shutil.rmtree(stage)
     own = Machine(memory="3G")
-    line = machine.command(own, kernel, initrd, console, "-serial", f"file:{tap}", *more)
-    code = machine.run(line, LIMIT, LOGS / f"deb-{name}.log")
-    shutil.copy(console, LOGS / f"deb-{name}-console.log")
+    line = machine.command(own, debian.kernel, initrd, console, "-serial", f"file:{tap}", *more)
+    code = machine.run(line, LIMIT, LOGS / f"deb-{debian.name}.log")
+    shutil.copy(console, LOGS / f"deb-{debian.name}-console.log")
     if code != 0 or machine.SPLAT.search(machine.said(console)):
-        raise Failure(f"the machine is not well: build/log/deb-{name}-console.log")
+        raise Failure(f"the machine is not well: build/log/deb-{debian.name}-console.log")
     return machine.said(tap)
 
 
@@ -156,7 +175,8 @@ def installed(image: pathlib.Path) -> pathlib.Path:
     with open(disk, "wb") as file:
         file.truncate(1 << 30)
     drive = f"-drive file={disk},format=raw,if=none,id=disk -device virtio-blk-device,drive=disk"
-    said = boot("install", {"init": INSTALL, image.name: image}, kernel, *drive.split())
+    files: dict[str, machine.File] = {"init": INSTALL, image.name: image}
+    said = boot(Debian("install", kernel, files), *drive.split())
     (LOGS / "deb-apt.log").write_text(said)
     if not re.search("^installed\nkept$", said, re.M):
         raise Failure("apt does not install the package: build/log/deb-apt.log")
@@ -175,8 +195,8 @@ def step() -> list[Result]:
     rest = OUT / "after"
     shutil.rmtree(rest, ignore_errors=True)
     rest.mkdir()
-    subprocess.run(inside("tar", "--no-same-owner", "-xf", disk, "-C", rest), check=True)
+    unpack(disk, rest, "./boot")
     kernel = next((rest / "boot").glob("vmlinuz-*"))
-    said = boot("boot", {"init": CHECK, "": rest}, kernel)
+    said = boot(Debian("boot", kernel, {"init": CHECK}, (disk,)))
     results = ktap.of_step("deb", said, 0)
     return [Result("deb", "apt installs the package in a Debian root for arm64", "pass"), *results]
