@@ -128,8 +128,8 @@ exec > /dev/null 2>&1; sync; echo o > /proc/sysrq-trigger; sleep 60
 def unpack(archive: pathlib.Path, where: pathlib.Path, *members: str) -> None:
     """Unpacks a tar archive, or only the named members; a later archive replaces files of an
     earlier one."""
-    command = ["tar", "--no-same-owner", "-xf", archive, "-C", where, "--exclude", "./dev"]
-    subprocess.run(inside(*command, *members), check=True)
+    command = inside("tar", "--no-same-owner", "-xf", archive, "-C", where, "--exclude", "./dev")
+    subprocess.run([*command, *members], check=True)
 
 
 @dataclasses.dataclass(frozen=True)
