@@ -140,6 +140,20 @@ def judge_console(boot: Boot, console: str) -> collections.abc.Iterator[Result]:
         yield fact(boot.name, f"console/has not: {pattern}", not shown, "the console shows it")
 
 
+def judge_samples(boot: Boot, messages: str) -> collections.abc.Iterator[Result]:
+    """Yields what the emulator's counters say of the samples of FEAT_SPE on each CPU: none is
+    missing, and software has never taken the buffer away while records were in the unit."""
+    counted = re.findall(r"^arm_spe_counts cpu (\d+): (.*)$", messages, re.M)
+    if not counted:
+        yield Result(boot.name, "spe/the emulator counts samples", "fail", "its log has no figures")
+    for cpu, line in counted:
+        number = {name: int(figure) for name, figure in re.findall(r"(\w+)=(\d+)", line)}
+        errors = number.pop("errors")
+        known = number.pop("chosen") == sum(number.values())
+        yield fact(boot.name, f"spe/every sample of CPU {cpu} is accounted for", known, line)
+        yield fact(boot.name, f"spe/CPU {cpu} is drained when it must be", errors == 0, line)
+
+
 def how_it_ended(ran: Ran) -> str | None:
     """Returns how the machine failed, and in which test; None if it has finished its tests."""
     tap, console = ran.said("tap.log"), ran.said("console.log")
@@ -164,6 +178,8 @@ def judge(ran: Ran) -> list[Result]:
         results += ktap.results(boot.name, console, boot.skips, "kunit/")
     if boot.tests:
         results += ktap.results(boot.name, tap, boot.skips)
+    if boot.machine.with_spe():
+        results += judge_samples(boot, ran.said("qemu.log"))
     results += counts.judge(boot.name, boot.count, ran.said("counts.txt"))
     results += [
         Result(boot.name, f"{program} (exit)", "fail", f"exit {code}")

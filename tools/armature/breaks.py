@@ -14,7 +14,7 @@ import pathlib
 import re
 import subprocess
 
-from armature import boot, build, kernels, matrix
+from armature import boot, build, kernels, matrix, oracle
 from armature.kernels import Kernel
 from armature.ktap import Result, fact
 from armature.place import BUILD, TOP, TREE, asked
@@ -79,7 +79,11 @@ def step() -> list[Result]:
     if not chosen:
         raise Failure(f"BREAKS={asked('BREAKS')} matches nothing in tools/test/breaks")
     names = {where for patch in chosen for where, _ in noticed_by(patch)}
-    build.all_of(boot.needs(one for one in matrix.load() if one.name in names))
+    needs = boot.needs(one for one in matrix.load() if one.name in names)
+    build.all_of(needs)
+    if "files:oracle" in needs:
+        # The programs, which the boots read.
+        oracle.step()
     # From here on, build the tree as it is, with the patches.
     os.environ["AS_IT_IS"] = "1"
     results: list[Result] = []

@@ -122,6 +122,7 @@ def arguments(machine: Machine) -> list[str]:
         "-display",
         "none",
         "-no-reboot",
+        *(("-trace", "arm_spe_counts") if machine.with_spe() else ()),
     ]
 
 

@@ -81,7 +81,9 @@ FILE = re.compile(r"(?<!\$)\{([\w.-]+)/([\w./-]+)\}")
 # The placeholder of a word in a line of a list.
 WORD = re.compile(r"\{(\d+)\}")
 # The CPU properties of the machine model (tools/machine/README.md).
-PROPERTIES = {"brps", "ctx-cmps", "wrps", "fgt", "fwb", "dic", "idc", "iminline", "tso", "spe"}
+PROPERTIES = {"brps", "ctx-cmps", "wrps", "fgt", "fwb", "dic", "idc", "iminline", "tso"} | {
+    f"spe{more}" for more in ("", "-version", "-lag", "-dl", "-f")
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,10 +101,17 @@ class Machine:
     model: bool = False
     bootargs: bool = True
 
+    def properties(self) -> set[str]:
+        """Returns the properties of the machine model that the CPU is given."""
+        return {word.split("=")[0] for word in self.cpu.split(",")[1:]} & PROPERTIES
+
     def wants_model(self) -> bool:
         """Returns whether the machine needs the emulator of the machine model."""
-        named = {word.split("=")[0] for word in self.cpu.split(",")[1:]}
-        return self.model or bool(named & PROPERTIES)
+        return self.model or bool(self.properties())
+
+    def with_spe(self) -> bool:
+        """Returns whether a CPU of the machine may have FEAT_SPE."""
+        return "spe" in self.properties()
 
 
 @dataclasses.dataclass(frozen=True)

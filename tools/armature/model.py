@@ -17,13 +17,19 @@ FGT, S2FWB, DIC, IDC = 1, 2, 4, 8
 ALL = FGT | S2FWB | DIC | IDC
 # The image's numbers for the values of `tso=`; see bare/main.rs.
 NO_TSO, ON, RO, EL12, IMPDEF = range(5)
-PROPERTIES = ("brps", "ctx-cmps", "wrps", "fgt", "fwb", "dic", "idc", "iminline", "tso", "spe")
+SPE_PROPERTIES = ("spe", "spe-version", "spe-f", "spe-dl", "spe-lag")
+PROPERTIES = ("brps", "ctx-cmps", "wrps", "fgt", "fwb", "dic", "idc", "iminline", "tso")
+# FEAT_SPE's versions, by ID_AA64DFR0_EL1.PMSVer.
+V1P0, V1P1, V1P2 = 1, 2, 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Cpu:
     """A CPU, and the properties that the image must find: counts of breakpoints, context-aware
-    ones and watchpoints, features, CTR_EL0.IminLine, the memory model control, FEAT_SPE."""
+    ones and watchpoints, features, CTR_EL0.IminLine, the memory model control, FEAT_SPE: its
+    version, for how many instructions a record stays in the unit (in units of 1024),
+    PMBIDR_EL1.F, PMBSR_EL1.DL after a fault. `only_counts`: run nothing but the work whose samples
+    are known in number."""
 
     name: str
     brps: int = 6
@@ -33,22 +39,29 @@ class Cpu:
     iminline: int = 4
     tso: int = NO_TSO
     spe: bool = False
+    spe_version: int = V1P1
+    spe_lag: int = 0
+    spe_f: bool = True
+    spe_dl: bool = False
+    only_counts: bool = False
 
-    def expected(self) -> int:
-        """Returns the expected properties for the image: a byte each, the first one lowest."""
-        return int.from_bytes(
-            bytes(
-                (
-                    self.brps,
-                    self.ctx_cmps,
-                    self.wrps,
-                    self.features,
-                    self.iminline,
-                    self.tso,
-                    self.spe,
-                )
-            ),
-            "little",
+    def expected(self) -> bytes:
+        """Returns the expected properties for the image: a byte each."""
+        return bytes(
+            (
+                self.brps,
+                self.ctx_cmps,
+                self.wrps,
+                self.features,
+                self.iminline,
+                self.tso,
+                self.spe,
+                self.spe_version if self.spe else 0,
+                self.spe_lag,
+                self.spe_f,
+                self.spe_dl,
+                self.only_counts,
+            )
         )
 
 
@@ -71,6 +84,27 @@ CPUS = (
     Cpu("max,tso=impdef", tso=IMPDEF),
     SPE,
     Cpu("max,spe=on,fgt=off", features=ALL & ~FGT, spe=True),
+    Cpu("max,spe=on,spe-version=1", spe=True, spe_version=V1P0),
+    Cpu("max,spe=on,spe-version=3", spe=True, spe_version=V1P2),
+    Cpu("max,spe=on,spe-version=3,fgt=off", features=ALL & ~FGT, spe=True, spe_version=V1P2),
+    Cpu("max,spe=on,spe-f=off", spe=True, spe_f=False),
+    Cpu("max,spe=on,spe-dl=on", spe=True, spe_dl=True),
+    Cpu("max,spe=on,spe-lag=2048", spe=True, spe_lag=2),
+    Cpu("max,spe=on,spe-lag=16384", spe=True, spe_lag=16),
+    Cpu(
+        "max,spe=on,spe-version=3,spe-f=off,spe-dl=on,spe-lag=2048",
+        spe=True,
+        spe_version=V1P2,
+        spe_lag=2,
+        spe_f=False,
+        spe_dl=True,
+    ),
+)
+# CPUs on which the image runs only the work whose samples are known in number.
+COUNTED = (
+    Cpu("max,spe=on", spe=True, only_counts=True),
+    Cpu("max,spe=on,spe-version=3", spe=True, spe_version=V1P2, only_counts=True),
+    Cpu("max,spe=on,spe-lag=16384", spe=True, spe_lag=16, only_counts=True),
 )
 
 # The emulator's messages, with the bad arguments that cause them.
@@ -80,6 +114,11 @@ REFUSALS = (
     ("'x' is no value of 'wrps'", "-cpu max,wrps=4:x"),
     ("'' is no value of 'brps'", "-cpu max,brps=4:"),
     ("'yes' is no value of 'spe'", "-cpu max,spe=yes"),
+    ("'0' is no value of 'spe-version'", "-cpu max,spe=on,spe-version=0"),
+    ("'4' is no value of 'spe-version'", "-cpu max,spe=on,spe-version=4"),
+    ("'yes' is no value of 'spe-f'", "-cpu max,spe=on,spe-f=yes"),
+    ("'1' is no value of 'spe-dl'", "-cpu max,spe=on,spe-dl=1"),
+    ("'on' is no value of 'spe-lag'", "-cpu max,spe=on,spe-lag=on"),
     ("'ro' is no value of 'fgt'", "-cpu max,fgt=ro"),
     ("'el12' is no value of 'fgt'", "-cpu max,fgt=el12"),
     ("'1' is no value of 'iminline'", "-cpu max,iminline=1"),
@@ -117,14 +156,23 @@ def image(cpu: Cpu, *more: str) -> tuple[str, int]:
     """Runs the bare-metal image; returns the output of image and emulator, and the exit status."""
     line = f"""-M virt,secure=on,virtualization=on,gic-version=3 -cpu {cpu.name} -m 1G
         -semihosting-config enable=on,target=native
-        -device loader,addr=0x40100000,data={cpu.expected()},data-len=8
         -kernel {BUILD / "bare/image"}"""
-    return qemu(*line.split(), *more)
+    return qemu(*line.split(), *loaders(cpu.expected()), *more)
 
 
-def counted(cpu: Cpu) -> tuple[str, int]:
+def loaders(expected: bytes) -> list[str]:
+    """Returns QEMU's arguments that write bytes to the image's EXPECTED: a device writes 8."""
+    words = []
+    for start in range(0, len(expected), 8):
+        number = int.from_bytes(expected[start : start + 8], "little")
+        place = f"loader,addr={0x40100000 + start:#x},data={number},data-len=8"
+        words += ["-device", place]
+    return words
+
+
+def counted(cpu: Cpu, *more: str) -> tuple[str, int]:
     """Runs the image reproducibly."""
-    return image(cpu, "-icount", "shift=0,sleep=off", "-serial", "stdio")
+    return image(cpu, "-icount", "shift=0,sleep=off", "-serial", "stdio", *more)
 
 
 def on_cpu(cpu: Cpu) -> collections.abc.Iterator[Result]:
@@ -133,6 +181,26 @@ def on_cpu(cpu: Cpu) -> collections.abc.Iterator[Result]:
     for result in ktap.of_step(STEP, said, code):
         yield dataclasses.replace(result, name=f"{cpu.name}: {result.name}")
     yield fact(STEP, f"{cpu.name}: the image runs to its end", code == 0, f"status {code}")
+
+
+def spe_counts(line: str) -> dict[str, int]:
+    """Returns the counters of a line, by name."""
+    return {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", line)}
+
+
+def samples_are_counted() -> collections.abc.Iterator[Result]:
+    """Yields whether the emulator's counters at its exit are those that the image notes."""
+    for cpu in COUNTED:
+        said, code = counted(cpu, "-trace", "arm_spe_counts")
+        for result in ktap.of_step(STEP, said, code):
+            yield dataclasses.replace(result, name=f"{cpu.name}: counts: {result.name}")
+        noted = re.search(r"^# spe (chosen=.*)$", said, re.M)
+        shown = re.search(r"^arm_spe_counts cpu 0: (chosen=.*)$", said, re.M)
+        want = spe_counts(noted[1]) if noted else {}
+        have = spe_counts(shown[1]) if shown else {}
+        good = bool(want) and {name: have.get(name) for name in want} == want
+        what = "the emulator counts the samples as the image does"
+        yield fact(STEP, f"{cpu.name}: {what}", good, f"{have}, not {want}")
 
 
 def runs_are_the_same() -> Result:
@@ -171,7 +239,7 @@ def refused() -> collections.abc.Iterator[Result]:
 def listed() -> collections.abc.Iterator[Result]:
     """Yields whether the help of the CPU lists each property."""
     said, _ = qemu("-M", "virt", "-cpu", "max,help")
-    for name in PROPERTIES:
+    for name in PROPERTIES + SPE_PROPERTIES:
         yield fact(STEP, f"-cpu max,help lists {name}", f"\n  {name}=<list>  - " in said)
 
 
@@ -185,4 +253,11 @@ def step() -> list[Result]:
     (LOGS / "step-machine.log").write_text(
         "\n".join(f"{r.status} {r.name} {r.detail}" for r in results)
     )
-    return [*results, runs_are_the_same(), *traced(), *refused(), *listed()]
+    return [
+        *results,
+        runs_are_the_same(),
+        *samples_are_counted(),
+        *traced(),
+        *refused(),
+        *listed(),
+    ]

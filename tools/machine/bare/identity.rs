@@ -36,7 +36,7 @@ fn features(report: &mut Report, expected: &Expected) {
     let [dic, idc, line] =
         [CTR_EL0_DIC, CTR_EL0_IDC, CTR_EL0_IminLine].map(|mask| field_of(ctr, mask));
     let spe = field_of(dfr0, ID_AA64DFR0_EL1_PMSVer);
-    let v1p1 = expected.spe * ID_AA64DFR0_EL1_PMSVer_V1P1;
+    let version = expected.spe * expected.spe_version;
     let has = |feature| u64::from(expected.has(feature));
 
     for (have, want, name) in [
@@ -45,7 +45,7 @@ fn features(report: &mut Report, expected: &Expected) {
         (dic, has(DIC), "CTR_EL0.DIC"),
         (idc, has(IDC), "CTR_EL0.IDC"),
         (line, expected.iminline, "CTR_EL0.IminLine"),
-        (spe, v1p1, "ID_AA64DFR0_EL1.PMSVer"),
+        (spe, version, "ID_AA64DFR0_EL1.PMSVer"),
     ] {
         report.same(have, want, name, "ID registers");
     }

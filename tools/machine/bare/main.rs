@@ -3,7 +3,7 @@
 //! Tests of the machine model without a kernel: an image that starts at
 //! EL3 of QEMU's "virt" board and prints TAP on its UART.
 //!
-//! QEMU's loader device writes the expected properties of the CPU to [`EXPECTED`], since an
+//! QEMU's loader devices write the expected properties of the CPU to [`EXPECTED`], since an
 //! image that relied on the ID registers could not check them.
 //!
 //! Rules are cited by their section or register in the Arm Architecture
@@ -27,7 +27,7 @@ use core::ptr::addr_of_mut;
 use sysreg::*;
 use table::Table;
 
-/// The address at which QEMU's loader device puts the expected properties: a byte for each
+/// The address at which QEMU's loader devices put the expected properties: a byte for each
 /// field of [`Expected`], in order.
 const EXPECTED: *const u8 = 0x4010_0000 as *const u8;
 
@@ -45,6 +45,17 @@ pub struct Expected {
     pub tso: u64,
     /// Whether the CPU has FEAT_SPE.
     pub spe: u64,
+    /// ID_AA64DFR0_EL1.PMSVer.
+    pub spe_version: u64,
+    /// The number of instructions for which a record stays in the Statistical Profiling Unit, in
+    /// units of 1024.
+    pub spe_lag: u64,
+    /// PMBIDR_EL1.F.
+    pub spe_f: u64,
+    /// PMBSR_EL1.DL after a fault of the buffer.
+    pub spe_dl: u64,
+    /// Whether the image runs only the work whose samples are known in number.
+    pub only_counts: u64,
 }
 
 /// FEAT_FGT.
@@ -59,7 +70,7 @@ pub const IDC: u64 = 1 << 3;
 impl Expected {
     /// Reads the properties at [`EXPECTED`].
     fn read() -> Self {
-        // SAFETY: The loader device has written these bytes before the CPU started.
+        // SAFETY: The loader devices have written these bytes before the CPU started.
         let byte = |i| unsafe { u64::from(EXPECTED.add(i).read()) };
 
         Self {
@@ -70,6 +81,11 @@ impl Expected {
             iminline: byte(4),
             tso: byte(5),
             spe: byte(6),
+            spe_version: byte(7),
+            spe_lag: byte(8),
+            spe_f: byte(9),
+            spe_dl: byte(10),
+            only_counts: byte(11),
         }
     }
 
@@ -186,9 +202,13 @@ extern "C" fn main() -> ! {
         failed: 0,
     };
     let _ = writeln!(Uart, "TAP version 13");
-    identity::test(&mut report, &expected);
-    debug::test(&mut report, &expected);
-    profiling::test(&mut report, &expected);
+    if expected.only_counts != 0 {
+        profiling::count_samples(&mut report, &expected);
+    } else {
+        identity::test(&mut report, &expected);
+        debug::test(&mut report, &expected);
+        profiling::test(&mut report, &expected);
+    }
     let _ = writeln!(Uart, "1..{}", report.count);
     cpu::exit(u64::from(report.failed != 0))
 }

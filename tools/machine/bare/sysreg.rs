@@ -79,6 +79,16 @@ mod undescribed {
     pub const E2PB_TRAPPED: u64 = 0b10;
     pub const E2PB_OWN: u64 = 0b11;
 
+    /// MDCR_EL3.EnPMSN: PMSNEVFR_EL1 is not trapped to EL3.
+    pub const MDCR_EL3_EnPMSN: u64 = 1 << 36;
+    /// VTTBR_EL2.VMID, of 8 bits.
+    pub const VTTBR_EL2_VMID: u64 = 0xff << 48;
+    // The operand of a TLBI instruction: ASID; of one for a range of addresses: TG, which is 1 for
+    // 4 KiB.
+    pub const TLBI_ASID: u64 = 0xffff << 48;
+    pub const TLBI_RANGE_TG: u64 = 0b11 << 46;
+    pub const TLBI_RANGE_TG_4K: u64 = 1;
+
     // SCTLR_EL3.M, TCR_EL3: T0SZ and the RES1 bits.
     pub const SCTLR_EL3_M: u64 = 1 << 0;
     pub const TCR_EL3_T0SZ: u64 = 0x3f;
@@ -94,7 +104,10 @@ mod undescribed {
     // PMBSR_EL1.MSS: BSC if EC is 0, FSC if EC is a Data Abort.
     pub const BSC_FULL: u64 = 0b000001;
     pub const FSC_TRANSLATION_L1: u64 = 0b000101;
+    pub const FSC_TRANSLATION_L3: u64 = 0b000111;
+    pub const FSC_ACCESS_L3: u64 = 0b001011;
     pub const FSC_PERMISSION_L1: u64 = 0b001101;
+    pub const FSC_PERMISSION_L3: u64 = 0b001111;
     // PMSIDR_EL1.MaxSize: 64 bytes.
     pub const MAXSIZE_64: u64 = 0b0110;
 }

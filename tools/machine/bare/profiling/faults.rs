@@ -6,9 +6,6 @@ use core::arch::asm;
 
 use super::*;
 
-/// The gigabyte after the memory, which has no memory.
-const BEYOND: u64 = 2 * table::MEMORY;
-
 /// Returns whether PMBIRQ, which is PPI 21 on this board, is pending.
 fn interrupt_pending() -> bool {
     const PMBIRQ: u32 = 21;
@@ -26,6 +23,7 @@ fn full(report: &mut Report) {
     cpu::at(1, profiled, 0);
     cpu::at(1, profiled, 0);
     write!(SYS_PMSCR_EL1, 0);
+    drain();
     report.same(
         read!(SYS_PMBSR_EL1),
         event(PMBSR_EL1_EC_BUF, BSC_FULL),
@@ -57,11 +55,6 @@ fn interrupt(report: &mut Report) {
     );
 }
 
-/// Returns `PMBSR_EL1` of an event.
-fn event(ec: u64, mss: u64) -> u64 {
-    PMBSR_EL1_S | field(PMBSR_EL1_EC, ec) | field(PMBSR_EL1_MSS, mss)
-}
-
 /// Samples to a buffer at `address`, and checks the fault.
 fn fault(report: &mut Report, address: u64, want: u64, fact: &str, rule: &str) {
     prepare(PAGES);
@@ -70,61 +63,86 @@ fn fault(report: &mut Report, address: u64, want: u64, fact: &str, rule: &str) {
     report.same(read!(SYS_PMBSR_EL1), want, fact, rule);
 }
 
+/// Checks the pointer after a fault of the first record at `address`.
+fn pointer(report: &mut Report, expected: &Expected, address: u64) {
+    let pointer = read!(SYS_PMBPTR_EL1);
+
+    if expected.spe_dl == 0 {
+        report.same(
+            pointer,
+            address,
+            "the pointer stays where the record would be",
+            "PMBSR_EL1.DL 0",
+        );
+    } else {
+        report.check(
+            pointer > address && pointer < address + PAGE,
+            format_args!("the pointer is in the page that faulted, past the last whole record"),
+            "PMBSR_EL1.DL 1, Faults and watchpoints",
+        );
+    }
+}
+
 /// Checks faults of stage 1: for unmapped memory, then for read-only memory.
-fn stage1(report: &mut Report) {
+fn stage1(report: &mut Report, expected: &Expected) {
     let sctlr = map_el1();
 
     fault(
         report,
         BEYOND,
-        event(PMBSR_EL1_EC_FAULT_S1, FSC_TRANSLATION_L1),
+        fault_event(expected, PMBSR_EL1_EC_FAULT_S1, FSC_TRANSLATION_L1),
         "stage 1 translation fault on the buffer, level 1",
         "PMBSR_EL1: EC 0b100100, FSC 0b000101",
     );
-    report.same(
-        read!(SYS_PMBPTR_EL1),
-        BEYOND,
-        "the pointer stays where the record would be",
-        "PMBPTR_EL1",
-    );
+    pointer(report, expected, BEYOND);
     let view = table::MEMORY | table::NORMAL | table::READ_ONLY | table::BLOCK;
     // SAFETY: The entry is not in use. It becomes a second mapping of the memory.
     unsafe { table::map(addr_of_mut!(STAGE1), 2, view) };
     fault(
         report,
         buffer() - table::MEMORY + BEYOND,
-        event(PMBSR_EL1_EC_FAULT_S1, FSC_PERMISSION_L1),
+        fault_event(expected, PMBSR_EL1_EC_FAULT_S1, FSC_PERMISSION_L1),
         "stage 1 permission fault on the buffer, level 1",
         "PMBSR_EL1: EC 0b100100, FSC 0b001101",
     );
     write!("sctlr_el1", sctlr);
 }
 
-/// Enables stage 2, with the same mappings as stage 1 in [`map_el1`].
-fn map_stage2() {
-    /// `VTCR_EL2.SL0`: level 1.
-    const LEVEL_1: u64 = 1;
-    let block = table::S2_READ_WRITE | table::BLOCK;
+/// Checks a fault of the second page of the buffer: the records in the first are complete.
+fn second_page(report: &mut Report, expected: &Expected) {
+    let sctlr = map_el1();
 
-    // SAFETY: The table is not in use.
-    unsafe {
-        let stage2 = addr_of_mut!(STAGE2);
-        table::map(stage2, 0, block);
-        table::map(stage2, 1, table::MEMORY | table::S2_NORMAL | block);
-    }
-    let vtcr = field(VTCR_EL2_T0SZ, table::T0SZ) | field(VTCR_EL2_SL0, LEVEL_1) | VTCR_EL2_RES1;
-    write!("vtcr_el2", vtcr);
-    write!("vttbr_el2", addr_of!(STAGE2) as u64);
-    write!("hcr_el2", HCR_EL2_RW | HCR_EL2_VM);
+    window::map_stage1(&[window::page(0)]);
+    prepare(PAGES);
+    enable(BEYOND, 2 * PAGE);
+    sample(PMSCR_EL1_E1SPE, 1, profiled);
+    sample(PMSCR_EL1_E1SPE, 1, profiled);
+    report.same(
+        read!(SYS_PMBSR_EL1),
+        fault_event(expected, PMBSR_EL1_EC_FAULT_S1, FSC_TRANSLATION_L3),
+        "stage 1 translation fault on the second page, level 3",
+        "PMBSR_EL1: EC 0b100100, FSC 0b000111",
+    );
+    pointer(report, expected, BEYOND + PAGE);
+    let whole = (0..PAGE / RECORD)
+        .filter(|&n| decode(n).well_formed)
+        .count() as u64;
+    report.same(
+        whole,
+        PAGE / RECORD,
+        "the first page has only whole records",
+        "PMBSR_EL1.DL",
+    );
+    write!("sctlr_el1", sctlr);
 }
 
 /// Checks that buffer writes use stage 2, and a fault of stage 2.
-fn stage2(report: &mut Report) {
+fn stage2(report: &mut Report, expected: &Expected) {
     map_stage2();
     fault(
         report,
         BEYOND,
-        event(PMBSR_EL1_EC_FAULT_S2, FSC_TRANSLATION_L1),
+        fault_event(expected, PMBSR_EL1_EC_FAULT_S2, FSC_TRANSLATION_L1),
         "stage 2 translation fault on the buffer, level 1",
         "PMBSR_EL1: EC 0b100101, FSC 0b000101",
     );
@@ -155,10 +173,11 @@ fn at_el3(report: &mut Report) {
 }
 
 /// Runs all checks.
-pub(super) fn test(report: &mut Report) {
+pub(super) fn test(report: &mut Report, expected: &Expected) {
     full(report);
     interrupt(report);
-    stage1(report);
-    stage2(report);
+    stage1(report, expected);
+    second_page(report, expected);
+    stage2(report, expected);
     at_el3(report);
 }

@@ -15,7 +15,9 @@ macro_rules! access {
     }};
 }
 
-type Access = extern "C" fn(u64);
+pub(super) use access;
+
+pub(super) type Access = extern "C" fn(u64);
 
 /// The registers that EL1 may write, with their bit in HDFGRTR_EL2 and HDFGWTR_EL2.
 const WRITABLE: [(&str, u64, Access); 9] = [
@@ -51,14 +53,15 @@ extern "C" fn read_identity(to: u64) {
 }
 
 /// Checks the ID registers.
-fn identification(report: &mut Report) {
+fn identification(report: &mut Report, expected: &Expected) {
     const FILTERS: u64 = PMSIDR_EL1_FE | PMSIDR_EL1_FT | PMSIDR_EL1_FL;
     let version = field_of(read!("id_aa64dfr0_el1"), ID_AA64DFR0_EL1_PMSVer);
     let idr = read!(SYS_PMSIDR_EL1);
 
-    report.check(
-        version >= ID_AA64DFR0_EL1_PMSVer_V1P1,
-        format_args!("FEAT_SPEv1p1 or later"),
+    report.same(
+        version,
+        expected.spe_version,
+        "the version is that of the command line",
         "ID_AA64DFR0_EL1.PMSVer",
     );
     report.same(
@@ -218,7 +221,7 @@ fn redirection(report: &mut Report) {
 
 /// Checks the registers of FEAT_SPE.
 pub(super) fn present(report: &mut Report, expected: &Expected) {
-    identification(report);
+    identification(report, expected);
     traps(report);
     if expected.has(FGT) {
         fine_grained_traps(report);
@@ -228,11 +231,18 @@ pub(super) fn present(report: &mut Report, expected: &Expected) {
 }
 
 /// Checks that no register of a later version exists.
-pub(super) fn later_version(report: &mut Report) {
+pub(super) fn later_versions(report: &mut Report, expected: &Expected) {
+    if expected.spe_version < ID_AA64DFR0_EL1_PMSVer_V1P2 {
+        report.check(
+            cpu::at(1, access!(SYS_PMSNEVFR_EL1), 0).undefined(2),
+            format_args!("PMSNEVFR_EL1 is UNDEFINED before FEAT_SPEv1p2"),
+            "PMSNEVFR_EL1",
+        );
+    }
     report.check(
-        cpu::at(1, access!(SYS_PMSNEVFR_EL1), 0).undefined(2),
-        format_args!("PMSNEVFR_EL1 is UNDEFINED before FEAT_SPEv1p2"),
-        "PMSNEVFR_EL1",
+        cpu::at(1, access!(SYS_PMSDSFR_EL1), 0).undefined(2),
+        format_args!("PMSDSFR_EL1 is UNDEFINED without FEAT_SPE_FDS"),
+        "PMSDSFR_EL1",
     );
 }
 

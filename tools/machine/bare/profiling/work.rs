@@ -49,6 +49,23 @@ global_asm!(
     "ret",
 );
 
+// In each turn a branch that is not taken, a subtraction, and a branch that is taken, except at the
+// end.
+global_asm!(
+    ".global untaken_loop",
+    "untaken:",
+    "mov x3, #{turns}",
+    "untaken_loop:",
+    "cbnz xzr, 1f",
+    "subs x3, x3, #1",
+    "b.ne untaken_loop",
+    "1: ret",
+    turns = const TURNS,
+);
+
+/// The number of instructions in one turn of that loop.
+pub(super) const UNTAKEN_TURN: u64 = 3;
+
 // Classes ("Operation Type packet").
 pub(super) const OTHER: u8 = 0;
 pub(super) const LOAD_STORE: u8 = 1;
@@ -86,16 +103,17 @@ extern "C" {
     pub(super) fn work_loop();
     pub(super) fn work_end();
     pub(super) fn mixed_loop();
+    pub(super) fn untaken_loop();
 }
 
-/// Runs the work, and drains the buffer (`PSB CSYNC`, which is `HINT #17`).
+/// Runs the work, and drains the buffer (`PSB CSYNC`, which is `HINT #17`, and `DSB`).
 pub(super) extern "C" fn profiled(_: u64) {
     // SAFETY: The routine uses caller-saved registers.
-    unsafe { asm!("bl work", "hint #17", "isb", clobber_abi("C")) };
+    unsafe { asm!("bl work", "hint #17", "dsb sy", "isb", clobber_abi("C")) };
 }
 
-/// Runs the work at EL0.
-pub(super) extern "C" fn profiled_el0(_: u64) {
+/// Runs the work, and does not drain the buffer.
+pub(super) extern "C" fn worked(_: u64) {
     // SAFETY: As above; later code drains the buffer.
     unsafe { asm!("bl work", clobber_abi("C")) };
 }
@@ -103,5 +121,17 @@ pub(super) extern "C" fn profiled_el0(_: u64) {
 /// Runs the loop of different instructions, and drains the buffer.
 pub(super) extern "C" fn profiled_mixed(_: u64) {
     // SAFETY: The routine uses caller-saved registers, and reads memory of the board.
-    unsafe { asm!("bl mixed", "hint #17", "isb", clobber_abi("C")) };
+    unsafe { asm!("bl mixed", "hint #17", "dsb sy", "isb", clobber_abi("C")) };
+}
+
+/// Runs the loop with branches that are not taken.
+pub(super) extern "C" fn profiled_untaken(_: u64) {
+    // SAFETY: As in profiled().
+    unsafe { asm!("bl untaken", clobber_abi("C")) };
+}
+
+/// Executes `PSB CSYNC` and `DSB`.
+pub(super) extern "C" fn synchronized(_: u64) {
+    // SAFETY: Records go to the buffer of the test.
+    unsafe { asm!("hint #17", "dsb sy", "isb") };
 }
