@@ -22,7 +22,7 @@ macro_rules! universal {
     )*};
 }
 
-universal! { ACTLR_EL1 AIDR_EL1 CTR_EL0 CurrentEL MIDR_EL1 REVIDR_EL1 }
+universal! { ACTLR_EL1 AIDR_EL1 CTR_EL0 CurrentEL ID_AA64DFR0_EL1 MIDR_EL1 REVIDR_EL1 }
 
 /// The system registers of a CPU, and the barriers that belong to them.
 pub trait Access {

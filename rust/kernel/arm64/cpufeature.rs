@@ -88,14 +88,21 @@ fn possible() -> &'static Cpumask {
     unsafe { Cpumask::from_raw(&raw const bindings::__cpu_possible_mask) }
 }
 
+/// Returns the CPUs that may ever come up, in order.
+///
+/// Context: any, after early boot.
+pub fn possible_cpus() -> impl Iterator<Item = CpuId> {
+    (0..nr_cpu_ids())
+        .filter_map(CpuId::from_u32)
+        .filter(|cpu| possible().test(*cpu))
+}
+
 /// Returns whether `f` holds for any CPU that may ever come up. The features of a CPU that has not
 /// come up yet are unknown: [`recorded`] returns [`None`] for it.
 ///
 /// Context: any, after early boot.
 pub fn any_possible_cpu(f: impl Fn(CpuId) -> bool) -> bool {
-    (0..nr_cpu_ids())
-        .filter_map(CpuId::from_u32)
-        .any(|cpu| possible().test(cpu) && f(cpu))
+    possible_cpus().any(f)
 }
 
 /// The byte offset and type of a register in `struct cpuinfo_arm64`.

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The registers of a guest's statistical profiling unit (SPU): which there are, which of their
+//! bits, and what they say of the unit.
+
+use kernel::{arm64::sysreg::*, num::Bounded};
+
+/// `ID_AA64DFR0_EL1.PMSVer`.
+pub type Version = Bounded<u64, 4>;
+
+/// The newest version of FEAT_SPE that guests can get: what later ones add would have to be switched,
+/// too.
+pub const NEWEST: Version = ID_AA64DFR0_EL1_PMSVer_V1P2;
+
+/// A register that a guest may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Register {
+    Pmscr,
+    Pmsnevfr,
+    Pmsicr,
+    Pmsirr,
+    Pmsfcr,
+    Pmsevfr,
+    Pmslatfr,
+    Pmblimitr,
+    Pmbptr,
+    Pmbsr,
+}
+
+impl Register {
+    /// All of them, with their encodings.
+    pub const ALL: [(Register, Encoding); 10] = [
+        (Register::Pmscr, PMSCR_EL1::ENCODING),
+        (Register::Pmsnevfr, PMSNEVFR_EL1::ENCODING),
+        (Register::Pmsicr, PMSICR_EL1::ENCODING),
+        (Register::Pmsirr, PMSIRR_EL1::ENCODING),
+        (Register::Pmsfcr, PMSFCR_EL1::ENCODING),
+        (Register::Pmsevfr, PMSEVFR_EL1::ENCODING),
+        (Register::Pmslatfr, PMSLATFR_EL1::ENCODING),
+        (Register::Pmblimitr, PMBLIMITR_EL1::ENCODING),
+        (Register::Pmbptr, PMBPTR_EL1::ENCODING),
+        (Register::Pmbsr, PMBSR_EL1::ENCODING),
+    ];
+}
+
+/// What a guest can name: a register of its own, or one that identifies the unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    Own(Register),
+    Pmsidr,
+    Pmbidr,
+}
+
+impl Name {
+    /// Returns what the value of a C macro `SYS_<register>` names.
+    pub fn of(encoding: u32) -> Option<Self> {
+        if encoding == PMSIDR_EL1::ENCODING.as_u32() {
+            return Some(Name::Pmsidr);
+        }
+        if encoding == PMBIDR_EL1::ENCODING.as_u32() {
+            return Some(Name::Pmbidr);
+        }
+        let mut all = Register::ALL.iter();
+        let (register, _) = all.find(|(_, own)| own.as_u32() == encoding)?;
+        Some(Name::Own(*register))
+    }
+}
+
+/// The SPU as a VM sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    version: Version,
+    pmsidr: PMSIDR_EL1,
+    pmbidr: PMBIDR_EL1,
+}
+
+/// The fields of PMSIDR_EL1 that describe what FEAT_SPEv1p2 and earlier versions have. The others
+/// announce registers and bits of later versions.
+const PMSIDR_KNOWN: u64 = PMSIDR_EL1::PBT_MASK
+    | PMSIDR_EL1::FORMAT_MASK
+    | PMSIDR_EL1::COUNTSIZE_MASK
+    | PMSIDR_EL1::MAXSIZE_MASK
+    | PMSIDR_EL1::INTERVAL_MASK
+    | PMSIDR_EL1::FNE_MASK
+    | PMSIDR_EL1::ERND_MASK
+    | PMSIDR_EL1::LDS_MASK
+    | PMSIDR_EL1::ARCHINST_MASK
+    | PMSIDR_EL1::FL_MASK
+    | PMSIDR_EL1::FT_MASK
+    | PMSIDR_EL1::FE_MASK;
+
+/// The same for PMBIDR_EL1, without P: the buffer is the guest's.
+const PMBIDR_KNOWN: u64 = PMBIDR_EL1::EA_MASK | PMBIDR_EL1::F_MASK | PMBIDR_EL1::ALIGN_MASK;
+
+impl View {
+    /// Creates the view of a unit with these registers, for a VM whose `ID_AA64DFR0_EL1.PMSVer` is
+    /// `version`. Returns [`None`] for a VM without FEAT_SPE.
+    pub fn new(version: Version, pmsidr: PMSIDR_EL1, pmbidr: PMBIDR_EL1) -> Option<Self> {
+        let fne = version >= ID_AA64DFR0_EL1_PMSVer_V1P2 && pmsidr.FnE().into_bool();
+
+        (version >= ID_AA64DFR0_EL1_PMSVer_IMP).then(|| View {
+            version,
+            pmsidr: PMSIDR_EL1::from_raw(pmsidr.into_raw() & PMSIDR_KNOWN).with_FnE(fne),
+            pmbidr: PMBIDR_EL1::from_raw(pmbidr.into_raw() & PMBIDR_KNOWN),
+        })
+    }
+
+    /// Returns PMSIDR_EL1.
+    pub fn pmsidr(&self) -> PMSIDR_EL1 {
+        self.pmsidr
+    }
+
+    /// Returns PMBIDR_EL1.
+    pub fn pmbidr(&self) -> PMBIDR_EL1 {
+        self.pmbidr
+    }
+
+    /// Returns whether the VM has the register.
+    pub fn has(&self, name: Name) -> bool {
+        name != Name::Own(Register::Pmsnevfr) || self.pmsidr.FnE().into_bool()
+    }
+
+    /// Returns the bits of a register that keep what is written to them.
+    ///
+    /// Filters of events that the unit does not have are RAZ/WI: which these are is known to the
+    /// unit alone.
+    pub fn kept(&self, register: Register) -> u64 {
+        let v1p2 = self.version >= ID_AA64DFR0_EL1_PMSVer_V1P2;
+
+        match register {
+            Register::Pmscr => !PMSCR_EL1::RES0,
+            Register::Pmsicr => PMSICR_EL1::COUNT_MASK | self.if_random(PMSICR_EL1::ECOUNT_MASK),
+            Register::Pmsirr => !PMSIRR_EL1::RES0,
+            Register::Pmsfcr => {
+                let fne = if self.has(Name::Own(Register::Pmsnevfr)) {
+                    PMSFCR_EL1::FNE_MASK
+                } else {
+                    0
+                };
+                PMSFCR_EL1::FE_MASK
+                    | PMSFCR_EL1::FT_MASK
+                    | PMSFCR_EL1::FL_MASK
+                    | PMSFCR_EL1::B_MASK
+                    | PMSFCR_EL1::LD_MASK
+                    | PMSFCR_EL1::ST_MASK
+                    | fne
+            }
+            Register::Pmsevfr | Register::Pmsnevfr => u64::MAX,
+            Register::Pmslatfr => !PMSLATFR_EL1::RES0,
+            Register::Pmblimitr => {
+                let mode = if v1p2 {
+                    PMBLIMITR_EL1::FM_MASK | PMBLIMITR_EL1::PMFZ_MASK
+                } else {
+                    0
+                };
+                PMBLIMITR_EL1::LIMIT_MASK | PMBLIMITR_EL1::E_MASK | mode
+            }
+            Register::Pmbptr => u64::MAX << self.pmbidr.ALIGN().get(),
+            Register::Pmbsr => !PMBSR_EL1::RES0,
+        }
+    }
+
+    /// Returns `bits` if the unit varies its intervals by itself (PMSIDR_EL1.ERnd).
+    fn if_random(&self, bits: u64) -> u64 {
+        if self.pmsidr.ERND().into_bool() {
+            bits
+        } else {
+            0
+        }
+    }
+}

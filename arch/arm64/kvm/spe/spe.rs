@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Statistical profiling (FEAT_SPE) in guests.
+//!
+//! A VM gets the SPU that userspace names, which the CPUs of that unit have. On other CPUs its
+//! vCPUs do not run: `KVM_RUN` returns with `KVM_EXIT_FAIL_ENTRY`. Everything else works on any
+//! CPU, and touches no register of the unit.
+//!
+//! # Access rules
+//!
+//! `kvm->arch.spe` changes with `config_lock` held, and no more once a vCPU has run. The registers
+//! in `vcpu->arch.spe` belong to the task that holds the vCPU's mutex.
+//!
+//! C header: [`asm/kvm_spe.h`](srctree/arch/arm64/include/asm/kvm_spe.h)
+
+use core::sync::atomic;
+
+use kernel::{
+    arm64::{
+        cpufeature::system_has,
+        sysreg::*, //
+    },
+    bindings::{self, kvm_spe_regs as Registers},
+    cpucap,
+    error::from_result,
+    prelude::*, //
+};
+
+mod attributes;
+mod registers;
+
+use registers::{Name, Register, View};
+
+/// Whether a CPU has come up that has FEAT_SPE, and whose firmware leaves it to the kernel.
+static SEEN: atomic::AtomicBool = atomic::AtomicBool::new(false);
+
+/// Notes that this CPU has FEAT_SPE, and that the kernel may use it.
+///
+/// Context: any.
+///
+/// # Safety
+///
+/// Always safe to call; `#[export]` requires it to be unsafe.
+#[export]
+unsafe extern "C" fn kvm_spe_seen() {
+    SEEN.store(true, atomic::Ordering::Relaxed);
+}
+
+/// Returns whether a VM can get an SPU. In protected mode the hypervisor does not switch it.
+///
+/// Context: any.
+///
+/// # Safety
+///
+/// Always safe to call; `#[export]` requires it to be unsafe.
+#[export]
+unsafe extern "C" fn kvm_spe_supported() -> bool {
+    SEEN.load(atomic::Ordering::Relaxed) && !system_has(cpucap!(KVM_PROTECTED_MODE))
+}
+
+/// Returns the SPU as a VM sees it; [`None`] for a VM without FEAT_SPE.
+///
+/// # Safety
+///
+/// `kvm` is a VM. Until a vCPU runs, the answer may be out of date unless `config_lock` is held.
+unsafe fn view_of(kvm: *mut bindings::kvm) -> Option<View> {
+    // SAFETY: By the caller's contract. Another task may be changing a value, with one store.
+    let (dfr0, pmsidr, pmbidr) = unsafe {
+        (
+            bindings::kvm_read_vm_id_reg(kvm, ID_AA64DFR0_EL1::ENCODING.as_u32()),
+            (&raw const (*kvm).arch.spe.pmsidr).read_volatile(),
+            (&raw const (*kvm).arch.spe.pmbidr).read_volatile(),
+        )
+    };
+
+    View::new(
+        ID_AA64DFR0_EL1::from_raw(dfr0).PMSVer(),
+        pmsidr.into(),
+        pmbidr.into(),
+    )
+}
+
+/// Returns the place of a register.
+fn place(registers: &mut Registers, register: Register) -> &mut u64 {
+    match register {
+        Register::Pmscr => &mut registers.pmscr,
+        Register::Pmsnevfr => &mut registers.pmsnevfr,
+        Register::Pmsicr => &mut registers.pmsicr,
+        Register::Pmsirr => &mut registers.pmsirr,
+        Register::Pmsfcr => &mut registers.pmsfcr,
+        Register::Pmsevfr => &mut registers.pmsevfr,
+        Register::Pmslatfr => &mut registers.pmslatfr,
+        Register::Pmblimitr => &mut registers.pmblimitr,
+        Register::Pmbptr => &mut registers.pmbptr,
+        Register::Pmbsr => &mut registers.pmbsr,
+    }
+}
+
+/// The SPU of a vCPU.
+struct Spu<'a> {
+    view: View,
+    registers: &'a mut Registers,
+}
+
+impl<'a> Spu<'a> {
+    /// Returns the SPU of a vCPU; [`None`] if the VM has none.
+    ///
+    /// # Safety
+    ///
+    /// `vcpu` is a vCPU whose mutex is held for `'a`, and there is no other value for it.
+    unsafe fn of(vcpu: *mut bindings::kvm_vcpu) -> Option<Self> {
+        // SAFETY: By the caller's contract; a vCPU's VM outlives it.
+        unsafe {
+            Some(Spu {
+                view: view_of((*vcpu).kvm)?,
+                registers: &mut (*vcpu).arch.spe.regs,
+            })
+        }
+    }
+
+    /// Returns the value of a register; [`None`] if the VM does not have it.
+    fn read(&mut self, encoding: u32) -> Option<u64> {
+        let name = Name::of(encoding).filter(|name| self.view.has(*name))?;
+
+        Some(match name {
+            Name::Own(register) => *place(self.registers, register),
+            Name::Pmsidr => self.view.pmsidr().into(),
+            Name::Pmbidr => self.view.pmbidr().into(),
+        })
+    }
+
+    /// Writes a register. Fails with `ENOENT` if the VM does not have it, and with `EINVAL` if it
+    /// has another value that cannot be changed.
+    fn write(&mut self, encoding: u32, value: u64) -> Result {
+        let known = self.read(encoding).ok_or(ENOENT)?;
+
+        match Name::of(encoding) {
+            Some(Name::Own(register)) => {
+                *place(self.registers, register) = value & self.view.kept(register);
+                Ok(())
+            }
+            _ if value == known => Ok(()),
+            _ => Err(EINVAL),
+        }
+    }
+}
+
+/// Returns whether a VM has the register with this encoding, one of those of FEAT_SPE.
+///
+/// Context: any.
+///
+/// # Safety
+///
+/// `kvm` is a VM.
+#[export]
+unsafe extern "C" fn kvm_spe_has_reg(kvm: *mut bindings::kvm, reg: u32) -> bool {
+    // SAFETY: By the caller's contract.
+    let view = unsafe { view_of(kvm) };
+
+    Name::of(reg)
+        .zip(view)
+        .is_some_and(|(name, view)| view.has(name))
+}
+
+/// Performs the guest's access to a register of FEAT_SPE. Returns false if it is UNDEFINED.
+///
+/// Context: process.
+///
+/// # Safety
+///
+/// `vcpu` is a vCPU that this task runs; `val` is the value to write, or where to put what is read.
+#[export]
+unsafe extern "C" fn kvm_spe_access(
+    vcpu: *mut bindings::kvm_vcpu,
+    reg: u32,
+    is_write: bool,
+    val: *mut u64,
+) -> bool {
+    // SAFETY: The task that runs a vCPU holds its mutex.
+    let Some(mut spu) = (unsafe { Spu::of(vcpu) }) else {
+        return false;
+    };
+
+    if is_write {
+        // SAFETY: By the caller's contract.
+        let value = unsafe { *val };
+        // A register that identifies the unit cannot be written at all.
+        return matches!(Name::of(reg), Some(Name::Own(_))) && spu.write(reg, value).is_ok();
+    }
+    let Some(value) = spu.read(reg) else {
+        return false;
+    };
+    // SAFETY: By the caller's contract.
+    unsafe { *val = value };
+    true
+}
+
+/// Reads a register for userspace. Fails with `ENOENT` if the VM does not have it.
+///
+/// Context: process.
+///
+/// # Safety
+///
+/// `vcpu` is a vCPU whose mutex is held, and `val` can be written.
+#[export]
+unsafe extern "C" fn kvm_spe_get_reg(
+    vcpu: *mut bindings::kvm_vcpu,
+    reg: u32,
+    val: *mut u64,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: By the caller's contract.
+        unsafe { *val = Spu::of(vcpu).and_then(|mut spu| spu.read(reg)).ok_or(ENOENT)? };
+        Ok(0)
+    })
+}
+
+/// Writes a register for userspace. Fails with `ENOENT` if the VM does not have it, and with
+/// `EINVAL` if it identifies the unit and has another value.
+///
+/// Context: process.
+///
+/// # Safety
+///
+/// `vcpu` is a vCPU whose mutex is held.
+#[export]
+unsafe extern "C" fn kvm_spe_set_reg(
+    vcpu: *mut bindings::kvm_vcpu,
+    reg: u32,
+    val: u64,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: By the caller's contract.
+        let mut spu = unsafe { Spu::of(vcpu) }.ok_or(ENOENT)?;
+        spu.write(reg, val)?;
+        Ok(0)
+    })
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a driver that is a module calls.
+ */
+
+#include <linux/export.h>
+#include <linux/perf/arm_spe_unit.h>
+
+EXPORT_SYMBOL_GPL(arm_spe_unit_read);
+EXPORT_SYMBOL_GPL(arm_spe_unit_register);
+EXPORT_SYMBOL_GPL(arm_spe_unit_unregister);
