@@ -245,9 +245,12 @@ def boot_of(row: Row) -> Boot:
 def in_force(boot: Boot) -> Boot:
     """Returns the boot with the limit and the kernel of this run."""
     debug = asked("CONFIG") == "debug"
+    limit = boot.limit * (PATIENCE_DEBUG if debug else PATIENCE)
+    if any("{oracle/" in command for _, command in boot.tests):
+        limit *= max(1, int(asked("SEEDS", "1000")) / 1000, int(asked("MOVING", "20")) / 200)
     return dataclasses.replace(
         boot,
-        limit=boot.limit * (PATIENCE_DEBUG if debug else PATIENCE),
+        limit=limit,
         kernel="debug" if debug and boot.kernel == "armature" else boot.kernel,
     )
 

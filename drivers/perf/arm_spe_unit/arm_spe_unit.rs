@@ -108,18 +108,50 @@ impl First {
 /// exception level may use the buffer.
 #[export]
 unsafe extern "C" fn arm_spe_unit_read(unit: *mut Unit) {
-    // SAFETY: Interrupts are off.
-    let cpu = unsafe { ThisCpu::assume() };
-    // SAFETY: By the caller's contract; reading these registers has no effect.
-    let (pmsidr, pmbidr): (PMSIDR_EL1, PMBIDR_EL1) =
-        unsafe { (cpu.read_present(), cpu.read_present()) };
-
     // SAFETY: By the caller's contract.
+    unsafe { ((*unit).pmsver, (*unit).pmsidr, (*unit).pmbidr) = identity() };
+}
+
+/// Returns the registers that identify the unit of this CPU.
+///
+/// # Safety
+///
+/// The CPU has FEAT_SPE, this exception level may use the buffer, and preemption is off.
+unsafe fn identity() -> (u32, u64, u64) {
+    // SAFETY: By the caller's contract; reading these registers has no effect.
     unsafe {
-        (*unit).pmsver = cpu.read::<ID_AA64DFR0_EL1>().PMSVer().get() as u32;
-        (*unit).pmsidr = pmsidr.into();
-        (*unit).pmbidr = pmbidr.into();
+        let cpu = ThisCpu::assume();
+        let version = cpu.read::<ID_AA64DFR0_EL1>().PMSVer().get() as u32;
+        let (pmsidr, pmbidr): (PMSIDR_EL1, PMBIDR_EL1) = (cpu.read_present(), cpu.read_present());
+
+        (version, pmsidr.into(), pmbidr.into())
     }
+}
+
+/// Checks that this CPU has the same unit as the one whose registers have been read. A unit that is
+/// not the same on all of its CPUs cannot be given to guests: they would find other registers
+/// where they run next. Fails with `EINVAL` if guests may have it already.
+///
+/// Context: preemption is off.
+///
+/// # Safety
+///
+/// `unit` is valid; [`arm_spe_unit_read`] has read its registers. The CPU is one of its CPUs.
+#[export]
+unsafe extern "C" fn arm_spe_unit_check(unit: *mut Unit) -> c_int {
+    // SAFETY: By the caller's contract. Only CPUs that come up, one at a time, write `differs`.
+    unsafe {
+        if identity() == ((*unit).pmsver, (*unit).pmsidr, (*unit).pmbidr) {
+            return 0;
+        }
+        if !(*unit).cpus.is_null() && !(*unit).differs {
+            pr_err!("this CPU's SPU differs from that of the unit's other CPUs\n");
+            return EINVAL.to_errno();
+        }
+        pr_warn!("an SPU that differs from CPU to CPU is not for guests\n");
+        (*unit).differs = true;
+    }
+    0
 }
 
 /// Registers a unit whose registers have been read.
@@ -157,7 +189,7 @@ unsafe extern "C" fn arm_spe_unit_unregister(unit: *mut Unit) {
 }
 
 /// Returns the unit whose device has this perf type, with a reference to its module; null if there
-/// is none, or its module is being removed.
+/// is none, if it differs from CPU to CPU, or if its module is being removed.
 ///
 /// Context: may sleep.
 ///
@@ -170,7 +202,7 @@ unsafe extern "C" fn arm_spe_unit_get(type_: c_int) -> *const Unit {
     let unit = units.find(type_);
 
     // SAFETY: A unit of the list is valid while the lock is held, and so is its module.
-    if unit.is_null() || !unsafe { bindings::try_module_get((*unit).owner) } {
+    if unit.is_null() || unsafe { (*unit).differs || !bindings::try_module_get((*unit).owner) } {
         return null();
     }
     unit

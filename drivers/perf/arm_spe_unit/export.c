@@ -6,6 +6,7 @@
 #include <linux/export.h>
 #include <linux/perf/arm_spe_unit.h>
 
+EXPORT_SYMBOL_GPL(arm_spe_unit_check);
 EXPORT_SYMBOL_GPL(arm_spe_unit_read);
 EXPORT_SYMBOL_GPL(arm_spe_unit_register);
 EXPORT_SYMBOL_GPL(arm_spe_unit_unregister);

@@ -12,12 +12,13 @@
 
 /**
  * struct arm_spe_unit - An SPU, which one or more CPUs have
- * @pmsidr: PMSIDR_EL1 of each of its CPUs
+ * @pmsidr: PMSIDR_EL1 of its CPUs
  * @pmbidr: PMBIDR_EL1, as a level reads it that may use the buffer
  * @pmsver: ID_AA64DFR0_EL1.PMSVer
  * @type: perf type of the driver's device
  * @cpus: its CPUs, which do not change
  * @owner: module of the driver
+ * @differs: its CPUs have different units, so that no guest can have it
  * @next: for the registry
  */
 struct arm_spe_unit {
@@ -28,6 +29,7 @@ struct arm_spe_unit {
 	int			type;
 	const struct cpumask	*cpus;
 	struct module		*owner;
+	bool			differs;
 	struct arm_spe_unit	*next;
 #endif
 };
@@ -35,6 +37,7 @@ struct arm_spe_unit {
 #ifdef CONFIG_ARM_SPE_UNIT
 
 void arm_spe_unit_read(struct arm_spe_unit *unit);
+int arm_spe_unit_check(struct arm_spe_unit *unit);
 void arm_spe_unit_register(struct arm_spe_unit *unit, const struct pmu *pmu,
 			   const struct cpumask *cpus);
 void arm_spe_unit_unregister(struct arm_spe_unit *unit);
@@ -42,6 +45,11 @@ const struct arm_spe_unit *arm_spe_unit_get(int type);
 void arm_spe_unit_put(const struct arm_spe_unit *unit);
 
 #else
+
+static inline int arm_spe_unit_check(struct arm_spe_unit *unit)
+{
+	return 0;
+}
 
 static inline void arm_spe_unit_read(struct arm_spe_unit *unit) { }
 static inline void arm_spe_unit_register(struct arm_spe_unit *unit, const struct pmu *pmu,

@@ -44,6 +44,9 @@ pub trait Access {
     /// Completes all earlier memory accesses for the Inner Shareable domain: `DSB ISH`.
     fn complete(&self);
 
+    /// Writes all records of statistical profiling to memory: `PSB CSYNC` and `DSB NSH`.
+    fn complete_profiling(&self);
+
     /// Synchronises the context, so that later instructions see earlier register writes: `ISB`.
     fn synchronise(&self);
 

@@ -32,6 +32,9 @@ impl<'a> ThisCpu<'a> {
     /// # Safety
     ///
     /// Preemption is off for as long as the returned value exists.
+    ///
+    /// Always inline: the hypervisor's object uses this function, and cannot call this crate.
+    #[inline(always)]
     pub unsafe fn assume() -> Self {
         // INVARIANT: By the caller's contract.
         Self(PhantomData, NotThreadSafe)
@@ -74,6 +77,12 @@ impl Access for ThisCpu<'_> {
     fn complete(&self) {
         // SAFETY: A barrier changes no state.
         unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+    }
+
+    #[inline]
+    fn complete_profiling(&self) {
+        // SAFETY: A barrier changes no state. `PSB CSYNC` is a hint, which other CPUs ignore.
+        unsafe { asm!("hint #17", "dsb nsh", options(nostack, preserves_flags)) };
     }
 
     #[inline]

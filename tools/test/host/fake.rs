@@ -16,6 +16,8 @@ use std::{
 pub enum Step {
     /// A DSB.
     Complete,
+    /// PSB CSYNC and a DSB.
+    CompleteProfiling,
     /// A write of a register.
     Write(Encoding, u64),
     /// An ISB.
@@ -78,6 +80,10 @@ impl Access for Fake {
 
     fn complete(&self) {
         self.steps.borrow_mut().push(Step::Complete);
+    }
+
+    fn complete_profiling(&self) {
+        self.steps.borrow_mut().push(Step::CompleteProfiling);
     }
 
     fn synchronise(&self) {

@@ -11,9 +11,6 @@
 
 #ifdef CONFIG_KVM_ARM64_SPE
 
-/* A VM that has no SPU accepts only 0 here, as for PMUVer. */
-#define KVM_SPE_DFR0_WRITABLE	ID_AA64DFR0_EL1_PMSVer_MASK
-
 void kvm_spe_seen(void);
 bool kvm_spe_supported(void);
 int kvm_spe_check_pmu_cpus(struct kvm *kvm, const struct cpumask *cpus);
@@ -32,10 +29,17 @@ static inline int kvm_spe_set_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr
 	return __kvm_spe_set_attr(vcpu, attr);
 }
 
-/* Notes that a vCPU cannot run on @cpu, before anything is loaded that this CPU may lack. */
+/*
+ * Notes that a vCPU cannot run on @cpu, before anything is loaded that this CPU may lack. And
+ * userspace may have changed the level of the interrupt meanwhile.
+ */
 static inline void kvm_spe_load_cpu(struct kvm_vcpu *vcpu, int cpu)
 {
-	if (vcpu->kvm->arch.spe.unit && !cpumask_test_cpu(cpu, vcpu->kvm->arch.supported_cpus))
+	if (!vcpu_has_feature(vcpu, KVM_ARM_VCPU_SPE))
+		return;
+
+	vcpu->arch.spe.level = -1;
+	if (!cpumask_test_cpu(cpu, vcpu->kvm->arch.supported_cpus))
 		vcpu_set_on_unsupported_cpu(vcpu);
 }
 
@@ -61,12 +65,102 @@ static inline bool kvm_spe_allows(unsigned long features)
 	       !(features & (BIT(KVM_ARM_VCPU_EL1_32BIT) | BIT(KVM_ARM_VCPU_HAS_EL2)));
 }
 
+void __kvm_spe_to_guest(struct kvm_vcpu_spe *spe, struct kvm_spe_host *host, bool e2h);
+void __kvm_spe_from_guest(struct kvm_vcpu_spe *spe, struct kvm_spe_host *host, bool e2h);
+void __kvm_spe_to_host(struct kvm_vcpu_spe *spe, struct kvm_spe_host *host, bool e2h);
+void kvm_spe_fix(struct kvm_vcpu *vcpu);
+void __kvm_spe_flush(struct kvm_vcpu *vcpu);
+void __kvm_spe_sync(struct kvm_vcpu *vcpu);
+void __kvm_spe_power_off(struct kvm_vcpu *vcpu);
+
+/* Gives the unit to a guest, which is entered next; at EL2. */
+static __always_inline void kvm_spe_to_guest(struct kvm_vcpu *vcpu)
+{
+	if (unlikely(vcpu->arch.spe.switched))
+		__kvm_spe_to_guest(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe());
+}
+
+/* Takes the unit from a guest, whose translation and traps are still in place; at EL2. */
+static __always_inline void kvm_spe_from_guest(struct kvm_vcpu *vcpu)
+{
+	if (unlikely(vcpu->arch.spe.switched))
+		__kvm_spe_from_guest(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe());
+}
+
+/* Gives the unit back to the host, whose translation and traps are in place; at EL2. */
+static __always_inline void kvm_spe_to_host(struct kvm_vcpu *vcpu)
+{
+	if (unlikely(vcpu->arch.spe.switched))
+		__kvm_spe_to_host(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe());
+}
+
+/* The hypervisor panics: the guest's records are not to go where the host's tables say. */
+static __always_inline void kvm_spe_panic(struct kvm_vcpu *vcpu)
+{
+	if (vcpu->arch.spe.switched) {
+		write_sysreg_el1(0, SYS_PMSCR);
+		isb();
+		psb_csync();
+		dsb(nsh);
+		write_sysreg_s(0, SYS_PMBLIMITR_EL1);
+		isb();
+	}
+}
+
+/* Decides what happens at the entry that follows; with preemption disabled. */
+static inline void kvm_spe_flush(struct kvm_vcpu *vcpu)
+{
+	if (vcpu_has_feature(vcpu, KVM_ARM_VCPU_SPE))
+		__kvm_spe_flush(vcpu);
+}
+
+/* After an exit, before interrupts are enabled and the vGIC is synchronised. */
+static inline void kvm_spe_sync(struct kvm_vcpu *vcpu)
+{
+	if (unlikely(vcpu->arch.spe.enabled))
+		__kvm_spe_sync(vcpu);
+}
+
+/* The vCPU is off: so is its buffer, and the interrupt. In the vCPU's own thread. */
+static inline void kvm_spe_power_off(struct kvm_vcpu *vcpu)
+{
+	if (vcpu->arch.spe.ready && kvm_arm_vcpu_stopped(vcpu))
+		__kvm_spe_power_off(vcpu);
+}
+
+/*
+ * Sets the fine-grained traps of a vCPU: of what turns the buffer on and off; of what identifies
+ * the unit, and says who owns it; and of the filters, if the unit has some that the guest does not.
+ * The hint PSB CSYNC does not trap, as if the VM had FEAT_SPEv1p5.
+ */
+static inline void kvm_spe_load_fgt(struct kvm_vcpu *vcpu)
+{
+	if (!vcpu_has_feature(vcpu, KVM_ARM_VCPU_SPE))
+		return;
+
+	*vcpu_fgt(vcpu, HDFGRTR_EL2) |= HDFGRTR_EL2_PMBIDR_EL1 | HDFGRTR_EL2_PMBSR_EL1 |
+					HDFGRTR_EL2_PMSIDR_EL1;
+	*vcpu_fgt(vcpu, HDFGWTR_EL2) |= HDFGWTR_EL2_PMBLIMITR_EL1 | HDFGWTR_EL2_PMBPTR_EL1 |
+					HDFGWTR_EL2_PMBSR_EL1;
+	if (vcpu->kvm->arch.spe.pmsidr & (PMSIDR_EL1_FDS | PMSIDR_EL1_EFT))
+		*vcpu_fgt(vcpu, HDFGWTR_EL2) |= HDFGWTR_EL2_PMSFCR_EL1;
+	*vcpu_fgt(vcpu, HFGITR_EL2) &= ~HFGITR_EL2_PSBCSYNC;
+}
+
+/* Returns the fields of ID_AA64DFR0_EL1 that userspace may write because of FEAT_SPE. */
+static inline u64 kvm_spe_writable(struct kvm *kvm)
+{
+	return test_bit(KVM_ARCH_FLAG_VCPU_FEATURES_CONFIGURED, &kvm->arch.flags) &&
+	       kvm_vcpu_has_feature(kvm, KVM_ARM_VCPU_SPE) ? ID_AA64DFR0_EL1_PMSVer_MASK : 0;
+}
+
 /* Says whether a vCPU may run; returns -EPERM before KVM_ARM_VCPU_SPE_INIT. */
 static inline int kvm_spe_first_run(struct kvm_vcpu *vcpu)
 {
 	return vcpu_has_feature(vcpu, KVM_ARM_VCPU_SPE) && !vcpu->arch.spe.ready ? -EPERM : 0;
 }
 
+/* Turns the buffer off, and clears its events; the interrupt follows when the vCPU runs. */
 static inline void kvm_spe_reset(struct kvm_vcpu *vcpu)
 {
 	vcpu->arch.spe.regs = (struct kvm_spe_regs) {};
@@ -79,8 +173,6 @@ static inline void kvm_spe_destroy(struct kvm *kvm)
 }
 
 #else
-
-#define KVM_SPE_DFR0_WRITABLE	0
 
 static inline u64 kvm_spe_dfr0(struct kvm *kvm)
 {
@@ -127,6 +219,20 @@ static inline int kvm_spe_has_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr
 	return -ENXIO;
 }
 
+static inline u64 kvm_spe_writable(struct kvm *kvm)
+{
+	return 0;
+}
+
+static inline void kvm_spe_to_guest(struct kvm_vcpu *vcpu) { }
+static inline void kvm_spe_from_guest(struct kvm_vcpu *vcpu) { }
+static inline void kvm_spe_to_host(struct kvm_vcpu *vcpu) { }
+static inline void kvm_spe_panic(struct kvm_vcpu *vcpu) { }
+static inline void kvm_spe_flush(struct kvm_vcpu *vcpu) { }
+static inline void kvm_spe_sync(struct kvm_vcpu *vcpu) { }
+static inline void kvm_spe_fix(struct kvm_vcpu *vcpu) { }
+static inline void kvm_spe_power_off(struct kvm_vcpu *vcpu) { }
+static inline void kvm_spe_load_fgt(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_seen(void) { }
 static inline void kvm_spe_load_cpu(struct kvm_vcpu *vcpu, int cpu) { }
 static inline void kvm_spe_reset(struct kvm_vcpu *vcpu) { }

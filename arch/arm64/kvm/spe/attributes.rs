@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What userspace sets before a VM runs: the SPU, its interrupt, and the CPUs that follow from it.
+//! The setup by userspace before a VM runs: the SPU, its interrupt, and the CPUs of both.
+//!
+//! `kvm->arch.spe` and the setup of a vCPU change with `config_lock` held. Other tasks read single
+//! fields without it, so that no reference is made to them.
 
 use core::ptr::NonNull;
 
@@ -96,13 +99,23 @@ impl Usable<'_> {
         }
     }
 
-    /// Stores the CPUs in a mask.
-    fn store(self, cpus: &mut Cpumask) {
+    /// Stores the CPUs in the mask of a VM. Tasks that load a vCPU may test bits of it meanwhile.
+    ///
+    /// # Safety
+    ///
+    /// `kvm` is a VM whose `config_lock` is held.
+    unsafe fn store(self, kvm: *mut bindings::kvm) {
+        // SAFETY: By the caller's contract. The mask is not moved while the VM is there.
+        let mask = unsafe { CpumaskVar::from_raw(&raw const (*kvm).arch.supported_cpus) }.as_raw();
+
         for cpu in possible_cpus() {
-            if self.has(cpu) {
-                cpus.set(cpu);
-            } else {
-                cpus.clear(cpu);
+            // SAFETY: The mask is valid, and C accesses it bit by bit, too.
+            unsafe {
+                if self.has(cpu) {
+                    bindings::__cpumask_set_cpu(cpu.as_u32(), mask);
+                } else {
+                    bindings::__cpumask_clear_cpu(cpu.as_u32() as c_int, mask);
+                }
             }
         }
     }
@@ -128,8 +141,8 @@ unsafe fn usable<'a>(kvm: *mut bindings::kvm, pmu: *const bindings::cpumask) -> 
     }
 }
 
-/// Checks that a VM can have a PMU of these CPUs. Fails with `EINVAL` if it has an SPU, and no CPU
-/// has both.
+/// Checks that a VM can have a PMU of these CPUs. Fails with `EINVAL` if the VM has an SPU, and no
+/// CPU has both.
 ///
 /// Context: process.
 ///
@@ -143,7 +156,11 @@ unsafe extern "C" fn kvm_spe_check_pmu_cpus(
 ) -> c_int {
     from_result(|| {
         // SAFETY: By the caller's contract.
-        unsafe { usable(kvm, cpus) }.check()?;
+        let usable = unsafe { usable(kvm, cpus) };
+
+        if usable.spu.is_some() {
+            usable.check()?;
+        }
         Ok(0)
     })
 }
@@ -156,16 +173,10 @@ unsafe extern "C" fn kvm_spe_check_pmu_cpus(
 ///
 /// As for [`kvm_spe_check_pmu_cpus`], and nobody else writes the VM's mask.
 #[export]
-unsafe extern "C" fn kvm_spe_set_pmu_cpus(
-    kvm: *mut bindings::kvm,
-    cpus: *const bindings::cpumask,
-) {
-    // SAFETY: By the caller's contract. Tasks that load a vCPU test single bits meanwhile, as when C
-    // copies a mask.
+unsafe extern "C" fn kvm_spe_set_pmu_cpus(kvm: *mut bindings::kvm, cpus: *const bindings::cpumask) {
+    // SAFETY: By the caller's contract.
     unsafe {
-        usable(kvm, cpus).store(CpumaskVar::from_raw_mut(
-            &raw mut (*kvm).arch.supported_cpus,
-        ));
+        usable(kvm, cpus).store(kvm);
         (*kvm).arch.spe.pmu_cpus = cpus;
     }
 }
@@ -175,12 +186,9 @@ unsafe extern "C" fn kvm_spe_set_pmu_cpus(
 /// # Invariants
 ///
 /// `vcpu` is a vCPU of `kvm`, and `kvm->arch.config_lock` is held.
-struct Target<'a> {
+struct Target {
     vcpu: *mut bindings::kvm_vcpu,
     kvm: *mut bindings::kvm,
-    /// The state of the VM, and that of the vCPU.
-    of_vm: &'a mut bindings::kvm_arch_spe,
-    of_vcpu: &'a mut bindings::kvm_vcpu_spe,
 }
 
 /// Reads the integer of an attribute.
@@ -190,28 +198,35 @@ fn integer(attr: &Attribute) -> Result<c_int> {
     UserSlice::new(place, size_of::<c_int>()).reader().read()
 }
 
-impl Target<'_> {
+impl Target {
     /// # Safety
     ///
-    /// `vcpu` is a vCPU whose VM's `config_lock` is held, and there is no other value for the VM.
+    /// `vcpu` is a vCPU whose VM's `config_lock` is held.
     unsafe fn new(vcpu: *mut bindings::kvm_vcpu) -> Self {
-        // SAFETY: By the caller's contract. Both states change only with the lock held.
-        // INVARIANT: As above.
-        unsafe {
-            let kvm = (*vcpu).kvm;
-            Self {
-                vcpu,
-                kvm,
-                of_vm: &mut (*kvm).arch.spe,
-                of_vcpu: &mut (*vcpu).arch.spe,
-            }
-        }
+        // SAFETY: By the caller's contract. INVARIANT: As above.
+        let kvm = unsafe { (*vcpu).kvm };
+        Self { vcpu, kvm }
     }
 
-    /// Returns whether a vCPU of the VM has run.
-    fn has_run(&self) -> bool {
-        // SAFETY: By the type invariant. The flag is set with the lock held.
-        unsafe { (*self.kvm).arch.flags & (1 << bindings::KVM_ARCH_FLAG_HAS_RAN_ONCE) != 0 }
+    /// Returns the state of the VM.
+    fn of_vm(&self) -> *mut bindings::kvm_arch_spe {
+        // SAFETY: By the type invariant.
+        unsafe { &raw mut (*self.kvm).arch.spe }
+    }
+
+    /// Returns the state of the vCPU.
+    fn of_vcpu(&self) -> *mut bindings::kvm_vcpu_spe {
+        // SAFETY: By the type invariant.
+        unsafe { &raw mut (*self.vcpu).arch.spe }
+    }
+
+    /// Returns whether the VM's features are fixed: a vCPU has run, or is about to.
+    fn is_fixed(&self) -> bool {
+        let flags = (1 << bindings::KVM_ARCH_FLAG_HAS_RAN_ONCE)
+            | (1 << bindings::KVM_ARCH_FLAG_FGU_INITIALIZED);
+
+        // SAFETY: By the type invariant. The flags are set with the lock held.
+        unsafe { (*self.kvm).arch.flags & flags != 0 }
     }
 
     /// Returns whether an interrupt belongs to a timer or to the GIC.
@@ -219,50 +234,54 @@ impl Target<'_> {
         // SAFETY: By the type invariant.
         let timers = unsafe { (*self.kvm).arch.timer_data.ppi };
 
-        irq == MAINTENANCE || timers.contains(&irq.into())
+        irq == MAINTENANCE || timers.contains(&irq)
     }
 
     /// Sets the interrupt, which is the same on all vCPUs.
-    fn set_irq(&mut self, irq: c_int) -> Result {
+    fn set_irq(&self, irq: c_int) -> Result {
         let irq = u32::try_from(irq)?;
-        if self.of_vcpu.has_irq {
+        // SAFETY: By the type invariant.
+        let (has_irq, others) = unsafe { ((*self.of_vcpu()).has_irq, (*self.of_vm()).irq) };
+
+        if has_irq {
             return Err(EBUSY);
         }
-        let others = self.of_vm.irq;
         if !PPIS.contains(&irq) || self.is_taken(irq) || (others != 0 && others != irq) {
             return Err(EINVAL);
         }
-        self.of_vm.irq = irq;
-        self.of_vcpu.has_irq = true;
+        // SAFETY: By the type invariant.
+        unsafe {
+            (*self.of_vm()).irq = irq;
+            (*self.of_vcpu()).has_irq = true;
+        }
         Ok(())
     }
 
     /// Gives the VM the unit whose device has this perf type.
-    fn set_spu(&mut self, type_: c_int) -> Result {
+    fn set_spu(&self, type_: c_int) -> Result {
         let unit = UnitRef::get(type_).ok_or(ENXIO)?;
+        let version = Version::try_new(unit.pmsver.into())
+            .unwrap_or(NEWEST)
+            .min(NEWEST);
 
-        if self.has_run() {
+        if self.is_fixed() {
             return Err(EBUSY);
         }
-        let vm = &mut *self.of_vm;
-        // SAFETY: The masks are those of units that the VM has, or is given.
-        let usable = unsafe {
-            Usable {
-                pmu: (!vm.pmu_cpus.is_null()).then(|| Cpumask::from_raw(vm.pmu_cpus)),
+        let vm = self.of_vm();
+        // SAFETY: By the type invariant; the masks are those of units that the VM has, or is given.
+        // Other tasks read the registers with one load.
+        unsafe {
+            let usable = Usable {
                 spu: Some(Cpumask::from_raw(unit.cpus)),
-            }
-        };
-        usable.check()?;
-        // SAFETY: By the type invariant. Tasks that load a vCPU test single bits meanwhile.
-        usable.store(unsafe {
-            CpumaskVar::from_raw_mut(&raw mut (*self.kvm).arch.supported_cpus)
-        });
-        let version = Version::try_new(unit.pmsver.into()).unwrap_or(NEWEST).min(NEWEST);
-        vm.pmsver = version.get() as u8;
-        vm.pmsidr = unit.pmsidr;
-        vm.pmbidr = unit.pmbidr;
-        // SAFETY: It is the VM's place for it.
-        unsafe { unit.replace(&raw mut vm.unit) };
+                ..usable(self.kvm, (*vm).pmu_cpus)
+            };
+            usable.check()?;
+            usable.store(self.kvm);
+            (&raw mut (*vm).pmsver).write_volatile(version.get() as u8);
+            (&raw mut (*vm).pmsidr).write_volatile(unit.pmsidr);
+            (&raw mut (*vm).pmbidr).write_volatile(unit.pmbidr);
+            unit.replace(&raw mut (*vm).unit);
+        }
         self.set_version(version);
         Ok(())
     }
@@ -278,27 +297,36 @@ impl Target<'_> {
         }
     }
 
-    /// Makes the vCPU ready to run.
-    fn init(&mut self) -> Result {
-        // SAFETY: By the type invariant. Both are set with the lock held.
-        let (in_kernel, initialized) = unsafe {
+    /// Completes the setup of the vCPU.
+    fn init(&self) -> Result {
+        // SAFETY: By the type invariant. These are set with the lock held.
+        let (in_kernel, initialized, vcpu, irq, unit) = unsafe {
             let vgic = &raw const (*self.kvm).arch.vgic;
-            ((*vgic).in_kernel, (*vgic).initialized)
+            (
+                (*vgic).in_kernel,
+                (*vgic).initialized,
+                self.of_vcpu(),
+                (*self.of_vm()).irq,
+                (*self.of_vm()).unit,
+            )
         };
 
-        if self.of_vcpu.ready {
+        // SAFETY: By the type invariant.
+        if unsafe { (*vcpu).ready } {
             return Err(EBUSY);
         }
         if !in_kernel || !initialized {
             return Err(ENODEV);
         }
-        if !self.of_vcpu.has_irq || self.of_vm.unit.is_null() {
+        // SAFETY: By the type invariant.
+        if unsafe { !(*vcpu).has_irq } || unit.is_null() {
             return Err(ENXIO);
         }
-        let owner: *mut c_void = (&raw mut *self.of_vcpu).cast();
         // SAFETY: By the type invariant. The owner is only an identity.
-        to_result(unsafe { bindings::kvm_vgic_set_owner(self.vcpu, self.of_vm.irq, owner) })?;
-        self.of_vcpu.ready = true;
+        unsafe {
+            to_result(bindings::kvm_vgic_set_owner(self.vcpu, irq, vcpu.cast()))?;
+            (*vcpu).ready = true;
+        }
         Ok(())
     }
 }
@@ -332,7 +360,7 @@ unsafe extern "C" fn __kvm_spe_set_attr(
 ) -> c_int {
     from_result(|| {
         // SAFETY: By the caller's contract.
-        let (mut target, attr) = unsafe {
+        let (target, attr) = unsafe {
             if !has_feature(vcpu) {
                 return Err(ENXIO);
             }
@@ -374,7 +402,9 @@ unsafe extern "C" fn kvm_spe_get_attr(
             return Err(ENXIO);
         }
         let place = UserPtr::from_addr(attr.addr as usize);
-        UserSlice::new(place, size_of::<u32>()).writer().write(&irq)?;
+        UserSlice::new(place, size_of::<u32>())
+            .writer()
+            .write(&irq)?;
         Ok(0)
     })
 }
@@ -393,9 +423,8 @@ unsafe extern "C" fn kvm_spe_has_attr(
 ) -> c_int {
     from_result(|| {
         // SAFETY: By the caller's contract.
-        let known = unsafe {
-            has_feature(vcpu) && [IRQ, SPU, INIT].map(u64::from).contains(&(*attr).attr)
-        };
+        let known =
+            unsafe { has_feature(vcpu) && [IRQ, SPU, INIT].map(u64::from).contains(&(*attr).attr) };
 
         if known {
             Ok(0)

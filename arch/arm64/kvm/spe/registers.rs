@@ -43,7 +43,7 @@ impl Register {
     ];
 }
 
-/// What a guest can name: a register of its own, or one that identifies the unit.
+/// A register that a guest can name: one of its own, or one that identifies the unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
     Own(Register),
@@ -145,7 +145,9 @@ impl View {
                     | PMSFCR_EL1::ST_MASK
                     | fne
             }
-            Register::Pmsevfr | Register::Pmsnevfr => u64::MAX,
+            Register::Pmsevfr => u64::MAX,
+            Register::Pmsnevfr if self.has(Name::Own(Register::Pmsnevfr)) => u64::MAX,
+            Register::Pmsnevfr => 0,
             Register::Pmslatfr => !PMSLATFR_EL1::RES0,
             Register::Pmblimitr => {
                 let mode = if v1p2 {
@@ -168,4 +170,24 @@ impl View {
             0
         }
     }
+}
+
+/// Returns whether the unit may write to a buffer with these registers: it is enabled, and no event
+/// has stopped it (`ProfilingBufferEnabled()`, `SPEProfilingStopped()`).
+pub fn is_enabled(pmblimitr: PMBLIMITR_EL1, pmbsr: PMBSR_EL1) -> bool {
+    pmblimitr.E().into_bool() && !pmbsr.S().into_bool()
+}
+
+/// Returns the event that a guest sees in place of one of the unit. A guest has no stage 2 of its
+/// own: a fault there is an event for an IMPLEMENTATION DEFINED reason, and its record is lost.
+/// Nothing else of the syndrome is the guest's business.
+pub fn for_guest(pmbsr: PMBSR_EL1) -> PMBSR_EL1 {
+    if pmbsr.EC() != PMBSR_EL1_EC_FAULT_S2 {
+        return pmbsr;
+    }
+    PMBSR_EL1::from_raw(0)
+        .with_EC(PMBSR_EL1_EC_IMP_DEF)
+        .with_DL(true)
+        .with_S(pmbsr.S())
+        .with_COLL(pmbsr.COLL())
 }

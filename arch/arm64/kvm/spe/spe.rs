@@ -27,11 +27,13 @@ use kernel::{
 };
 
 mod attributes;
+mod entry;
 mod registers;
+mod switch;
 
-use registers::{Name, Register, View};
+use registers::{for_guest, is_enabled, Name, Register, View};
 
-/// Whether a CPU has come up that has FEAT_SPE, and whose firmware leaves it to the kernel.
+/// True once a CPU has come up that has FEAT_SPE, and whose firmware leaves it to the kernel.
 static SEEN: atomic::AtomicBool = atomic::AtomicBool::new(false);
 
 /// Notes that this CPU has FEAT_SPE, and that the kernel may use it.
@@ -210,7 +212,11 @@ unsafe extern "C" fn kvm_spe_get_reg(
 ) -> c_int {
     from_result(|| {
         // SAFETY: By the caller's contract.
-        unsafe { *val = Spu::of(vcpu).and_then(|mut spu| spu.read(reg)).ok_or(ENOENT)? };
+        unsafe {
+            *val = Spu::of(vcpu)
+                .and_then(|mut spu| spu.read(reg))
+                .ok_or(ENOENT)?
+        };
         Ok(0)
     })
 }
@@ -224,15 +230,120 @@ unsafe extern "C" fn kvm_spe_get_reg(
 ///
 /// `vcpu` is a vCPU whose mutex is held.
 #[export]
-unsafe extern "C" fn kvm_spe_set_reg(
-    vcpu: *mut bindings::kvm_vcpu,
-    reg: u32,
-    val: u64,
-) -> c_int {
+unsafe extern "C" fn kvm_spe_set_reg(vcpu: *mut bindings::kvm_vcpu, reg: u32, val: u64) -> c_int {
     from_result(|| {
         // SAFETY: By the caller's contract.
         let mut spu = unsafe { Spu::of(vcpu) }.ok_or(ENOENT)?;
         spu.write(reg, val)?;
         Ok(0)
     })
+}
+
+/// Makes the level of a vCPU's interrupt that of PMBSR_EL1.S.
+///
+/// # Safety
+///
+/// `vcpu` is a vCPU that this task runs, whose setup is complete.
+unsafe fn update_level(vcpu: *mut bindings::kvm_vcpu) {
+    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
+    unsafe {
+        let spe = &raw mut (*vcpu).arch.spe;
+        let level = PMBSR_EL1::from_raw((*spe).regs.pmbsr).S().into_bool();
+
+        if (*spe).level != i8::from(level) {
+            let kvm = (*vcpu).kvm;
+            (*spe).level = level.into();
+            // It fails only for an interrupt that does not exist, or belongs to somebody else; the
+            // setup has made it this vCPU's.
+            bindings::kvm_vgic_inject_irq(kvm, vcpu, (*kvm).arch.spe.irq, level, spe.cast());
+        }
+    }
+}
+
+/// Stores what the first run of the VM fixes.
+///
+/// Fine-grained traps do not suffice where a guest could reach PMSDSFR_EL1, which is never switched:
+/// FEAT_FGT2 traps it.
+///
+/// Context: process.
+///
+/// # Safety
+///
+/// `vcpu` is a vCPU whose mutex and whose VM's `config_lock` are held.
+#[export]
+unsafe extern "C" fn kvm_spe_fix(vcpu: *mut bindings::kvm_vcpu) {
+    // SAFETY: By the caller's contract.
+    unsafe {
+        let spe = &raw mut (*vcpu).arch.spe;
+        let pmsidr = PMSIDR_EL1::from_raw((*(*vcpu).kvm).arch.spe.pmsidr);
+        let fds = pmsidr.FDS().into_bool();
+        let Some(mut spu) = Spu::of(vcpu) else {
+            return;
+        };
+
+        // Userspace may have written registers before it has lowered the version.
+        for (register, _) in Register::ALL {
+            *place(spu.registers, register) &= spu.view.kept(register);
+        }
+        (*spe).present = true;
+        (*spe).fne = pmsidr.FnE().into_bool();
+        (*spe).fine_grained =
+            system_has(cpucap!(HAS_FGT)) && (!fds || system_has(cpucap!(HAS_FGT2)));
+    }
+}
+
+/// Decides whether the guest's buffer is enabled, and whether the unit changes hands at the next
+/// entry. Without fine-grained traps it always does: PMBIDR_EL1.P says who owns the buffer.
+///
+/// Context: preemption is off.
+///
+/// # Safety
+///
+/// `vcpu` is a vCPU with the feature that this task runs.
+#[export]
+unsafe extern "C" fn __kvm_spe_flush(vcpu: *mut bindings::kvm_vcpu) {
+    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
+    unsafe {
+        let spe = &raw mut (*vcpu).arch.spe;
+        let enabled = is_enabled((*spe).regs.pmblimitr.into(), (*spe).regs.pmbsr.into());
+
+        (*spe).enabled = (*spe).present && enabled;
+        (*spe).switched = (*spe).present && (enabled || !(*spe).fine_grained);
+        update_level(vcpu);
+    }
+}
+
+/// Takes over the unit's events while the guest ran.
+///
+/// Context: interrupts are off.
+///
+/// # Safety
+///
+/// As for [`__kvm_spe_flush`], after an exit.
+#[export]
+unsafe extern "C" fn __kvm_spe_sync(vcpu: *mut bindings::kvm_vcpu) {
+    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
+    unsafe {
+        let pmbsr = &raw mut (*vcpu).arch.spe.regs.pmbsr;
+
+        *pmbsr = for_guest((*pmbsr).into()).into();
+        update_level(vcpu);
+    }
+}
+
+/// Disables the buffer of a vCPU that is powered off, and clears its events.
+///
+/// Context: process.
+///
+/// # Safety
+///
+/// As for [`__kvm_spe_flush`].
+#[export]
+unsafe extern "C" fn __kvm_spe_power_off(vcpu: *mut bindings::kvm_vcpu) {
+    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
+    unsafe {
+        (*vcpu).arch.spe.regs.pmblimitr = 0;
+        (*vcpu).arch.spe.regs.pmbsr = 0;
+        update_level(vcpu);
+    }
 }

@@ -11,21 +11,17 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <string.h>
-#include <asm/kvm_spe.h>
 
 #include "kselftest.h"
 #include "kvm_util.h"
 #include "processor.h"
+#include "spe.h"
 #include "test_util.h"
 #include "ucall.h"
 
-#define PPI	21
+#define PPI	SPE_PPI
 #define OTHER	20
-
-/* The unit: its perf type, a CPU that has it, and one that lacks it or -1 */
-static int unit_type, right_cpu = -1, wrong_cpu = -1;
 
 #define REG(name)	{ #name, KVM_ARM64_SYS_REG(SYS_##name) }
 
@@ -113,50 +109,6 @@ static void guest_registers(void)
  * Host
  */
 
-static int read_number(const char *device, const char *file, const char *format, int *value)
-{
-	char path[256];
-	FILE *stream;
-	int n;
-
-	snprintf(path, sizeof(path), "/sys/bus/event_source/devices/%s/%s", device, file);
-	stream = fopen(path, "r");
-	if (!stream)
-		return 0;
-
-	n = fscanf(stream, format, value);
-	fclose(stream);
-	return n;
-}
-
-static void find_unit(void)
-{
-	cpu_set_t cpus;
-	char list[256];
-	FILE *stream;
-	int first, last;
-
-	if (read_number("arm_spe_0", "type", "%d", &unit_type) != 1)
-		ksft_exit_skip("there is no arm_spe_0\n");
-
-	stream = fopen("/sys/bus/event_source/devices/arm_spe_0/cpumask", "r");
-	TEST_ASSERT(stream && fgets(list, sizeof(list), stream), "arm_spe_0 has no cpumask");
-	fclose(stream);
-	CPU_ZERO(&cpus);
-	for (char *part = strtok(list, ",\n"); part; part = strtok(NULL, ",\n")) {
-		if (sscanf(part, "%d-%d", &first, &last) < 2)
-			last = first = atoi(part);
-		while (first <= last)
-			CPU_SET(first++, &cpus);
-	}
-	for (int cpu = sysconf(_SC_NPROCESSORS_ONLN) - 1; cpu >= 0; cpu--) {
-		if (CPU_ISSET(cpu, &cpus))
-			right_cpu = cpu;
-		else
-			wrong_cpu = cpu;
-	}
-}
-
 static struct kvm_vm *new_vm(struct kvm_vcpu *vcpu[2], u32 features, void *code)
 {
 	struct kvm_vm *vm = vm_create(2);
@@ -171,26 +123,6 @@ static struct kvm_vm *new_vm(struct kvm_vcpu *vcpu[2], u32 features, void *code)
 	}
 	vm_install_sync_handler(vm, VECTOR_SYNC_CURRENT, ESR_ELx_EC_UNKNOWN, guest_undefined);
 	return vm;
-}
-
-static int set_attr(struct kvm_vcpu *vcpu, u64 attr, int value)
-{
-	return __vcpu_device_attr_set(vcpu, KVM_ARM_VCPU_SPE_CTRL, attr, &value);
-}
-
-static int set_irq(struct kvm_vcpu *vcpu, int irq)
-{
-	return set_attr(vcpu, KVM_ARM_VCPU_SPE_IRQ, irq);
-}
-
-static int set_spu(struct kvm_vcpu *vcpu, int type)
-{
-	return set_attr(vcpu, KVM_ARM_VCPU_SPE_SPU, type);
-}
-
-static int init(struct kvm_vcpu *vcpu)
-{
-	return set_attr(vcpu, KVM_ARM_VCPU_SPE_INIT, 0);
 }
 
 /* A VM whose vCPUs can run. */
@@ -305,6 +237,7 @@ static void interrupts(void)
 	check(fails(set_irq(vcpu[1], OTHER), EINVAL), "IRQ of another vCPU differs: EINVAL\n");
 	vcpu_device_attr_get(vcpu[0], KVM_ARM_VCPU_SPE_CTRL, KVM_ARM_VCPU_SPE_IRQ, &irq);
 	check(irq == PPI, "get IRQ\n");
+	check(fails(__vcpu_run(vcpu[0]), EPERM), "KVM_RUN before the SPU: EPERM\n");
 	check(fails(init(vcpu[0]), ENODEV), "INIT before the GIC is: ENODEV\n");
 	kvm_arch_vm_finalize_vcpus(vm);
 	check(fails(init(vcpu[0]), ENXIO), "INIT without SPU: ENXIO\n");
@@ -323,6 +256,7 @@ static void interrupts(void)
 	      "KVM_HAS_DEVICE_ATTR\n");
 	pin_self_to_cpu(right_cpu);
 	vcpu_run(vcpu[0]);
+	check(get_ucall(vcpu[0], NULL) == UCALL_SYNC, "and KVM_RUN: the guest has its registers\n");
 	check(fails(set_spu(vcpu[1], unit_type), EBUSY), "SPU after a vCPU has run: EBUSY\n");
 	kvm_vm_free(vm);
 }
@@ -538,7 +472,7 @@ int main(int argc, char **argv)
 	find_unit();
 	ksft_print_msg("perf type %d, CPU %d has the unit, CPU %d does not\n", unit_type,
 		       right_cpu, wrong_cpu);
-	ksft_set_plan(62);
+	ksft_set_plan(64);
 	if (wrong_cpu >= 0)
 		pin_self_to_cpu(wrong_cpu);
 	check(kvm_check_cap(KVM_CAP_ARM_SPE) == 1, "KVM_CAP_ARM_SPE is 1\n");

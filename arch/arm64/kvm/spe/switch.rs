@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Gives the unit of this CPU to a guest, and takes it back.
+//!
+//! The guest's values are in the hardware between entry and exit alone: host code always finds the
+//! host's. All records are in memory before the buffer, its owner or its translation changes. The order follows the rules of the Arm ARM for
+//! "Synchronization and Statistical Profiling".
+//!
+//! Pure logic: the registers are behind [`Access`], for which tests have a fake.
+
+use kernel::arm64::{access::Access, sysreg::*};
+
+/// The registers that host and guest share: `struct kvm_spe_regs`. PMSCR_EL1 has another one beside
+/// it for EL2; the others have no copy for each exception level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Registers {
+    pub pmscr: u64,
+    pub pmsnevfr: u64,
+    pub pmsicr: u64,
+    pub pmsirr: u64,
+    pub pmsfcr: u64,
+    pub pmsevfr: u64,
+    pub pmslatfr: u64,
+    pub pmblimitr: u64,
+    pub pmbptr: u64,
+    pub pmbsr: u64,
+}
+
+/// The host's registers while a guest has the unit: `struct kvm_spe_host`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Host {
+    pub registers: Registers,
+    pub pmscr_el2: u64,
+    pub mdcr: u64,
+}
+
+/// The CPU that switches, at EL2.
+pub struct Switch<'a, A> {
+    pub cpu: &'a A,
+    /// HCR_EL2.E2H: EL1's registers have names of their own here.
+    pub e2h: bool,
+    /// PMSIDR_EL1.FnE: the unit has PMSNEVFR_EL1.
+    pub fne: bool,
+    /// Fine-grained traps suffice; otherwise, MDCR_EL2 traps all registers.
+    pub fine_grained: bool,
+}
+
+/// `MDCR_EL2.E2PB`: the buffer is EL1's, and accesses of EL1 trap or not.
+const E2PB_EL1_TRAPS: u64 = 0b10;
+const E2PB_EL1: u64 = 0b11;
+
+impl<A: Access> Switch<'_, A> {
+    /// Reads a register of the unit, or one that exists at EL2.
+    fn read<R: SystemRegister>(&self) -> u64 {
+        // SAFETY: A value of this type is made where FEAT_SPE is, at EL2.
+        unsafe { self.cpu.read_present::<R>() }.into()
+    }
+
+    /// Writes such a register. Nothing that the kernel relies on changes: the host gets back what it
+    /// has had.
+    fn write<R: SystemRegister>(&self, value: u64) {
+        // SAFETY: As for `read()`.
+        unsafe { self.cpu.write(R::from(value)) };
+    }
+
+    /// Completes all records.
+    fn drain(&self) {
+        self.cpu.synchronise();
+        self.cpu.complete_profiling();
+        self.cpu.synchronise();
+    }
+
+    /// Returns PMSCR_EL1.
+    fn pmscr_el1(&self) -> u64 {
+        if self.e2h {
+            self.read::<PMSCR_EL12>()
+        } else {
+            self.read::<PMSCR_EL1>()
+        }
+    }
+
+    /// Sets PMSCR_EL1.
+    fn set_pmscr_el1(&self, value: u64) {
+        if self.e2h {
+            self.write::<PMSCR_EL12>(value);
+        } else {
+            self.write::<PMSCR_EL1>(value);
+        }
+    }
+
+    /// Saves the registers that select operations, except PMSCR_EL1.
+    fn save_sampling(&self, to: &mut Registers) {
+        to.pmsicr = self.read::<PMSICR_EL1>();
+        to.pmsirr = self.read::<PMSIRR_EL1>();
+        to.pmsfcr = self.read::<PMSFCR_EL1>();
+        to.pmsevfr = self.read::<PMSEVFR_EL1>();
+        to.pmslatfr = self.read::<PMSLATFR_EL1>();
+        if self.fne {
+            to.pmsnevfr = self.read::<PMSNEVFR_EL1>();
+        }
+    }
+
+    /// Loads these registers.
+    fn load_sampling(&self, from: &Registers) {
+        self.write::<PMSICR_EL1>(from.pmsicr);
+        self.write::<PMSIRR_EL1>(from.pmsirr);
+        self.write::<PMSFCR_EL1>(from.pmsfcr);
+        self.write::<PMSEVFR_EL1>(from.pmsevfr);
+        self.write::<PMSLATFR_EL1>(from.pmslatfr);
+        if self.fne {
+            self.write::<PMSNEVFR_EL1>(from.pmsnevfr);
+        }
+    }
+
+    /// Loads the buffer, which is disabled until its limit is written.
+    fn load_buffer(&self, from: &Registers) {
+        self.write::<PMBPTR_EL1>(from.pmbptr);
+        self.write::<PMBSR_EL1>(from.pmbsr);
+        self.write::<PMBLIMITR_EL1>(from.pmblimitr);
+        self.cpu.synchronise();
+    }
+
+    /// Disables the buffer, in which all records are.
+    fn disable_buffer(&self) {
+        self.write::<PMBLIMITR_EL1>(0);
+        self.cpu.synchronise();
+        self.write::<PMBSR_EL1>(0);
+    }
+
+    /// Stops the host's profiling, and saves its registers. In nVHE mode its buffer is disabled
+    /// already, before the tables have changed.
+    fn stop_host(&self, host: &mut Host) {
+        let limit = PMBLIMITR_EL1::from_raw(self.read::<PMBLIMITR_EL1>());
+
+        host.pmscr_el2 = self.read::<PMSCR_EL2>();
+        self.write::<PMSCR_EL2>(0);
+        if limit.E().into_bool() {
+            self.drain();
+        }
+        host.registers.pmblimitr = limit.into();
+        host.registers.pmbptr = self.read::<PMBPTR_EL1>();
+        // The driver may leave an event behind in a buffer that it has disabled.
+        host.registers.pmbsr = self.read::<PMBSR_EL1>();
+        host.registers.pmscr = self.pmscr_el1();
+        self.save_sampling(&mut host.registers);
+        self.disable_buffer();
+    }
+
+    /// Gives the unit to a guest whose translation and traps are in place. If its buffer is not
+    /// `enabled`, nothing is written.
+    pub fn to_guest(&self, guest: &Registers, enabled: bool, host: &mut Host) {
+        let (owner, open) = if self.fine_grained {
+            (E2PB_EL1, MDCR_EL2::TPMS_MASK)
+        } else {
+            (E2PB_EL1_TRAPS, 0)
+        };
+
+        self.stop_host(host);
+        host.mdcr = self.read::<MDCR_EL2>();
+        let others = host.mdcr & !(MDCR_EL2::E2PB_MASK | open);
+        self.write::<MDCR_EL2>(others | owner << MDCR_EL2::E2PB_SHIFT);
+        self.cpu.synchronise();
+        self.load_sampling(guest);
+        if enabled {
+            self.load_buffer(guest);
+        }
+        self.set_pmscr_el1(guest.pmscr);
+    }
+
+    /// Takes the unit from a guest whose translation and traps are still in place. A register whose
+    /// writes trap stays as it was.
+    pub fn from_guest(&self, guest: &mut Registers, enabled: bool, host: &Host) {
+        guest.pmscr = self.pmscr_el1();
+        self.set_pmscr_el1(0);
+        self.drain();
+        if enabled {
+            guest.pmbptr = self.read::<PMBPTR_EL1>();
+            guest.pmbsr = self.read::<PMBSR_EL1>();
+        }
+        self.save_sampling(guest);
+        self.disable_buffer();
+        self.write::<MDCR_EL2>(host.mdcr);
+        self.cpu.synchronise();
+    }
+
+    /// Gives the unit back to the host, whose translation and traps are in place.
+    pub fn to_host(&self, host: &Host) {
+        self.load_sampling(&host.registers);
+        self.load_buffer(&host.registers);
+        self.set_pmscr_el1(host.registers.pmscr);
+        self.write::<PMSCR_EL2>(host.pmscr_el2);
+    }
+}

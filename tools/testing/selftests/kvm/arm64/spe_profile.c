@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * spe_profile - Check that a guest can profile itself with FEAT_SPE: records are those of
+ * its own instructions, the buffer's events and interrupt are those of the architecture,
+ * and nothing of the host is seen.
+ *
+ * Each fact is a statement of the Arm ARM about a machine with FEAT_SPE, or about what
+ * PMSCR_EL2 = 0 takes from it. Records have 64 bytes: the test needs a unit whose PMSIDR_EL1
+ * says so, as the machine model's does.
+ */
+#include <errno.h>
+#include <string.h>
+#include <linux/bitfield.h>
+#include <linux/sizes.h>
+
+#include "kselftest.h"
+#include "kvm_util.h"
+#include "gic.h"
+#include "processor.h"
+#include "spe.h"
+#include "test_util.h"
+#include "ucall.h"
+
+#define RECORD	64
+#define PAGES	16
+#define TURNS	40000
+
+/* A sample every 257 operations: PMSIRR_EL1.INTERVAL is 1. */
+#define INTERVAL	BIT(8)
+#define PERIOD		257
+
+/* Packets: Statistical Profiling Extension protocol packet headers */
+#define PACKET_ADDRESS_PC	0xb0
+#define PACKET_ADDRESS_PA	0xb3
+#define PACKET_CONTEXT_EL1	0x64
+#define PACKET_CONTEXT_EL2	0x65
+#define PACKET_TIMESTAMP	0x71
+#define PACKET_END		0x01
+
+/* What the host does at a GUEST_SYNC */
+#define STAY	1
+#define MOVE	2
+
+#define PSB_CSYNC()	asm volatile("hint #17" : : : "memory")
+
+static u8 *buffer, *unmapped;
+
+/*
+ * Guest
+ */
+
+static u64 interrupts, status, pointer;
+
+/* 4 instructions a turn */
+noinline void loop(u64 turns);
+asm(".pushsection .text\n"
+	"loop:\n"
+	"1:	add	x1, x1, #1\n"
+	"	nop\n"
+	"	subs	x0, x0, #1\n"
+	"	b.ne	1b\n"
+	"	ret\n"
+	"loop_end:\n"
+	".popsection\n");
+extern char loop_end;
+
+static void guest_irq(struct ex_regs *regs)
+{
+	unsigned int irq = gic_get_and_ack_irq();
+
+	if (irq == IAR_SPURIOUS)
+		return;
+
+	GUEST_ASSERT_EQ(irq, SPE_PPI);
+	WRITE_ONCE(interrupts, interrupts + 1);
+	WRITE_ONCE(status, read_sysreg_s(SYS_PMBSR_EL1));
+	WRITE_ONCE(pointer, read_sysreg_s(SYS_PMBPTR_EL1));
+	write_sysreg_s(0, SYS_PMBLIMITR_EL1);
+	write_sysreg_s(0, SYS_PMBSR_EL1);
+	isb();
+	gic_set_eoi(irq);
+}
+
+static void set_up(void)
+{
+	gic_init(GIC_V3, 1);
+	gic_irq_enable(SPE_PPI);
+	local_irq_enable();
+	write_sysreg_s(0, SYS_PMSCR_EL1);
+	write_sysreg_s(0, SYS_PMSFCR_EL1);
+	write_sysreg_s(0, SYS_PMSEVFR_EL1);
+	write_sysreg_s(0, SYS_PMSLATFR_EL1);
+	write_sysreg_s(INTERVAL, SYS_PMSIRR_EL1);
+	write_sysreg_s(0, SYS_PMSICR_EL1);
+	write_sysreg_s(0, SYS_PMBSR_EL1);
+	isb();
+	/* The unit does not wait for pages. */
+	for (u64 i = 0; i < PAGES * SZ_4K; i += SZ_4K)
+		WRITE_ONCE(buffer[i], 0xff);
+}
+
+static void start(void *where, u64 size, u64 controls)
+{
+	write_sysreg_s((u64)where, SYS_PMBPTR_EL1);
+	write_sysreg_s(((u64)where + size) | PMBLIMITR_EL1_E, SYS_PMBLIMITR_EL1);
+	isb();
+	write_sysreg_s(controls, SYS_PMSCR_EL1);
+	isb();
+}
+
+/* Returns the number of records. */
+static u64 stop(void)
+{
+	u64 end;
+
+	write_sysreg_s(0, SYS_PMSCR_EL1);
+	isb();
+	PSB_CSYNC();
+	dsb(nsh);
+	isb();
+	end = read_sysreg_s(SYS_PMBPTR_EL1);
+	write_sysreg_s(0, SYS_PMBLIMITR_EL1);
+	isb();
+	return (end - (u64)buffer) / RECORD;
+}
+
+/* Returns the payload of a packet of the record, or -1. */
+static u64 payload(const u8 *record, u8 header)
+{
+	for (int i = 0; i < RECORD && record[i] != PACKET_END;) {
+		int size = record[i] == 0x00 ? 0 : 1 << (record[i] >> 4 & 3);
+		u64 value = 0;
+
+		memcpy(&value, record + i + 1, size);
+		if (record[i] == header)
+			return value;
+		if (record[i] == PACKET_TIMESTAMP)
+			break;
+		i += 1 + size;
+	}
+	return -1;
+}
+
+/* Says whether the record is of an instruction of loop(), at EL1. */
+static bool in_loop(const u8 *record)
+{
+	u64 pc = payload(record, PACKET_ADDRESS_PC);
+
+	return record[0] == PACKET_ADDRESS_PC && (pc >> 61 & 3) == 1 &&
+	       (pc & GENMASK(47, 0)) >= ((u64)loop & GENMASK(47, 0)) &&
+	       (pc & GENMASK(47, 0)) < ((u64)&loop_end & GENMASK(47, 0));
+}
+
+static u64 count(u64 records, bool (*is)(const u8 *record))
+{
+	u64 n = 0;
+
+	for (u64 i = 0; i < records; i++)
+		n += is(buffer + i * RECORD);
+	return n;
+}
+
+static void guest_samples(void)
+{
+	u64 records;
+
+	set_up();
+	start(buffer, PAGES * SZ_4K, PMSCR_EL1_E1SPE);
+	loop(TURNS);
+	records = stop();
+	/* A few instructions before and behind the loop are in the population, too. */
+	GUEST_ASSERT(records >= TURNS * 4 / PERIOD && records <= TURNS * 4 / PERIOD + 1);
+	GUEST_ASSERT(count(records, in_loop) >= records - 1);
+	GUEST_ASSERT_EQ(buffer[records * RECORD] | buffer[records * RECORD + 1],
+			records * RECORD % SZ_4K ? 0 : 0xff);
+	GUEST_ASSERT_EQ(read_sysreg_s(SYS_PMBSR_EL1), 0);
+	GUEST_DONE();
+}
+
+/* Exits, and other CPUs, while the buffer is enabled: nothing is lost, and nothing twice. */
+static void guest_exits(void)
+{
+	u64 records;
+
+	set_up();
+	start(buffer, PAGES * SZ_4K, PMSCR_EL1_E1SPE);
+	for (int i = 0; i < 20; i++) {
+		loop(TURNS / 20);
+		/* Only the loops are profiled. */
+		write_sysreg_s(0, SYS_PMSCR_EL1);
+		isb();
+		GUEST_SYNC(i % 5 == 4 ? MOVE : STAY);
+		write_sysreg_s(PMSCR_EL1_E1SPE, SYS_PMSCR_EL1);
+		isb();
+	}
+	records = stop();
+	GUEST_ASSERT(records >= TURNS * 4 / PERIOD && records <= TURNS * 4 / PERIOD + 2);
+	GUEST_ASSERT(count(records, in_loop) >= records - 2);
+	GUEST_DONE();
+}
+
+static void guest_full(void)
+{
+	set_up();
+	start(buffer, SZ_4K, PMSCR_EL1_E1SPE);
+	loop(TURNS);
+	GUEST_ASSERT_EQ(READ_ONCE(interrupts), 1);
+	/* PMBSR_EL1: EC 0, BSC 1, DL 0; PMBPTR_EL1 within PMSIDR_EL1.MaxSize of the limit */
+	GUEST_ASSERT_EQ(status, PMBSR_EL1_S | PMBSR_EL1_BUF_BSC_FULL);
+	GUEST_ASSERT_EQ(pointer, (u64)buffer + SZ_4K);
+	GUEST_ASSERT_EQ(count(SZ_4K / RECORD, in_loop), SZ_4K / RECORD);
+	GUEST_ASSERT_EQ(buffer[SZ_4K], 0xff);
+	loop(TURNS);
+	GUEST_ASSERT_EQ(READ_ONCE(interrupts), 1);
+	GUEST_DONE();
+}
+
+/* PMBSR_EL1.S is the interrupt's level, whoever writes it. */
+static void guest_level(void)
+{
+	set_up();
+	local_irq_disable();
+	write_sysreg_s(PMBSR_EL1_S, SYS_PMBSR_EL1);
+	isb();
+	GUEST_ASSERT(gic_irq_get_pending(SPE_PPI));
+	GUEST_ASSERT_EQ(read_sysreg_s(SYS_PMBSR_EL1), PMBSR_EL1_S);
+	write_sysreg_s(0, SYS_PMBSR_EL1);
+	isb();
+	GUEST_ASSERT(!gic_irq_get_pending(SPE_PPI));
+	GUEST_ASSERT_EQ(READ_ONCE(interrupts), 0);
+	write_sysreg_s(PMBSR_EL1_S, SYS_PMBSR_EL1);
+	isb();
+	local_irq_enable();
+	isb();
+	GUEST_ASSERT_EQ(READ_ONCE(interrupts), 1);
+	/* A stopped buffer is not written. */
+	write_sysreg_s(PMBSR_EL1_S, SYS_PMBSR_EL1);
+	isb();
+	GUEST_ASSERT_EQ(READ_ONCE(interrupts), 2);
+	GUEST_DONE();
+}
+
+/* The driver's refill: PMBPTR_EL1 is written, and then S cleared, with E set. */
+static void guest_refill(void)
+{
+	set_up();
+	local_irq_disable();
+	start(buffer, SZ_4K, PMSCR_EL1_E1SPE);
+	loop(TURNS);
+	GUEST_ASSERT_EQ(read_sysreg_s(SYS_PMBSR_EL1), PMBSR_EL1_S | PMBSR_EL1_BUF_BSC_FULL);
+	memset(buffer, 0, SZ_4K);
+	loop(TURNS);
+	GUEST_ASSERT_EQ(count(SZ_4K / RECORD, in_loop), 0);
+	write_sysreg_s((u64)buffer, SYS_PMBPTR_EL1);
+	write_sysreg_s(0, SYS_PMBSR_EL1);
+	isb();
+	loop(4000);
+	GUEST_ASSERT(stop() >= 4000 * 4 / PERIOD);
+	GUEST_DONE();
+}
+
+static void guest_fault(void)
+{
+	set_up();
+	start(unmapped, SZ_4K, PMSCR_EL1_E1SPE);
+	loop(TURNS);
+	GUEST_ASSERT_EQ(READ_ONCE(interrupts), 1);
+	/* EC 0x24, a translation fault at level 0 to 3; PMBPTR_EL1 is the address. */
+	GUEST_ASSERT_EQ(status & ~3UL, PMBSR_EL1_S | (u64)PMBSR_EL1_EC_FAULT_S1 << 26 | 4);
+	GUEST_ASSERT_EQ(pointer, (u64)unmapped);
+	GUEST_DONE();
+}
+
+/* PMSCR_EL2 is 0: neither physical addresses nor physical time, nor EL2's context. */
+static void guest_private(void)
+{
+	u64 before, after, records;
+	u32 context = 0x12345678;
+
+	set_up();
+	write_sysreg(context, contextidr_el1);
+	isb();
+	before = read_sysreg(cntvct_el0);
+	start(buffer, PAGES * SZ_4K, PMSCR_EL1_E1SPE | PMSCR_EL1_PA | PMSCR_EL1_TS | PMSCR_EL1_CX |
+	      FIELD_PREP(PMSCR_EL1_PCT, 1));
+	for (int i = 0; i < TURNS / 4; i++)
+		WRITE_ONCE(interrupts, interrupts);
+	records = stop();
+	after = read_sysreg(cntvct_el0);
+	GUEST_ASSERT(records > 10);
+	for (u64 i = 0; i < records; i++) {
+		const u8 *record = buffer + i * RECORD;
+		u64 time = payload(record, PACKET_TIMESTAMP);
+
+		GUEST_ASSERT_EQ(payload(record, PACKET_ADDRESS_PA), -1UL);
+		GUEST_ASSERT_EQ(payload(record, PACKET_CONTEXT_EL2), -1UL);
+		GUEST_ASSERT_EQ(payload(record, PACKET_CONTEXT_EL1), context);
+		GUEST_ASSERT(time >= before && time <= after);
+	}
+	GUEST_DONE();
+}
+
+/* PMBIDR_EL1.P: this level may use the buffer, whether it is enabled or not. */
+static void guest_owner(void)
+{
+	set_up();
+	GUEST_ASSERT_EQ(read_sysreg_s(SYS_PMBIDR_EL1) & PMBIDR_EL1_P, 0);
+	start(buffer, PAGES * SZ_4K, 0);
+	GUEST_ASSERT_EQ(read_sysreg_s(SYS_PMBIDR_EL1) & PMBIDR_EL1_P, 0);
+	GUEST_ASSERT_EQ(read_sysreg_s(SYS_PMBLIMITR_EL1),
+			((u64)buffer + PAGES * SZ_4K) | PMBLIMITR_EL1_E);
+	GUEST_ASSERT_EQ(read_sysreg_s(SYS_PMBPTR_EL1), (u64)buffer);
+	stop();
+	GUEST_ASSERT_EQ(read_sysreg_s(SYS_PMBIDR_EL1) & PMBIDR_EL1_P, 0);
+	GUEST_DONE();
+}
+
+/*
+ * Host
+ */
+
+static const struct fact {
+	const char *name;
+	void (*code)(void);
+} facts[] = {
+	{ "PMBIDR_EL1.P is 0, registers read back", guest_owner },
+	{ "samples are those of the loop", guest_samples },
+	{ "exits and moves lose nothing", guest_exits },
+	{ "a full buffer: event, interrupt, pointer", guest_full },
+	{ "S is the level of the interrupt", guest_level },
+	{ "refill with E set", guest_refill },
+	{ "a stage 1 fault: event and address", guest_fault },
+	{ "nothing of EL2", guest_private },
+};
+
+static void move(struct kvm_vcpu *vcpu)
+{
+	if (wrong_cpu < 0)
+		return;
+
+	pin_self_to_cpu(wrong_cpu);
+	TEST_ASSERT(!__vcpu_run(vcpu) && vcpu->run->exit_reason == KVM_EXIT_FAIL_ENTRY,
+		    "KVM_RUN on CPU %d", wrong_cpu);
+	pin_self_to_cpu(right_cpu);
+}
+
+static bool holds(const struct fact *fact)
+{
+	struct kvm_vm *vm = vm_create(1);
+	struct kvm_vcpu_init features;
+	struct kvm_vcpu *vcpu;
+	bool done = false;
+	struct ucall uc;
+	gva_t gva;
+
+	kvm_get_default_vcpu_target(vm, &features);
+	features.features[0] |= BIT(KVM_ARM_VCPU_SPE);
+	vcpu = aarch64_vcpu_add(vm, 0, &features, fact->code);
+	vm_init_descriptor_tables(vm);
+	vcpu_init_descriptor_tables(vcpu);
+	vm_install_exception_handler(vm, VECTOR_IRQ_CURRENT, guest_irq);
+	kvm_arch_vm_finalize_vcpus(vm);
+	TEST_ASSERT(!set_spu(vcpu, unit_type) && !set_irq(vcpu, SPE_PPI) && !init(vcpu), "setup");
+	gva = vm_alloc_pages(vm, PAGES * SZ_4K / vm->page_size + 1);
+	buffer = (u8 *)gva;
+	sync_global_to_guest(vm, buffer);
+	unmapped = (u8 *)0x7000000000;
+	sync_global_to_guest(vm, unmapped);
+	for (;;) {
+		vcpu_run(vcpu);
+		switch (get_ucall(vcpu, &uc)) {
+		case UCALL_SYNC:
+			if (uc.args[1] == MOVE)
+				move(vcpu);
+			continue;
+		case UCALL_DONE:
+			done = true;
+			break;
+		case UCALL_ABORT:
+			ksft_print_msg("%s\n", uc.buffer);
+			break;
+		default:
+			ksft_print_msg("exit %d\n", vcpu->run->exit_reason);
+		}
+		break;
+	}
+	kvm_vm_free(vm);
+	return done;
+}
+
+int main(void)
+{
+	ksft_print_header();
+	find_unit();
+	ksft_set_plan(ARRAY_SIZE(facts));
+	pin_self_to_cpu(right_cpu);
+	for (int i = 0; i < ARRAY_SIZE(facts); i++)
+		ksft_test_result(holds(&facts[i]), "%s\n", facts[i].name);
+	ksft_finished();
+}
