@@ -433,3 +433,80 @@ unsafe extern "C" fn kvm_spe_has_attr(
         }
     })
 }
+
+#[cfg(CONFIG_KVM_ARM64_SPE_KUNIT_TEST)]
+#[kunit_tests(kvm_arm64_spe)]
+mod tests {
+    use super::*;
+
+    /// Returns a mask of some possible CPUs.
+    fn mask(which: impl Fn(CpuId) -> bool) -> Result<CpumaskVar> {
+        let mut mask = CpumaskVar::new_zero(GFP_KERNEL)?;
+
+        for cpu in possible_cpus().filter(|cpu| which(*cpu)) {
+            mask.set(cpu);
+        }
+        Ok(mask)
+    }
+
+    /// A VM runs on the CPUs that both its PMU and its SPU have; without either of them, that one
+    /// does not matter. A combination without any CPU is refused.
+    #[test]
+    fn usable_cpus_are_those_of_both() -> Result {
+        let (all, none) = (mask(|_| true)?, mask(|_| false)?);
+        let (even, odd) = (
+            mask(|cpu| cpu.as_u32() % 2 == 0)?,
+            mask(|cpu| cpu.as_u32() % 2 == 1)?,
+        );
+        let has_odd = !odd.empty();
+
+        for (pmu, spu, is_usable) in [
+            (None, None, true),
+            (Some(&all), Some(&all), true),
+            (Some(&all), Some(&even), true),
+            (Some(&even), Some(&all), true),
+            (Some(&even), Some(&odd), false),
+            (None, Some(&none), false),
+            (Some(&odd), Some(&all), has_odd),
+        ] {
+            let usable = Usable {
+                pmu: pmu.map(|mask: &CpumaskVar| &**mask),
+                spu: spu.map(|mask: &CpumaskVar| &**mask),
+            };
+
+            assert_eq!(usable.check().is_ok(), is_usable);
+            for cpu in possible_cpus() {
+                let both = [pmu, spu].iter().flatten().all(|mask| mask.test(cpu));
+                assert_eq!(usable.has(cpu), both);
+            }
+        }
+        Ok(())
+    }
+
+    /// The mask of a VM is replaced as a whole.
+    #[test]
+    fn the_mask_of_a_vm_is_replaced() -> Result {
+        let even = mask(|cpu| cpu.as_u32() % 2 == 0)?;
+        let mut kvm = KVBox::<bindings::kvm>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
+        let kvm = kvm.as_mut_ptr();
+
+        // With this option the mask is not part of the structure.
+        if cfg!(CONFIG_CPUMASK_OFFSTACK) {
+            return Ok(());
+        }
+        // SAFETY: It is in its own zeroed memory, to which no other code has access.
+        let found = unsafe {
+            CpumaskVar::from_raw_mut(&raw mut (*kvm).arch.supported_cpus).setall();
+            Usable {
+                pmu: None,
+                spu: Some(&even),
+            }
+            .store(kvm);
+            CpumaskVar::from_raw(&raw const (*kvm).arch.supported_cpus)
+        };
+        for cpu in possible_cpus() {
+            assert_eq!(found.test(cpu), even.test(cpu));
+        }
+        Ok(())
+    }
+}
