@@ -26,8 +26,6 @@ mod undescribed {
     pub const DBGWVRn_EL1_Op2: u32 = 6;
     pub const DBGWCRn_EL1_Op2: u32 = 7;
 
-    /// PMSCR_EL1, "Accessing PMSCR_EL1": PMSCR_EL12.
-    pub const SYS_PMSCR_EL12: u32 = sys_reg(3, 5, 9, 9, 0);
 
     // DBGBCR<n>_EL1.PMC and DBGWCR<n>_EL1.PAC, with HMC and SSC zero: EL1 alone.
     pub const PMC_EL1: u64 = 0b01;

@@ -7,7 +7,5 @@
 //!
 //! C header: [`asm/kvm_spe.h`](srctree/arch/arm64/include/asm/kvm_spe.h)
 
-use kernel::prelude::*;
-
 mod entry;
 mod switch;

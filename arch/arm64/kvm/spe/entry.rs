@@ -22,8 +22,10 @@ macro_rules! same_layout {
     };
 }
 
-same_layout!(Registers, kvm_spe_regs: pmscr = pmscr, pmsnevfr = pmsnevfr, pmsicr = pmsicr, pmsirr = pmsirr, pmsfcr = pmsfcr,
-    pmsevfr = pmsevfr, pmslatfr = pmslatfr, pmblimitr = pmblimitr, pmbptr = pmbptr, pmbsr = pmbsr);
+same_layout!(Registers, kvm_spe_regs:
+    pmscr = pmscr, pmsnevfr = pmsnevfr, pmsicr = pmsicr, pmsirr = pmsirr,
+    pmsfcr = pmsfcr, pmsevfr = pmsevfr, pmslatfr = pmslatfr,
+    pmblimitr = pmblimitr, pmbptr = pmbptr, pmbsr = pmbsr);
 same_layout!(Host, kvm_spe_host: registers = regs, pmscr_el2 = pmscr_el2, mdcr = mdcr_el2);
 
 /// Calls `f` with a switch of this CPU, the guest's registers, whether its buffer is on, and the
@@ -77,7 +79,7 @@ unsafe extern "C" fn __kvm_spe_to_guest(
     // SAFETY: By the caller's contract.
     unsafe {
         with(spe, host, e2h, |switch, guest, enabled, host| {
-            switch.to_guest(guest, enabled, host)
+            switch.give_to_guest(guest, enabled, host)
         })
     };
 }
@@ -96,7 +98,7 @@ unsafe extern "C" fn __kvm_spe_from_guest(
     // SAFETY: By the caller's contract.
     unsafe {
         with(spe, host, e2h, |switch, guest, enabled, host| {
-            switch.from_guest(guest, enabled, host)
+            switch.take_from_guest(guest, enabled, host)
         })
     };
 }
@@ -109,5 +111,9 @@ unsafe extern "C" fn __kvm_spe_from_guest(
 #[export]
 unsafe extern "C" fn __kvm_spe_to_host(spe: *mut kvm_vcpu_spe, host: *mut kvm_spe_host, e2h: bool) {
     // SAFETY: By the caller's contract.
-    unsafe { with(spe, host, e2h, |switch, _, _, host| switch.to_host(host)) };
+    unsafe {
+        with(spe, host, e2h, |switch, _, _, host| {
+            switch.return_to_host(host)
+        })
+    };
 }

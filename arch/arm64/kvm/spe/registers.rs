@@ -6,15 +6,15 @@
 use kernel::{arm64::sysreg::*, num::Bounded};
 
 /// `ID_AA64DFR0_EL1.PMSVer`.
-pub type Version = Bounded<u64, 4>;
+pub(crate) type Version = Bounded<u64, 4>;
 
-/// The newest version of FEAT_SPE that guests can get: what later ones add would have to be switched,
-/// too.
-pub const NEWEST: Version = ID_AA64DFR0_EL1_PMSVer_V1P2;
+/// The newest version of FEAT_SPE that guests can get: what later ones add would have to be
+/// switched, too.
+pub(crate) const NEWEST: Version = ID_AA64DFR0_EL1_PMSVer_V1P2;
 
 /// A register that a guest may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Register {
+pub(crate) enum Register {
     Pmscr,
     Pmsnevfr,
     Pmsicr,
@@ -29,7 +29,7 @@ pub enum Register {
 
 impl Register {
     /// All of them, with their encodings.
-    pub const ALL: [(Register, Encoding); 10] = [
+    pub(crate) const ALL: [(Register, Encoding); 10] = [
         (Register::Pmscr, PMSCR_EL1::ENCODING),
         (Register::Pmsnevfr, PMSNEVFR_EL1::ENCODING),
         (Register::Pmsicr, PMSICR_EL1::ENCODING),
@@ -45,7 +45,7 @@ impl Register {
 
 /// A register that a guest can name: one of its own, or one that identifies the unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Name {
+pub(crate) enum Name {
     Own(Register),
     Pmsidr,
     Pmbidr,
@@ -53,7 +53,7 @@ pub enum Name {
 
 impl Name {
     /// Returns what the value of a C macro `SYS_<register>` names.
-    pub fn of(encoding: u32) -> Option<Self> {
+    pub(crate) fn of(encoding: u32) -> Option<Self> {
         if encoding == PMSIDR_EL1::ENCODING.as_u32() {
             return Some(Name::Pmsidr);
         }
@@ -68,7 +68,7 @@ impl Name {
 
 /// The SPU as a VM sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct View {
+pub(crate) struct View {
     version: Version,
     pmsidr: PMSIDR_EL1,
     pmbidr: PMBIDR_EL1,
@@ -95,7 +95,7 @@ const PMBIDR_KNOWN: u64 = PMBIDR_EL1::EA_MASK | PMBIDR_EL1::F_MASK | PMBIDR_EL1:
 impl View {
     /// Creates the view of a unit with these registers, for a VM whose `ID_AA64DFR0_EL1.PMSVer` is
     /// `version`. Returns [`None`] for a VM without FEAT_SPE.
-    pub fn new(version: Version, pmsidr: PMSIDR_EL1, pmbidr: PMBIDR_EL1) -> Option<Self> {
+    pub(crate) fn new(version: Version, pmsidr: PMSIDR_EL1, pmbidr: PMBIDR_EL1) -> Option<Self> {
         let fne = version >= ID_AA64DFR0_EL1_PMSVer_V1P2 && pmsidr.FnE().into_bool();
 
         (version >= ID_AA64DFR0_EL1_PMSVer_IMP).then(|| View {
@@ -106,17 +106,17 @@ impl View {
     }
 
     /// Returns PMSIDR_EL1.
-    pub fn pmsidr(&self) -> PMSIDR_EL1 {
+    pub(crate) fn pmsidr(&self) -> PMSIDR_EL1 {
         self.pmsidr
     }
 
     /// Returns PMBIDR_EL1.
-    pub fn pmbidr(&self) -> PMBIDR_EL1 {
+    pub(crate) fn pmbidr(&self) -> PMBIDR_EL1 {
         self.pmbidr
     }
 
     /// Returns whether the VM has the register.
-    pub fn has(&self, name: Name) -> bool {
+    pub(crate) fn has(&self, name: Name) -> bool {
         name != Name::Own(Register::Pmsnevfr) || self.pmsidr.FnE().into_bool()
     }
 
@@ -124,7 +124,7 @@ impl View {
     ///
     /// Filters of events that the unit does not have are RAZ/WI: which these are is known to the
     /// unit alone.
-    pub fn kept(&self, register: Register) -> u64 {
+    pub(crate) fn kept(&self, register: Register) -> u64 {
         let v1p2 = self.version >= ID_AA64DFR0_EL1_PMSVer_V1P2;
 
         match register {
@@ -174,14 +174,14 @@ impl View {
 
 /// Returns whether the unit may write to a buffer with these registers: it is enabled, and no event
 /// has stopped it (`ProfilingBufferEnabled()`, `SPEProfilingStopped()`).
-pub fn is_enabled(pmblimitr: PMBLIMITR_EL1, pmbsr: PMBSR_EL1) -> bool {
+pub(crate) fn is_enabled(pmblimitr: PMBLIMITR_EL1, pmbsr: PMBSR_EL1) -> bool {
     pmblimitr.E().into_bool() && !pmbsr.S().into_bool()
 }
 
 /// Returns the event that a guest sees in place of one of the unit. A guest has no stage 2 of its
 /// own: a fault there is an event for an IMPLEMENTATION DEFINED reason, and its record is lost.
 /// Nothing else of the syndrome is the guest's business.
-pub fn for_guest(pmbsr: PMBSR_EL1) -> PMBSR_EL1 {
+pub(crate) fn for_guest(pmbsr: PMBSR_EL1) -> PMBSR_EL1 {
     if pmbsr.EC() != PMBSR_EL1_EC_FAULT_S2 {
         return pmbsr;
     }

@@ -262,8 +262,8 @@ unsafe fn update_level(vcpu: *mut bindings::kvm_vcpu) {
 
 /// Stores what the first run of the VM fixes.
 ///
-/// Fine-grained traps do not suffice where a guest could reach PMSDSFR_EL1, which is never switched:
-/// FEAT_FGT2 traps it.
+/// Fine-grained traps do not suffice where a guest could reach PMSDSFR_EL1, which is never
+/// switched: FEAT_FGT2 traps it.
 ///
 /// Context: process.
 ///

@@ -3,8 +3,8 @@
 //! Gives the unit of this CPU to a guest, and takes it back.
 //!
 //! The guest's values are in the hardware between entry and exit alone: host code always finds the
-//! host's. All records are in memory before the buffer, its owner or its translation changes. The order follows the rules of the Arm ARM for
-//! "Synchronization and Statistical Profiling".
+//! host's. All records are in memory before the buffer, its owner or its translation changes. The
+//! order follows the rules of the Arm ARM for "Synchronization and Statistical Profiling".
 //!
 //! Pure logic: the registers are behind [`Access`], for which tests have a fake.
 
@@ -14,37 +14,37 @@ use kernel::arm64::{access::Access, sysreg::*};
 /// it for EL2; the others have no copy for each exception level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Registers {
-    pub pmscr: u64,
-    pub pmsnevfr: u64,
-    pub pmsicr: u64,
-    pub pmsirr: u64,
-    pub pmsfcr: u64,
-    pub pmsevfr: u64,
-    pub pmslatfr: u64,
-    pub pmblimitr: u64,
-    pub pmbptr: u64,
-    pub pmbsr: u64,
+pub(crate) struct Registers {
+    pub(crate) pmscr: u64,
+    pub(crate) pmsnevfr: u64,
+    pub(crate) pmsicr: u64,
+    pub(crate) pmsirr: u64,
+    pub(crate) pmsfcr: u64,
+    pub(crate) pmsevfr: u64,
+    pub(crate) pmslatfr: u64,
+    pub(crate) pmblimitr: u64,
+    pub(crate) pmbptr: u64,
+    pub(crate) pmbsr: u64,
 }
 
 /// The host's registers while a guest has the unit: `struct kvm_spe_host`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Host {
-    pub registers: Registers,
-    pub pmscr_el2: u64,
-    pub mdcr: u64,
+pub(crate) struct Host {
+    pub(crate) registers: Registers,
+    pub(crate) pmscr_el2: u64,
+    pub(crate) mdcr: u64,
 }
 
 /// The CPU that switches, at EL2.
-pub struct Switch<'a, A> {
-    pub cpu: &'a A,
+pub(crate) struct Switch<'a, A> {
+    pub(crate) cpu: &'a A,
     /// HCR_EL2.E2H: EL1's registers have names of their own here.
-    pub e2h: bool,
+    pub(crate) e2h: bool,
     /// PMSIDR_EL1.FnE: the unit has PMSNEVFR_EL1.
-    pub fne: bool,
+    pub(crate) fne: bool,
     /// Fine-grained traps suffice; otherwise, MDCR_EL2 traps all registers.
-    pub fine_grained: bool,
+    pub(crate) fine_grained: bool,
 }
 
 /// `MDCR_EL2.E2PB`: the buffer is EL1's, and accesses of EL1 trap or not.
@@ -58,8 +58,8 @@ impl<A: Access> Switch<'_, A> {
         unsafe { self.cpu.read_present::<R>() }.into()
     }
 
-    /// Writes such a register. Nothing that the kernel relies on changes: the host gets back what it
-    /// has had.
+    /// Writes such a register. Nothing that the kernel relies on changes: the host gets back what
+    /// it has had.
     fn write<R: SystemRegister>(&self, value: u64) {
         // SAFETY: As for `read()`.
         unsafe { self.cpu.write(R::from(value)) };
@@ -150,7 +150,7 @@ impl<A: Access> Switch<'_, A> {
 
     /// Gives the unit to a guest whose translation and traps are in place. If its buffer is not
     /// `enabled`, nothing is written.
-    pub fn to_guest(&self, guest: &Registers, enabled: bool, host: &mut Host) {
+    pub(crate) fn give_to_guest(&self, guest: &Registers, enabled: bool, host: &mut Host) {
         let (owner, open) = if self.fine_grained {
             (E2PB_EL1, MDCR_EL2::TPMS_MASK)
         } else {
@@ -171,7 +171,7 @@ impl<A: Access> Switch<'_, A> {
 
     /// Takes the unit from a guest whose translation and traps are still in place. A register whose
     /// writes trap stays as it was.
-    pub fn from_guest(&self, guest: &mut Registers, enabled: bool, host: &Host) {
+    pub(crate) fn take_from_guest(&self, guest: &mut Registers, enabled: bool, host: &Host) {
         guest.pmscr = self.pmscr_el1();
         self.set_pmscr_el1(0);
         self.drain();
@@ -186,7 +186,7 @@ impl<A: Access> Switch<'_, A> {
     }
 
     /// Gives the unit back to the host, whose translation and traps are in place.
-    pub fn to_host(&self, host: &Host) {
+    pub(crate) fn return_to_host(&self, host: &Host) {
         self.load_sampling(&host.registers);
         self.load_buffer(&host.registers);
         self.set_pmscr_el1(host.registers.pmscr);

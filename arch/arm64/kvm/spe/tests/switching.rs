@@ -127,7 +127,7 @@ fn everything_comes_back() {
             let mut host = Host::default();
             let before = guest;
 
-            switch.to_guest(&guest, true, &mut host);
+            switch.give_to_guest(&guest, true, &mut host);
             assert_eq!(found(&cpu, e2h, fne), guest);
             // PMSCR_EL2.{PCT, PA, CX}: EL2 gives neither times, addresses nor its context.
             assert_eq!(cpu.get::<PMSCR_EL2>(), 0);
@@ -143,7 +143,7 @@ fn everything_comes_back() {
             // The unit has gone on; the guest has written what it may.
             cpu.set(PMBPTR_EL1::from_raw(guest.pmbptr + 64));
             cpu.set(PMSFCR_EL1::from_raw(7));
-            switch.from_guest(&mut guest, true, &host);
+            switch.take_from_guest(&mut guest, true, &host);
             assert_eq!(cpu.get::<MDCR_EL2>(), HOST_MDCR);
             assert_eq!(cpu.get::<PMBLIMITR_EL1>(), 0);
             assert_eq!(cpu.get::<PMBSR_EL1>(), 0);
@@ -153,7 +153,7 @@ fn everything_comes_back() {
                 ..before
             };
             assert_eq!(guest, after);
-            switch.to_host(&host);
+            switch.return_to_host(&host);
             assert_eq!(found(&cpu, e2h, fne), own);
             assert_eq!(cpu.get::<PMSCR_EL2>(), 0xfb);
         }
@@ -177,10 +177,10 @@ fn off_is_off() {
         };
         let mut host = Host::default();
 
-        switch.to_guest(&guest, false, &mut host);
+        switch.give_to_guest(&guest, false, &mut host);
         assert_eq!(cpu.get::<PMBLIMITR_EL1>() & E, 0);
         assert_eq!(cpu.get::<PMBSR_EL1>(), 0);
-        switch.from_guest(&mut guest, false, &host);
+        switch.take_from_guest(&mut guest, false, &host);
         assert_eq!(guest.pmbsr, before.pmbsr);
         assert_eq!(guest.pmbptr, before.pmbptr);
     });
@@ -201,7 +201,7 @@ fn the_host_is_drained_first() {
             fine_grained,
         };
 
-        switch.to_guest(&guest, true, &mut Host::default());
+        switch.give_to_guest(&guest, true, &mut Host::default());
         let steps = cpu.take_steps();
         let off = wrote::<PMSCR_EL2>(&steps, 0);
         let drained = place(&steps, Step::CompleteProfiling);
@@ -231,7 +231,7 @@ fn an_idle_host_is_not_drained() {
             fine_grained,
         };
 
-        switch.to_guest(&registers(0x20_0000, true), true, &mut Host::default());
+        switch.give_to_guest(&registers(0x20_0000, true), true, &mut Host::default());
         assert!(!cpu.take_steps().contains(&Step::CompleteProfiling));
     });
 }
@@ -250,9 +250,9 @@ fn the_guest_is_drained_first() {
         let mut guest = registers(0x20_0000, true);
         let mut host = Host::default();
 
-        switch.to_guest(&guest, true, &mut host);
+        switch.give_to_guest(&guest, true, &mut host);
         cpu.take_steps();
-        switch.from_guest(&mut guest, true, &host);
+        switch.take_from_guest(&mut guest, true, &host);
         let steps = cpu.take_steps();
         let off = if e2h {
             wrote::<PMSCR_EL12>(&steps, 0)
@@ -269,7 +269,7 @@ fn the_guest_is_drained_first() {
         assert!(synchronised(&steps, disabled, cleared));
         assert!(cleared < owner);
 
-        switch.to_host(&host);
+        switch.return_to_host(&host);
         let steps = cpu.take_steps();
         // The host's sampling starts once its buffer is complete.
         let enabled = wrote::<PMBLIMITR_EL1>(&steps, host.registers.pmblimitr);

@@ -160,7 +160,7 @@ static int set_version(struct kvm_vcpu *vcpu, u64 value)
 	return __vcpu_set_reg(vcpu, dfr0, old | FIELD_PREP(ID_AA64DFR0_EL1_PMSVer, value));
 }
 
-static void features(void)
+static void vm_features(void)
 {
 	struct kvm_vcpu_init init;
 	struct kvm_vcpu *vcpu[2];
@@ -184,7 +184,7 @@ static void features(void)
 }
 
 /* Without the feature: neither the attributes nor the registers */
-static void without(void)
+static void vm_without(void)
 {
 	struct kvm_vcpu *vcpu[2];
 	struct kvm_vm *vm = new_vm(vcpu, 0, guest_absent);
@@ -217,7 +217,7 @@ static void without(void)
 	kvm_vm_free(vm);
 }
 
-static void interrupts(void)
+static void vm_interrupts(void)
 {
 	static const int wrong[] = { -1, 0, 15, 25, 26, 27, 28, 30, 32, 1000 };
 	struct kvm_vcpu *vcpu[2];
@@ -273,7 +273,7 @@ static void clashes(bool pmu_first)
 	vcpu_device_attr_set(vcpu[0], KVM_ARM_VCPU_PMU_V3_CTRL, KVM_ARM_VCPU_PMU_V3_IRQ, &irq);
 	TEST_ASSERT(!set_irq(vcpu[0], PPI) && !set_spu(vcpu[0], unit_type), "setup");
 	for (int i = 0; i < 2; i++)
-		ret[i] = (i == 0) == pmu_first ?
+		ret[i] = !i == pmu_first ?
 			__vcpu_device_attr_set(vcpu[0], KVM_ARM_VCPU_PMU_V3_CTRL,
 					       KVM_ARM_VCPU_PMU_V3_INIT, NULL) : init(vcpu[0]);
 	check(!ret[0] && fails(ret[1], EEXIST), "the PMU's interrupt, %s first: EEXIST\n",
@@ -281,7 +281,7 @@ static void clashes(bool pmu_first)
 	kvm_vm_free(vm);
 }
 
-static void registers(void)
+static void vm_registers(void)
 {
 	struct kvm_vcpu *vcpu[2];
 	struct kvm_vm *vm = new_vm(vcpu, BIT(KVM_ARM_VCPU_SPE), guest_registers);
@@ -336,7 +336,7 @@ static u64 next_sync(struct kvm_vcpu *vcpu)
 	return uc.cmd == UCALL_SYNC ? uc.args[1] : -1;
 }
 
-static void guest(void)
+static void vm_guest(void)
 {
 	struct kvm_vcpu *vcpu[2];
 	struct kvm_vm *vm = ready_vm(vcpu, guest_registers);
@@ -385,7 +385,7 @@ static void masks(bool pmu_first)
 		TEST_FAIL("there is no PMU");
 	kvm_arch_vm_finalize_vcpus(vm);
 	for (int i = 0; i < 3; i++) {
-		if ((i == 0) == pmu_first)
+		if (!i == pmu_first)
 			vcpu_device_attr_set(vcpu[0], KVM_ARM_VCPU_PMU_V3_CTRL,
 					     KVM_ARM_VCPU_PMU_V3_SET_PMU, &type);
 		else
@@ -413,7 +413,7 @@ static void masks(bool pmu_first)
 }
 
 /* The last CPU of the unit is taken offline: the vCPU stops, and goes on when it is back. */
-static void offline(void)
+static void cpu_offline(void)
 {
 	struct kvm_vcpu *vcpu[2];
 	struct kvm_vm *vm = ready_vm(vcpu, guest_registers);
@@ -476,17 +476,17 @@ int main(int argc, char **argv)
 	if (wrong_cpu >= 0)
 		pin_self_to_cpu(wrong_cpu);
 	check(kvm_check_cap(KVM_CAP_ARM_SPE) == 1, "KVM_CAP_ARM_SPE is 1\n");
-	features();
-	without();
-	interrupts();
+	vm_features();
+	vm_without();
+	vm_interrupts();
 	for (int i = 0; i < 2; i++)
 		clashes(i);
 	if (wrong_cpu >= 0)
 		pin_self_to_cpu(wrong_cpu);
-	registers();
-	guest();
+	vm_registers();
+	vm_guest();
 	for (int i = 0; i < 2; i++)
 		masks(i);
-	offline();
+	cpu_offline();
 	ksft_finished();
 }

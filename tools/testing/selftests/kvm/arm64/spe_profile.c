@@ -41,8 +41,6 @@
 #define STAY	1
 #define MOVE	2
 
-#define PSB_CSYNC()	asm volatile("hint #17" : : : "memory")
-
 static u8 *buffer, *unmapped;
 
 /*
@@ -62,7 +60,12 @@ asm(".pushsection .text\n"
 	"	ret\n"
 	"loop_end:\n"
 	".popsection\n");
-extern char loop_end;
+void loop_end(void);
+
+static void psb_csync(void)
+{
+	asm volatile("hint #17" : : : "memory");
+}
 
 static void guest_irq(struct ex_regs *regs)
 {
@@ -115,7 +118,7 @@ static u64 stop(void)
 
 	write_sysreg_s(0, SYS_PMSCR_EL1);
 	isb();
-	PSB_CSYNC();
+	psb_csync();
 	dsb(nsh);
 	isb();
 	end = read_sysreg_s(SYS_PMBPTR_EL1);
@@ -148,7 +151,7 @@ static bool in_loop(const u8 *record)
 
 	return record[0] == PACKET_ADDRESS_PC && (pc >> 61 & 3) == 1 &&
 	       (pc & GENMASK(47, 0)) >= ((u64)loop & GENMASK(47, 0)) &&
-	       (pc & GENMASK(47, 0)) < ((u64)&loop_end & GENMASK(47, 0));
+	       (pc & GENMASK(47, 0)) < ((u64)loop_end & GENMASK(47, 0));
 }
 
 static u64 count(u64 records, bool (*is)(const u8 *record))
