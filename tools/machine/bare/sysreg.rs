@@ -18,14 +18,13 @@ mod described {
 /// ARM (DDI 0487) that defines them.
 #[allow(dead_code, non_upper_case_globals)]
 mod undescribed {
-    use super::{field, sys_reg};
+    use super::field;
 
     // DBGBVR<n>_EL1, DBGBCR<n>_EL1, DBGWVR<n>_EL1, DBGWCR<n>_EL1: op0 2, op1 0, CRn 0, CRm n.
     pub const DBGBVRn_EL1_Op2: u32 = 4;
     pub const DBGBCRn_EL1_Op2: u32 = 5;
     pub const DBGWVRn_EL1_Op2: u32 = 6;
     pub const DBGWCRn_EL1_Op2: u32 = 7;
-
 
     // DBGBCR<n>_EL1.PMC and DBGWCR<n>_EL1.PAC, with HMC and SSC zero: EL1 alone.
     pub const PMC_EL1: u64 = 0b01;
