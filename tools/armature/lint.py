@@ -25,10 +25,15 @@ HOST_PROGRAMS = (
     ("tools/machine/plugins/opcodes/lib", "cdylib"),
 )
 OUR_RUST = re.compile(
-    r"^ +--> .*(arm64|kernel/kvm\.rs|icache|nolse|debug_topology|memory_model|rust_arm64)", re.M
+    r"^ +--> .*(arm64|kernel/kvm\.rs|icache|nolse|debug_topology|memory_model|"
+    r"arm_spe_unit|rust_arm64)",
+    re.M,
 )
 OUR_DOC = re.compile(r"^(?:warning|error).*\n(?:.*\n){0,6}?.*kernel/(?:arm64|kvm)", re.M)
-IGNORED_BY_CHECKPATCH = "FILE_PATH_CHANGES,CAMELCASE,NO_AUTHOR_SIGN_OFF,EMBEDDED_FILENAME"
+# checkpatch: a function in Rust is exported by a file in C.
+IGNORED_BY_CHECKPATCH = (
+    "FILE_PATH_CHANGES,CAMELCASE,NO_AUTHOR_SIGN_OFF,EMBEDDED_FILENAME,EXPORT_SYMBOL"
+)
 # shellcheck: "[ condition ]; report $? name" is how results are reported, "for try in 1 2".
 IGNORED_BY_SHELLCHECK = "SC2319,SC2034"
 # pycodestyle: the formatter has a space before a colon that is an operator.

@@ -6,9 +6,7 @@
 #include <linux/export.h>
 #include <linux/perf/arm_spe_unit.h>
 
-#define EXPORT_FROM_RUST(name)	EXPORT_SYMBOL_GPL(name)
-
-EXPORT_FROM_RUST(arm_spe_unit_check);
-EXPORT_FROM_RUST(arm_spe_unit_read);
-EXPORT_FROM_RUST(arm_spe_unit_register);
-EXPORT_FROM_RUST(arm_spe_unit_unregister);
+EXPORT_SYMBOL_GPL(arm_spe_unit_check);
+EXPORT_SYMBOL_GPL(arm_spe_unit_read);
+EXPORT_SYMBOL_GPL(arm_spe_unit_register);
+EXPORT_SYMBOL_GPL(arm_spe_unit_unregister);

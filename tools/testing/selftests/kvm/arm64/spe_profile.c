@@ -49,7 +49,9 @@ static u8 *buffer, *unmapped;
 
 static u64 interrupts, status, pointer;
 
-/* 4 instructions a turn */
+/* 4 instructions a turn, and one to return */
+#define LOOP_BYTES	20
+
 noinline void loop(u64 turns);
 asm(".pushsection .text\n"
 	"loop:\n"
@@ -58,9 +60,7 @@ asm(".pushsection .text\n"
 	"	subs	x0, x0, #1\n"
 	"	b.ne	1b\n"
 	"	ret\n"
-	"loop_end:\n"
 	".popsection\n");
-void loop_end(void);
 
 static void psb_csync(void)
 {
@@ -151,7 +151,7 @@ static bool in_loop(const u8 *record)
 
 	return record[0] == PACKET_ADDRESS_PC && (pc >> 61 & 3) == 1 &&
 	       (pc & GENMASK(47, 0)) >= ((u64)loop & GENMASK(47, 0)) &&
-	       (pc & GENMASK(47, 0)) < ((u64)loop_end & GENMASK(47, 0));
+	       (pc & GENMASK(47, 0)) < (((u64)loop + LOOP_BYTES) & GENMASK(47, 0));
 }
 
 static u64 count(u64 records, bool (*is)(const u8 *record))

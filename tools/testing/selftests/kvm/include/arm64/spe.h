@@ -49,8 +49,10 @@ static inline void find_unit(void)
 	fclose(stream);
 	CPU_ZERO(&cpus);
 	for (char *part = strtok(list, ",\n"); part; part = strtok(NULL, ",\n")) {
-		if (sscanf(part, "%d-%d", &first, &last) < 2)
-			last = first = atoi(part);
+		int found = sscanf(part, "%d-%d", &first, &last);
+
+		if (found < 2)
+			last = first;
 		while (first <= last)
 			CPU_SET(first++, &cpus);
 	}
