@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Tests statistical profiling with Debian's perf, on a machine with FEAT_SPE; prints TAP.
 # usage: spe-test.sh WORKLOAD SYMBOLS [PROGRAM...]; SYMBOLS has "NAME FIRST END"
-# of the hot functions, in decimal; PROGRAM runs a guest. With ONLY_GUESTS=1 nothing else is done.
+# of the hot functions, in decimal; PROGRAM runs a guest.
 workload=$(command -v "$1")
 symbols=$2
 shift 2
@@ -40,72 +40,68 @@ record() {
 	check $? "and knows every packet"
 }
 
-# The host profiles itself.
-profile_host() {
-	test -d /sys/bus/event_source/devices/arm_spe_0
-	check $? "arm_spe_pmu has found FEAT_SPE"
+test -d /sys/bus/event_source/devices/arm_spe_0
+check $? "arm_spe_pmu has found FEAT_SPE"
 
-	record all ts_enable=1,pa_enable=1
-	perf report --stdio -q --itrace=i1i -F overhead,symbol -i all.data > all.report 2> /dev/null
-	head -n 8 all.report | sed 's/^/# /' >> report
-	for name in hot_loads hot_branches; do
-		grep -q "$name" all.report
-		check $? "perf report finds $name"
-	done
+record all ts_enable=1,pa_enable=1
+perf report --stdio -q --itrace=i1i -F overhead,symbol -i all.data > all.report 2> /dev/null
+head -n 8 all.report | sed 's/^/# /' >> report
+for name in hot_loads hot_branches; do
+	grep -q "$name" all.report
+	check $? "perf report finds $name"
+done
 
-	# Compare all addresses of the program that perf shows with those of the hot
-	# functions, which execute nearly all instructions.
-	sed -n 's/.* PC 0x\([0-9a-f]*\) el0.*/\1/p' all.txt > pcs
-	awk -v symbols="$symbols" '
-		function number(hex,  i, v) {
-			v = 0
-			for (i = 1; i <= length(hex); i++)
-				v = v * 16 + index("0123456789abcdef", substr(hex, i, 1)) - 1
-			return v
+# Compare all addresses of the program that perf shows with those of the hot
+# functions, which execute nearly all instructions.
+sed -n 's/.* PC 0x\([0-9a-f]*\) el0.*/\1/p' all.txt > pcs
+awk -v symbols="$symbols" '
+	function number(hex,  i, v) {
+		v = 0
+		for (i = 1; i <= length(hex); i++)
+			v = v * 16 + index("0123456789abcdef", substr(hex, i, 1)) - 1
+		return v
+	}
+	BEGIN {
+		while ((getline line < symbols) > 0) {
+			split(line, f, " ")
+			first[f[1]] = f[2]
+			end[f[1]] = f[3]
 		}
-		BEGIN {
-			while ((getline line < symbols) > 0) {
-				split(line, f, " ")
-				first[f[1]] = f[2]
-				end[f[1]] = f[3]
-			}
-		}
-		{ v = number($1); all++; for (s in first) if (v >= first[s] && v < end[s]) inside++ }
-		END {
-			print "# " inside " of " all " records are in the hot functions"
-			exit !(all > 500 && inside * 100 >= all * 95)
-		}' pcs >> report
-	check $? "95 of 100 addresses are those of the hot functions"
-	perf script -i all.data -F ip,sym 2> /dev/null > all.script
-	grep -q hot_loads all.script && grep -q hot_branches all.script
-	check $? "perf script finds them too"
-	grep -q 'PA 0x' all.txt && grep -q 'TS [0-9]' all.txt
-	check $? "physical addresses and timestamps that were asked for"
+	}
+	{ v = number($1); all++; for (s in first) if (v >= first[s] && v < end[s]) inside++ }
+	END {
+		print "# " inside " of " all " records are in the hot functions"
+		exit !(all > 500 && inside * 100 >= all * 95)
+	}' pcs >> report
+check $? "95 of 100 addresses are those of the hot functions"
+perf script -i all.data -F ip,sym 2> /dev/null > all.script
+grep -q hot_loads all.script && grep -q hot_branches all.script
+check $? "perf script finds them too"
+grep -q 'PA 0x' all.txt && grep -q 'TS [0-9]' all.txt
+check $? "physical addresses and timestamps that were asked for"
 
-	awk '
-		/arm_spe/ { for (i = 2; i <= NF; i++) if ($i ~ /^[0-9]+$/) n += $i }
-		END { print "# " n + 0 " interrupts"; exit !n }' /proc/interrupts >> report
-	check $? "the interrupt of the full buffer is taken"
+awk '
+	/arm_spe/ { for (i = 2; i <= NF; i++) if ($i ~ /^[0-9]+$/) n += $i }
+	END { print "# " n + 0 " interrupts"; exit !n }' /proc/interrupts >> report
+check $? "the interrupt of the full buffer is taken"
 
-	record loads load_filter=1
-	[ "$(grep -cE ' (ST|B)( |$)' loads.txt)" = 0 ] && [ "$(grep -c ' LD ' loads.txt)" -gt 50 ]
-	check $? "load_filter: loads and nothing else"
-	record stores store_filter=1
-	[ "$(grep -cE ' (LD|B)( |$)' stores.txt)" = 0 ] && [ "$(grep -c ' ST ' stores.txt)" -gt 10 ]
-	check $? "store_filter: stores and nothing else"
-	record branches branch_filter=1
-	[ "$(grep -cE ' (LD|ST) ' branches.txt)" = 0 ] && [ "$(grep -cE ' B( |$)' branches.txt)" -gt 50 ]
-	check $? "branch_filter: branches and nothing else"
-	record slow min_latency=10
-	sed -n 's/.* LAT \([0-9]*\) TOT.*/\1/p' slow.txt | sort -n > latencies
-	[ -s latencies ] && [ "$(head -n 1 latencies)" -ge 10 ]
-	check $? "min_latency: nothing faster"
-	record missed event_filter=0x80
-	[ "$(grep -c ' EV ' missed.txt)" -gt 20 ] && [ "$(grep ' EV ' missed.txt | grep -vc MISPRED)" = 0 ]
-	check $? "event_filter: mispredicted branches and nothing else"
-}
+record loads load_filter=1
+[ "$(grep -cE ' (ST|B)( |$)' loads.txt)" = 0 ] && [ "$(grep -c ' LD ' loads.txt)" -gt 50 ]
+check $? "load_filter: loads and nothing else"
+record stores store_filter=1
+[ "$(grep -cE ' (LD|B)( |$)' stores.txt)" = 0 ] && [ "$(grep -c ' ST ' stores.txt)" -gt 10 ]
+check $? "store_filter: stores and nothing else"
+record branches branch_filter=1
+[ "$(grep -cE ' (LD|ST) ' branches.txt)" = 0 ] && [ "$(grep -cE ' B( |$)' branches.txt)" -gt 50 ]
+check $? "branch_filter: branches and nothing else"
+record slow min_latency=10
+sed -n 's/.* LAT \([0-9]*\) TOT.*/\1/p' slow.txt | sort -n > latencies
+[ -s latencies ] && [ "$(head -n 1 latencies)" -ge 10 ]
+check $? "min_latency: nothing faster"
+record missed event_filter=0x80
+[ "$(grep -c ' EV ' missed.txt)" -gt 20 ] && [ "$(grep ' EV ' missed.txt | grep -vc MISPRED)" = 0 ]
+check $? "event_filter: mispredicted branches and nothing else"
 
-[ -n "${ONLY_GUESTS:-}" ] || profile_host
 for program; do
 	rm -f guest.exit
 	perf record -q -a -o guest.data -c 65536 -e arm_spe_0/ts_enable=1/ \
