@@ -29,7 +29,8 @@ VARIANTS = {
     "armature": "base options tests suspend",
     # The same for lint, and without tests of any kind.
     "clippy": "base options tests suspend",
-    "bench": "base options suspend",
+    # SPE in guests is not complete, and its branches at each entry are not patched out yet.
+    "bench": "base options suspend nospe",
     # With run-time checks, and as distributions and debuggers configure it: see the fragments.
     **{
         name: f"base options tests suspend {name}"
