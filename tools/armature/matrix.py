@@ -56,7 +56,7 @@ import shlex
 import tomllib
 from typing import Any
 
-from armature.place import BUILD, TOP, asked
+from armature.place import BUILD, MOVING, SEEDS, TOP, asked, programs_asked
 from armature.process import Failure
 
 Row = dict[str, Any]
@@ -247,7 +247,8 @@ def in_force(boot: Boot) -> Boot:
     debug = asked("CONFIG") == "debug"
     limit = boot.limit * (PATIENCE_DEBUG if debug else PATIENCE)
     if any("{oracle/" in command for _, command in boot.tests):
-        limit *= max(1, int(asked("SEEDS", "1000")) / 1000, int(asked("MOVING", "20")) / 200)
+        seeds, moving = programs_asked()
+        limit *= max(1, seeds / SEEDS, moving / (10 * MOVING))
     return dataclasses.replace(
         boot,
         limit=limit,

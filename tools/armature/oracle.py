@@ -16,7 +16,7 @@ from armature import build, machine, process, programs
 from armature.kernels import Kernel
 from armature.ktap import Result, fact
 from armature.matrix import Machine
-from armature.place import BUILD, asked
+from armature.place import BUILD, programs_asked
 from armature.process import Failure, inside
 from armature.programs import Program
 
@@ -48,8 +48,8 @@ def native(brps: int, ctx_cmps: int, file: pathlib.Path) -> str:
 def topology(brps: int, ctx_cmps: int, el1: bool) -> Result:
     """Creates programs for a topology and their traces, with enough hits for a meaningful
     comparison."""
-    seeds, name = int(asked("SEEDS", "1000")), f"{brps}-{ctx_cmps}{'-el1' if el1 else ''}"
-    moving = int(asked("MOVING", "20"))
+    name = f"{brps}-{ctx_cmps}{'-el1' if el1 else ''}"
+    seeds, moving = programs_asked()
     made = []
     for seed in range(1, max(seeds, moving) + 1):
         ops = programs.of_seed(seed, brps, ctx_cmps)

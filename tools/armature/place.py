@@ -21,6 +21,15 @@ def asked(name: str, default: str = "") -> str:
     return os.environ.get(name) or default
 
 
+# The default number of random programs per topology, and of those that move to another machine.
+SEEDS, MOVING = 1000, 20
+
+
+def programs_asked() -> tuple[int, int]:
+    """Returns the numbers of random programs, and of those that move, of this run."""
+    return int(asked("SEEDS") or SEEDS), int(asked("MOVING") or MOVING)
+
+
 def spent() -> float:
     """Returns the seconds since the command started."""
     return time.time() - STARTED

@@ -16,6 +16,7 @@ use kernel::{
         this_cpu::ThisCpu, //
     },
     bindings::{self, arm_spe_unit as Unit},
+    interrupt::local_interrupt_disable,
     prelude::*,
     sync::global_lock,
 };
@@ -100,7 +101,7 @@ impl First {
 
 /// Reads the registers that identify the unit of this CPU.
 ///
-/// Context: interrupts are off.
+/// Context: the task stays on this CPU.
 ///
 /// # Safety
 ///
@@ -116,23 +117,23 @@ unsafe extern "C" fn arm_spe_unit_read(unit: *mut Unit) {
 ///
 /// # Safety
 ///
-/// The CPU has FEAT_SPE, this exception level may use the buffer, and preemption is off.
+/// The task stays on this CPU, which has FEAT_SPE; this exception level may use the buffer.
 unsafe fn identity() -> (u32, u64, u64) {
+    let guard = local_interrupt_disable();
+    let cpu = ThisCpu::new(&guard);
+    let version = cpu.read::<ID_AA64DFR0_EL1>().PMSVer().get() as u32;
     // SAFETY: By the caller's contract; reading these registers has no effect.
-    unsafe {
-        let cpu = ThisCpu::assume();
-        let version = cpu.read::<ID_AA64DFR0_EL1>().PMSVer().get() as u32;
-        let (pmsidr, pmbidr): (PMSIDR_EL1, PMBIDR_EL1) = (cpu.read_present(), cpu.read_present());
+    let (pmsidr, pmbidr): (PMSIDR_EL1, PMBIDR_EL1) =
+        unsafe { (cpu.read_present(), cpu.read_present()) };
 
-        (version, pmsidr.into(), pmbidr.into())
-    }
+    (version, pmsidr.into(), pmbidr.into())
 }
 
 /// Checks that this CPU has the same unit as the one whose registers have been read. A unit that is
 /// not the same on all of its CPUs cannot be given to guests: they would find other registers
 /// where they run next. Fails with `EINVAL` if guests may have it already.
 ///
-/// Context: preemption is off.
+/// Context: the task stays on this CPU.
 ///
 /// # Safety
 ///

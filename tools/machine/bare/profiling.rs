@@ -112,6 +112,16 @@ fn sample(controls: u64, el: usize, function: extern "C" fn(u64)) {
     drain();
 }
 
+/// Samples `function` at EL1, twice, which is more than a buffer of one page has room for.
+fn fill_page(function: extern "C" fn(u64)) {
+    prepare(1);
+    write!(SYS_PMSCR_EL1, PMSCR_EL1_E1SPE);
+    cpu::at(1, function, 0);
+    cpu::at(1, function, 0);
+    write!(SYS_PMSCR_EL1, 0);
+    drain();
+}
+
 /// Returns `PMBSR_EL1` of an event.
 fn event(ec: u64, mss: u64) -> u64 {
     PMBSR_EL1_S | field(PMBSR_EL1_EC, ec) | field(PMBSR_EL1_MSS, mss)

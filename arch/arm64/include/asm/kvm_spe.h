@@ -19,9 +19,10 @@ bool kvm_spe_has_reg(struct kvm *kvm, u32 reg);
 bool kvm_spe_access(struct kvm_vcpu *vcpu, u32 reg, bool is_write, u64 *val);
 int kvm_spe_get_reg(struct kvm_vcpu *vcpu, u32 reg, u64 *val);
 int kvm_spe_set_reg(struct kvm_vcpu *vcpu, u32 reg, u64 val);
+void __kvm_spe_update(struct kvm_vcpu *vcpu);
 int __kvm_spe_set_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr *attr);
-int kvm_spe_get_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr *attr);
-int kvm_spe_has_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr *attr);
+int __kvm_spe_get_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr *attr);
+int __kvm_spe_has_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr *attr);
 
 static inline int kvm_spe_set_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr *attr)
 {
@@ -29,18 +30,27 @@ static inline int kvm_spe_set_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr
 	return __kvm_spe_set_attr(vcpu, attr);
 }
 
-/*
- * Notes that a vCPU cannot run on @cpu, before anything is loaded that this CPU may lack. And
- * userspace may have changed the level of the interrupt meanwhile.
- */
-static inline void kvm_spe_load_cpu(struct kvm_vcpu *vcpu, int cpu)
+static inline int kvm_spe_get_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr *attr)
 {
-	if (!vcpu_has_feature(vcpu, KVM_ARM_VCPU_SPE))
+	guard(mutex)(&vcpu->kvm->arch.config_lock);
+	return __kvm_spe_get_attr(vcpu, attr);
+}
+
+static inline int kvm_spe_has_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr *attr)
+{
+	guard(mutex)(&vcpu->kvm->arch.config_lock);
+	return __kvm_spe_has_attr(vcpu, attr);
+}
+
+/* Notes that a vCPU cannot run on @cpu, before anything is loaded that this CPU may lack. */
+static inline void kvm_spe_load(struct kvm_vcpu *vcpu, int cpu)
+{
+	if (!vcpu->arch.spe.present)
 		return;
 
-	vcpu->arch.spe.level = -1;
 	if (!cpumask_test_cpu(cpu, vcpu->kvm->arch.supported_cpus))
 		vcpu_set_on_unsupported_cpu(vcpu);
+	__kvm_spe_update(vcpu);
 }
 
 /* Returns the highest value of ID_AA64DFR0_EL1.PMSVer that @kvm may have, in place. */
@@ -69,7 +79,6 @@ void __kvm_spe_to_guest(struct kvm_vcpu_spe *spe, struct kvm_spe_host *host, boo
 void __kvm_spe_from_guest(struct kvm_vcpu_spe *spe, struct kvm_spe_host *host, bool e2h);
 void __kvm_spe_to_host(struct kvm_vcpu_spe *spe, struct kvm_spe_host *host, bool e2h);
 void kvm_spe_fix(struct kvm_vcpu *vcpu);
-void __kvm_spe_flush(struct kvm_vcpu *vcpu);
 void __kvm_spe_sync(struct kvm_vcpu *vcpu);
 void __kvm_spe_power_off(struct kvm_vcpu *vcpu);
 
@@ -107,13 +116,6 @@ static __always_inline void kvm_spe_panic(struct kvm_vcpu *vcpu)
 	}
 }
 
-/* Decides what happens at the entry that follows; with preemption disabled. */
-static inline void kvm_spe_flush(struct kvm_vcpu *vcpu)
-{
-	if (vcpu_has_feature(vcpu, KVM_ARM_VCPU_SPE))
-		__kvm_spe_flush(vcpu);
-}
-
 /* After an exit, before interrupts are enabled and the vGIC is synchronised. */
 static inline void kvm_spe_sync(struct kvm_vcpu *vcpu)
 {
@@ -124,7 +126,7 @@ static inline void kvm_spe_sync(struct kvm_vcpu *vcpu)
 /* The vCPU is off: so is its buffer, and the interrupt. In the vCPU's own thread. */
 static inline void kvm_spe_power_off(struct kvm_vcpu *vcpu)
 {
-	if (vcpu->arch.spe.ready && kvm_arm_vcpu_stopped(vcpu))
+	if (vcpu->arch.spe.present && kvm_arm_vcpu_stopped(vcpu))
 		__kvm_spe_power_off(vcpu);
 }
 
@@ -135,7 +137,7 @@ static inline void kvm_spe_power_off(struct kvm_vcpu *vcpu)
  */
 static inline void kvm_spe_load_fgt(struct kvm_vcpu *vcpu)
 {
-	if (!vcpu_has_feature(vcpu, KVM_ARM_VCPU_SPE))
+	if (!vcpu->arch.spe.present)
 		return;
 
 	*vcpu_fgt(vcpu, HDFGRTR_EL2) |= HDFGRTR_EL2_PMBIDR_EL1 | HDFGRTR_EL2_PMBSR_EL1 |
@@ -228,13 +230,12 @@ static inline void kvm_spe_to_guest(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_from_guest(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_to_host(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_panic(struct kvm_vcpu *vcpu) { }
-static inline void kvm_spe_flush(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_sync(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_fix(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_power_off(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_load_fgt(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_seen(void) { }
-static inline void kvm_spe_load_cpu(struct kvm_vcpu *vcpu, int cpu) { }
+static inline void kvm_spe_load(struct kvm_vcpu *vcpu, int cpu) { }
 static inline void kvm_spe_reset(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_destroy(struct kvm *kvm) { }
 

@@ -23,6 +23,7 @@ use kernel::{
     cpu::CpuId,
     cpumask::{Cpumask, CpumaskVar},
     error::{from_result, to_result},
+    kvm::Vm,
     prelude::*,
     uaccess::{UserPtr, UserSlice},
 };
@@ -199,13 +200,21 @@ fn integer(attr: &Attribute) -> Result<c_int> {
 }
 
 impl Target {
+    /// Returns the target of an attribute. Fails with `ENXIO` if the VM does not have the feature:
+    /// the group of attributes does not exist.
+    ///
     /// # Safety
     ///
     /// `vcpu` is a vCPU whose VM's `config_lock` is held.
-    unsafe fn new(vcpu: *mut bindings::kvm_vcpu) -> Self {
-        // SAFETY: By the caller's contract. INVARIANT: As above.
-        let kvm = unsafe { (*vcpu).kvm };
-        Self { vcpu, kvm }
+    unsafe fn new(vcpu: *mut bindings::kvm_vcpu) -> Result<Self> {
+        // SAFETY: By the caller's contract.
+        let (kvm, config) = unsafe { ((*vcpu).kvm, Vm::from_raw((*vcpu).kvm).config()) };
+
+        match config.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_SPE }>() {
+            // INVARIANT: By the caller's contract.
+            Some(true) => Ok(Self { vcpu, kvm }),
+            _ => Err(ENXIO),
+        }
     }
 
     /// Returns the state of the VM.
@@ -288,12 +297,16 @@ impl Target {
 
     /// Shows the guest FEAT_SPE.
     fn set_version(&self, version: Version) {
-        let register = ID_AA64DFR0_EL1::ENCODING.as_u32();
-
         // SAFETY: By the type invariant; the VM has a value of this register.
         unsafe {
-            let dfr0 = ID_AA64DFR0_EL1::from_raw(bindings::kvm_read_vm_id_reg(self.kvm, register));
-            bindings::kvm_set_vm_id_reg(self.kvm, register, dfr0.with_PMSVer(version).into());
+            let dfr0 = Vm::from_raw(self.kvm)
+                .config()
+                .id_register::<ID_AA64DFR0_EL1>();
+            bindings::kvm_set_vm_id_reg(
+                self.kvm,
+                ID_AA64DFR0_EL1::ENCODING.as_u32(),
+                dfr0.with_PMSVer(version).into(),
+            );
         }
     }
 
@@ -331,20 +344,6 @@ impl Target {
     }
 }
 
-/// Returns whether a vCPU has FEAT_SPE, that is, whether the group of attributes exists.
-///
-/// # Safety
-///
-/// `vcpu` is a vCPU.
-unsafe fn has_feature(vcpu: *mut bindings::kvm_vcpu) -> bool {
-    // SAFETY: By the caller's contract.
-    unsafe {
-        let kvm = (*vcpu).kvm;
-        bindings::kvm_vcpu_features_configured(kvm)
-            && bindings::kvm_vcpu_has_feature(kvm, bindings::KVM_ARM_VCPU_SPE as i32)
-    }
-}
-
 /// Sets an attribute of the group `KVM_ARM_VCPU_SPE_CTRL`. The errors are those that
 /// Documentation/virt/kvm/devices/vcpu.rst describes.
 ///
@@ -360,12 +359,7 @@ unsafe extern "C" fn __kvm_spe_set_attr(
 ) -> c_int {
     from_result(|| {
         // SAFETY: By the caller's contract.
-        let (target, attr) = unsafe {
-            if !has_feature(vcpu) {
-                return Err(ENXIO);
-            }
-            (Target::new(vcpu), &*attr)
-        };
+        let (target, attr) = unsafe { (Target::new(vcpu)?, &*attr) };
 
         match u32::try_from(attr.attr).map_err(|_| ENXIO)? {
             IRQ => target.set_irq(integer(attr)?),
@@ -383,22 +377,19 @@ unsafe extern "C" fn __kvm_spe_set_attr(
 ///
 /// # Safety
 ///
-/// `vcpu` is a vCPU, and `attr` is valid.
+/// As for [`__kvm_spe_set_attr`].
 #[export]
-unsafe extern "C" fn kvm_spe_get_attr(
+unsafe extern "C" fn __kvm_spe_get_attr(
     vcpu: *mut bindings::kvm_vcpu,
     attr: *mut Attribute,
 ) -> c_int {
     from_result(|| {
-        // SAFETY: By the caller's contract. The interrupt is set once.
-        let (irq, attr) = unsafe {
-            if !has_feature(vcpu) || !(*vcpu).arch.spe.has_irq {
-                return Err(ENXIO);
-            }
-            ((*(*vcpu).kvm).arch.spe.irq, &*attr)
-        };
+        // SAFETY: By the caller's contract.
+        let (target, attr) = unsafe { (Target::new(vcpu)?, &*attr) };
+        // SAFETY: By the type invariant.
+        let (has_irq, irq) = unsafe { ((*target.of_vcpu()).has_irq, (*target.of_vm()).irq) };
 
-        if attr.attr != IRQ.into() {
+        if attr.attr != IRQ.into() || !has_irq {
             return Err(ENXIO);
         }
         let place = UserPtr::from_addr(attr.addr as usize);
@@ -415,18 +406,20 @@ unsafe extern "C" fn kvm_spe_get_attr(
 ///
 /// # Safety
 ///
-/// `vcpu` is a vCPU, and `attr` is valid.
+/// As for [`__kvm_spe_set_attr`].
 #[export]
-unsafe extern "C" fn kvm_spe_has_attr(
+unsafe extern "C" fn __kvm_spe_has_attr(
     vcpu: *mut bindings::kvm_vcpu,
     attr: *mut Attribute,
 ) -> c_int {
     from_result(|| {
         // SAFETY: By the caller's contract.
-        let known =
-            unsafe { has_feature(vcpu) && [IRQ, SPU, INIT].map(u64::from).contains(&(*attr).attr) };
+        let attr = unsafe {
+            Target::new(vcpu)?;
+            (*attr).attr
+        };
 
-        if known {
+        if [IRQ, SPU, INIT].map(u64::from).contains(&attr) {
             Ok(0)
         } else {
             Err(ENXIO)

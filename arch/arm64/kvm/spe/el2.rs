@@ -7,5 +7,10 @@
 //!
 //! C header: [`asm/kvm_spe.h`](srctree/arch/arm64/include/asm/kvm_spe.h)
 
+use kernel::bindings::{
+    kvm_spe_host as Host,
+    kvm_spe_regs as Registers, //
+};
+
 mod entry;
 mod switch;

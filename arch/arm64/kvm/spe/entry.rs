@@ -3,30 +3,13 @@
 //! The calls around the entry of a guest: in the kernel proper for VHE mode, and a second time in
 //! the hypervisor's object for nVHE mode.
 
-use core::mem::{offset_of, size_of};
-
 use kernel::{
     arm64::this_cpu::ThisCpu,
-    bindings::{kvm_spe_host, kvm_spe_regs, kvm_vcpu_spe},
-    prelude::*,
-    static_assert,
+    bindings::kvm_vcpu_spe,
+    prelude::*, //
 };
 
-use super::switch::{Host, Registers, Switch};
-
-/// Asserts that fields of two structures are at the same offset.
-macro_rules! same_layout {
-    ($ours:ty, $in_c:ty: $($field:ident = $c_field:ident),*) => {
-        static_assert!(size_of::<$ours>() == size_of::<$in_c>());
-        $(static_assert!(offset_of!($ours, $field) == offset_of!($in_c, $c_field));)*
-    };
-}
-
-same_layout!(Registers, kvm_spe_regs:
-    pmscr = pmscr, pmsnevfr = pmsnevfr, pmsicr = pmsicr, pmsirr = pmsirr,
-    pmsfcr = pmsfcr, pmsevfr = pmsevfr, pmslatfr = pmslatfr,
-    pmblimitr = pmblimitr, pmbptr = pmbptr, pmbsr = pmbsr);
-same_layout!(Host, kvm_spe_host: registers = regs, pmscr_el2 = pmscr_el2, mdcr = mdcr_el2);
+use super::{switch::Switch, Host, Registers};
 
 /// Calls `f` with a switch of this CPU, the guest's registers, whether its buffer is on, and the
 /// host's registers.
@@ -38,7 +21,7 @@ same_layout!(Host, kvm_spe_host: registers = regs, pmscr_el2 = pmscr_el2, mdcr =
 #[inline(always)]
 unsafe fn with(
     spe: *mut kvm_vcpu_spe,
-    host: *mut kvm_spe_host,
+    host: *mut Host,
     e2h: bool,
     f: impl FnOnce(Switch<'_, ThisCpu<'_>>, &mut Registers, bool, &mut Host),
 ) {
@@ -58,11 +41,8 @@ unsafe fn with(
         fine_grained,
     };
 
-    // SAFETY: By the caller's contract, and the layouts are the same as asserted above.
-    unsafe {
-        let guest = &mut *(&raw mut (*spe).regs).cast::<Registers>();
-        f(switch, guest, enabled, &mut *host.cast::<Host>());
-    }
+    // SAFETY: By the caller's contract.
+    unsafe { f(switch, &mut (*spe).regs, enabled, &mut *host) };
 }
 
 /// Gives the unit to a guest, whose translation and traps are in place.
@@ -71,11 +51,7 @@ unsafe fn with(
 ///
 /// As for [`with`].
 #[export]
-unsafe extern "C" fn __kvm_spe_to_guest(
-    spe: *mut kvm_vcpu_spe,
-    host: *mut kvm_spe_host,
-    e2h: bool,
-) {
+unsafe extern "C" fn __kvm_spe_to_guest(spe: *mut kvm_vcpu_spe, host: *mut Host, e2h: bool) {
     // SAFETY: By the caller's contract.
     unsafe {
         with(spe, host, e2h, |switch, guest, enabled, host| {
@@ -90,11 +66,7 @@ unsafe extern "C" fn __kvm_spe_to_guest(
 ///
 /// As for [`with`], after [`__kvm_spe_to_guest`].
 #[export]
-unsafe extern "C" fn __kvm_spe_from_guest(
-    spe: *mut kvm_vcpu_spe,
-    host: *mut kvm_spe_host,
-    e2h: bool,
-) {
+unsafe extern "C" fn __kvm_spe_from_guest(spe: *mut kvm_vcpu_spe, host: *mut Host, e2h: bool) {
     // SAFETY: By the caller's contract.
     unsafe {
         with(spe, host, e2h, |switch, guest, enabled, host| {
@@ -109,7 +81,7 @@ unsafe extern "C" fn __kvm_spe_from_guest(
 ///
 /// As for [`with`], after [`__kvm_spe_from_guest`].
 #[export]
-unsafe extern "C" fn __kvm_spe_to_host(spe: *mut kvm_vcpu_spe, host: *mut kvm_spe_host, e2h: bool) {
+unsafe extern "C" fn __kvm_spe_to_host(spe: *mut kvm_vcpu_spe, host: *mut Host, e2h: bool) {
     // SAFETY: By the caller's contract.
     unsafe {
         with(spe, host, e2h, |switch, _, _, host| {

@@ -20,7 +20,11 @@ use kernel::{
         cpufeature::system_has,
         sysreg::*, //
     },
-    bindings::{self, kvm_spe_regs as Registers},
+    bindings::{
+        self,
+        kvm_spe_host as Host,
+        kvm_spe_regs as Registers, //
+    },
     cpucap,
     error::from_result,
     prelude::*, //
@@ -187,7 +191,11 @@ unsafe extern "C" fn kvm_spe_access(
         // SAFETY: By the caller's contract.
         let value = unsafe { *val };
         // A register that identifies the unit cannot be written at all.
-        return matches!(Name::of(reg), Some(Name::Own(_))) && spu.write(reg, value).is_ok();
+        let is_written =
+            matches!(Name::of(reg), Some(Name::Own(_))) && spu.write(reg, value).is_ok();
+        // SAFETY: By the caller's contract. A vCPU that has run is set up.
+        unsafe { __kvm_spe_update(vcpu) };
+        return is_written;
     }
     let Some(value) = spu.read(reg) else {
         return false;
@@ -239,27 +247,6 @@ unsafe extern "C" fn kvm_spe_set_reg(vcpu: *mut bindings::kvm_vcpu, reg: u32, va
     })
 }
 
-/// Makes the level of a vCPU's interrupt that of PMBSR_EL1.S.
-///
-/// # Safety
-///
-/// `vcpu` is a vCPU that this task runs, whose setup is complete.
-unsafe fn update_level(vcpu: *mut bindings::kvm_vcpu) {
-    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
-    unsafe {
-        let spe = &raw mut (*vcpu).arch.spe;
-        let level = PMBSR_EL1::from_raw((*spe).regs.pmbsr).S().into_bool();
-
-        if (*spe).level != i8::from(level) {
-            let kvm = (*vcpu).kvm;
-            (*spe).level = level.into();
-            // It fails only for an interrupt that does not exist, or belongs to somebody else; the
-            // setup has made it this vCPU's.
-            bindings::kvm_vgic_inject_irq(kvm, vcpu, (*kvm).arch.spe.irq, level, spe.cast());
-        }
-    }
-}
-
 /// Stores what the first run of the VM fixes.
 ///
 /// Fine-grained traps do not suffice where a guest could reach PMSDSFR_EL1, which is never
@@ -292,42 +279,56 @@ unsafe extern "C" fn kvm_spe_fix(vcpu: *mut bindings::kvm_vcpu) {
     }
 }
 
-/// Decides whether the guest's buffer is enabled, and whether the unit changes hands at the next
-/// entry. Without fine-grained traps it always does: PMBIDR_EL1.P says who owns the buffer.
+/// Decides whether the guest's buffer is enabled, and whether the unit changes hands at entries from
+/// now on, and makes the level of the interrupt that of PMBSR_EL1.S. Without fine-grained traps the
+/// unit always changes hands: PMBIDR_EL1.P says who owns the buffer.
 ///
-/// Context: preemption is off.
+/// Called as the vCPU is loaded, since userspace may have changed registers and the vGIC, and
+/// after each change of the registers while it is.
+///
+/// Context: any.
 ///
 /// # Safety
 ///
-/// `vcpu` is a vCPU with the feature that this task runs.
+/// `vcpu` is a vCPU of a VM with FEAT_SPE that this task runs.
 #[export]
-unsafe extern "C" fn __kvm_spe_flush(vcpu: *mut bindings::kvm_vcpu) {
+unsafe extern "C" fn __kvm_spe_update(vcpu: *mut bindings::kvm_vcpu) {
     // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
     unsafe {
         let spe = &raw mut (*vcpu).arch.spe;
-        let enabled = is_enabled((*spe).regs.pmblimitr.into(), (*spe).regs.pmbsr.into());
+        let (kvm, pmbsr) = ((*vcpu).kvm, PMBSR_EL1::from_raw((*spe).regs.pmbsr));
 
-        (*spe).enabled = (*spe).present && enabled;
-        (*spe).switched = (*spe).present && (enabled || !(*spe).fine_grained);
-        update_level(vcpu);
+        (*spe).enabled = is_enabled((*spe).regs.pmblimitr.into(), pmbsr);
+        (*spe).switched = (*spe).enabled || !(*spe).fine_grained;
+        // It fails only for an interrupt that does not exist, or belongs to somebody else; the setup
+        // has made it this vCPU's.
+        bindings::kvm_vgic_inject_irq(
+            kvm,
+            vcpu,
+            (*kvm).arch.spe.irq,
+            pmbsr.S().into_bool(),
+            spe.cast(),
+        );
     }
 }
 
-/// Takes over the unit's events while the guest ran.
+/// Takes over an event of the unit while the guest ran.
 ///
 /// Context: interrupts are off.
 ///
 /// # Safety
 ///
-/// As for [`__kvm_spe_flush`], after an exit.
+/// As for [`__kvm_spe_update`], after an exit.
 #[export]
 unsafe extern "C" fn __kvm_spe_sync(vcpu: *mut bindings::kvm_vcpu) {
     // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
     unsafe {
         let pmbsr = &raw mut (*vcpu).arch.spe.regs.pmbsr;
 
-        *pmbsr = for_guest((*pmbsr).into()).into();
-        update_level(vcpu);
+        if PMBSR_EL1::from_raw(*pmbsr).S().into_bool() {
+            *pmbsr = for_guest((*pmbsr).into()).into();
+            __kvm_spe_update(vcpu);
+        }
     }
 }
 
@@ -337,13 +338,13 @@ unsafe extern "C" fn __kvm_spe_sync(vcpu: *mut bindings::kvm_vcpu) {
 ///
 /// # Safety
 ///
-/// As for [`__kvm_spe_flush`].
+/// As for [`__kvm_spe_update`].
 #[export]
 unsafe extern "C" fn __kvm_spe_power_off(vcpu: *mut bindings::kvm_vcpu) {
     // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
     unsafe {
         (*vcpu).arch.spe.regs.pmblimitr = 0;
         (*vcpu).arch.spe.regs.pmbsr = 0;
-        update_level(vcpu);
+        __kvm_spe_update(vcpu);
     }
 }

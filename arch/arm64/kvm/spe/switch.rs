@@ -6,35 +6,11 @@
 //! host's. All records are in memory before the buffer, its owner or its translation changes. The
 //! order follows the rules of the Arm ARM for "Synchronization and Statistical Profiling".
 //!
-//! Pure logic: the registers are behind [`Access`], for which tests have a fake.
+//! Pure logic: the registers are behind [`Access`], for which tests have a fake. PMSCR_EL1 has another
+//! one beside it for EL2; the other registers have no copy for each exception level.
 
+use super::{Host, Registers};
 use kernel::arm64::{access::Access, sysreg::*};
-
-/// The registers that host and guest share: `struct kvm_spe_regs`. PMSCR_EL1 has another one beside
-/// it for EL2; the others have no copy for each exception level.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub(crate) struct Registers {
-    pub(crate) pmscr: u64,
-    pub(crate) pmsnevfr: u64,
-    pub(crate) pmsicr: u64,
-    pub(crate) pmsirr: u64,
-    pub(crate) pmsfcr: u64,
-    pub(crate) pmsevfr: u64,
-    pub(crate) pmslatfr: u64,
-    pub(crate) pmblimitr: u64,
-    pub(crate) pmbptr: u64,
-    pub(crate) pmbsr: u64,
-}
-
-/// The host's registers while a guest has the unit: `struct kvm_spe_host`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub(crate) struct Host {
-    pub(crate) registers: Registers,
-    pub(crate) pmscr_el2: u64,
-    pub(crate) mdcr: u64,
-}
 
 /// The CPU that switches, at EL2.
 pub(crate) struct Switch<'a, A> {
@@ -139,12 +115,12 @@ impl<A: Access> Switch<'_, A> {
         if limit.E().into_bool() {
             self.drain();
         }
-        host.registers.pmblimitr = limit.into();
-        host.registers.pmbptr = self.read::<PMBPTR_EL1>();
+        host.regs.pmblimitr = limit.into();
+        host.regs.pmbptr = self.read::<PMBPTR_EL1>();
         // The driver may leave an event behind in a buffer that it has disabled.
-        host.registers.pmbsr = self.read::<PMBSR_EL1>();
-        host.registers.pmscr = self.pmscr_el1();
-        self.save_sampling(&mut host.registers);
+        host.regs.pmbsr = self.read::<PMBSR_EL1>();
+        host.regs.pmscr = self.pmscr_el1();
+        self.save_sampling(&mut host.regs);
         self.disable_buffer();
     }
 
@@ -158,8 +134,8 @@ impl<A: Access> Switch<'_, A> {
         };
 
         self.stop_host(host);
-        host.mdcr = self.read::<MDCR_EL2>();
-        let others = host.mdcr & !(MDCR_EL2::E2PB_MASK | open);
+        host.mdcr_el2 = self.read::<MDCR_EL2>();
+        let others = host.mdcr_el2 & !(MDCR_EL2::E2PB_MASK | open);
         self.write::<MDCR_EL2>(others | owner << MDCR_EL2::E2PB_SHIFT);
         self.cpu.synchronise();
         self.load_sampling(guest);
@@ -181,15 +157,15 @@ impl<A: Access> Switch<'_, A> {
         }
         self.save_sampling(guest);
         self.disable_buffer();
-        self.write::<MDCR_EL2>(host.mdcr);
+        self.write::<MDCR_EL2>(host.mdcr_el2);
         self.cpu.synchronise();
     }
 
     /// Gives the unit back to the host, whose translation and traps are in place.
     pub(crate) fn return_to_host(&self, host: &Host) {
-        self.load_sampling(&host.registers);
-        self.load_buffer(&host.registers);
-        self.set_pmscr_el1(host.registers.pmscr);
+        self.load_sampling(&host.regs);
+        self.load_buffer(&host.regs);
+        self.set_pmscr_el1(host.regs.pmscr);
         self.write::<PMSCR_EL2>(host.pmscr_el2);
     }
 }

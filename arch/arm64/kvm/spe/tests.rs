@@ -12,6 +12,29 @@ mod sysreg {
     include!(env!("SYSREG_CONSTS"));
 }
 
+/// `struct kvm_spe_regs`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Registers {
+    pmscr: u64,
+    pmsnevfr: u64,
+    pmsicr: u64,
+    pmsirr: u64,
+    pmsfcr: u64,
+    pmsevfr: u64,
+    pmslatfr: u64,
+    pmblimitr: u64,
+    pmbptr: u64,
+    pmbsr: u64,
+}
+
+/// `struct kvm_spe_host`.
+#[derive(Default)]
+struct Host {
+    regs: Registers,
+    pmscr_el2: u64,
+    mdcr_el2: u64,
+}
+
 mod tests {
     mod switching;
     mod views;

@@ -44,12 +44,7 @@ fn filtered(report: &mut Report) {
 
 /// Samples until a buffer of one page is full; nothing is sampled after that.
 fn full(report: &mut Report) {
-    prepare(1);
-    write!(SYS_PMSCR_EL1, PMSCR_EL1_E1SPE);
-    cpu::at(1, profiled, 0);
-    cpu::at(1, profiled, 0);
-    write!(SYS_PMSCR_EL1, 0);
-    drain();
+    fill_page(profiled);
     report.same(
         read!(SYS_PMBSR_EL1),
         event(PMBSR_EL1_EC_BUF, BSC_FULL),

@@ -61,12 +61,7 @@ fn other_levels(report: &mut Report) {
 
 /// Fills a buffer of one page without `PSB CSYNC` until the end, and checks the event.
 fn full(report: &mut Report) {
-    prepare(1);
-    write!(SYS_PMSCR_EL1, PMSCR_EL1_E1SPE);
-    cpu::at(1, worked, 0);
-    cpu::at(1, worked, 0);
-    write!(SYS_PMSCR_EL1, 0);
-    drain();
+    fill_page(worked);
     let whole = count(|record| record.well_formed);
     report.check(
         read!(SYS_PMBSR_EL1) == event(PMBSR_EL1_EC_BUF, BSC_FULL) && whole == PAGE / RECORD,

@@ -2,7 +2,7 @@
 
 //! The order in which the unit changes hands.
 
-use super::super::switch::*;
+use super::super::{switch::*, Host, Registers};
 use kernel::arm64::{
     fake::{Fake, Step},
     sysreg::*, //
@@ -55,6 +55,15 @@ fn cpu(e2h: bool, fne: bool, host: &Registers, pmscr_el2: u64) -> Fake {
         cpu.with(PMSCR_EL12::from_raw(host.pmscr))
     } else {
         cpu.with(PMSCR_EL1::from_raw(host.pmscr))
+    }
+}
+
+fn switch_of(cpu: &Fake, e2h: bool, fne: bool, fine_grained: bool) -> Switch<'_, Fake> {
+    Switch {
+        cpu,
+        e2h,
+        fne,
+        fine_grained,
     }
 }
 
@@ -118,12 +127,7 @@ fn everything_comes_back() {
                 (own.pmsnevfr, guest.pmsnevfr) = (0, 0);
             }
             let cpu = cpu(e2h, fne, &own, 0xfb);
-            let switch = Switch {
-                cpu: &cpu,
-                e2h,
-                fne,
-                fine_grained,
-            };
+            let switch = switch_of(&cpu, e2h, fne, fine_grained);
             let mut host = Host::default();
             let before = guest;
 
@@ -169,12 +173,7 @@ fn off_is_off() {
         guest.pmbsr = S;
         let before = guest;
         let cpu = cpu(e2h, fne, &own, 0);
-        let switch = Switch {
-            cpu: &cpu,
-            e2h,
-            fne,
-            fine_grained,
-        };
+        let switch = switch_of(&cpu, e2h, fne, fine_grained);
         let mut host = Host::default();
 
         switch.give_to_guest(&guest, false, &mut host);
@@ -194,12 +193,7 @@ fn the_host_is_drained_first() {
         let own = registers(0x10_0000, true);
         let guest = registers(0x20_0000, true);
         let cpu = cpu(e2h, fne, &own, 3);
-        let switch = Switch {
-            cpu: &cpu,
-            e2h,
-            fne,
-            fine_grained,
-        };
+        let switch = switch_of(&cpu, e2h, fne, fine_grained);
 
         switch.give_to_guest(&guest, true, &mut Host::default());
         let steps = cpu.take_steps();
@@ -224,12 +218,7 @@ fn the_host_is_drained_first() {
 fn an_idle_host_is_not_drained() {
     everywhere(|e2h, fne, fine_grained| {
         let cpu = cpu(e2h, fne, &registers(0x10_0000, false), 0);
-        let switch = Switch {
-            cpu: &cpu,
-            e2h,
-            fne,
-            fine_grained,
-        };
+        let switch = switch_of(&cpu, e2h, fne, fine_grained);
 
         switch.give_to_guest(&registers(0x20_0000, true), true, &mut Host::default());
         assert!(!cpu.take_steps().contains(&Step::CompleteProfiling));
@@ -241,12 +230,7 @@ fn an_idle_host_is_not_drained() {
 fn the_guest_is_drained_first() {
     everywhere(|e2h, fne, fine_grained| {
         let cpu = cpu(e2h, fne, &registers(0x10_0000, false), 0);
-        let switch = Switch {
-            cpu: &cpu,
-            e2h,
-            fne,
-            fine_grained,
-        };
+        let switch = switch_of(&cpu, e2h, fne, fine_grained);
         let mut guest = registers(0x20_0000, true);
         let mut host = Host::default();
 
@@ -272,7 +256,7 @@ fn the_guest_is_drained_first() {
         switch.return_to_host(&host);
         let steps = cpu.take_steps();
         // The host's sampling starts once its buffer is complete.
-        let enabled = wrote::<PMBLIMITR_EL1>(&steps, host.registers.pmblimitr);
+        let enabled = wrote::<PMBLIMITR_EL1>(&steps, host.regs.pmblimitr);
         let sampled = wrote::<PMSCR_EL2>(&steps, host.pmscr_el2);
         assert!(synchronised(&steps, enabled, sampled));
     });
