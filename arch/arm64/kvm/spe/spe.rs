@@ -279,9 +279,9 @@ unsafe extern "C" fn kvm_spe_fix(vcpu: *mut bindings::kvm_vcpu) {
     }
 }
 
-/// Decides whether the guest's buffer is enabled, and whether the unit changes hands at entries from
-/// now on, and makes the level of the interrupt that of PMBSR_EL1.S. Without fine-grained traps the
-/// unit always changes hands: PMBIDR_EL1.P says who owns the buffer.
+/// Decides whether the guest's buffer is enabled, and whether the unit changes hands at entries
+/// from now on, and makes the level of the interrupt that of PMBSR_EL1.S. Without fine-grained
+/// traps the unit always changes hands: PMBIDR_EL1.P says who owns the buffer.
 ///
 /// Called as the vCPU is loaded, since userspace may have changed registers and the vGIC, and
 /// after each change of the registers while it is.
@@ -300,8 +300,8 @@ unsafe extern "C" fn __kvm_spe_update(vcpu: *mut bindings::kvm_vcpu) {
 
         (*spe).enabled = is_enabled((*spe).regs.pmblimitr.into(), pmbsr);
         (*spe).switched = (*spe).enabled || !(*spe).fine_grained;
-        // It fails only for an interrupt that does not exist, or belongs to somebody else; the setup
-        // has made it this vCPU's.
+        // It fails only for an interrupt that does not exist, or belongs to somebody else; the
+        // setup has made it this vCPU's.
         bindings::kvm_vgic_inject_irq(
             kvm,
             vcpu,

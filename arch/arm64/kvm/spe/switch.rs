@@ -6,8 +6,8 @@
 //! host's. All records are in memory before the buffer, its owner or its translation changes. The
 //! order follows the rules of the Arm ARM for "Synchronization and Statistical Profiling".
 //!
-//! Pure logic: the registers are behind [`Access`], for which tests have a fake. PMSCR_EL1 has another
-//! one beside it for EL2; the other registers have no copy for each exception level.
+//! Pure logic: the registers are behind [`Access`], for which tests have a fake. PMSCR_EL1 has
+//! another one beside it for EL2; the other registers have no copy for each exception level.
 
 use super::{Host, Registers};
 use kernel::arm64::{access::Access, sysreg::*};
