@@ -9,6 +9,9 @@
 #include <linux/kvm_host.h>
 #include <linux/perf/arm_spe_unit.h>
 
+#include <asm/kvm_emulate.h>
+#include <asm/kvm_hyp.h>
+
 #ifdef CONFIG_KVM_ARM64_SPE
 
 void kvm_spe_seen(void);
@@ -20,6 +23,12 @@ bool kvm_spe_access(struct kvm_vcpu *vcpu, u32 reg, bool is_write, u64 *val);
 int kvm_spe_get_reg(struct kvm_vcpu *vcpu, u32 reg, u64 *val);
 int kvm_spe_set_reg(struct kvm_vcpu *vcpu, u32 reg, u64 val);
 void __kvm_spe_update(struct kvm_vcpu *vcpu);
+void __kvm_spe_make_ready(struct kvm_vcpu *vcpu);
+void __kvm_spe_invalidate(struct kvm *kvm, gfn_t first, gfn_t last);
+bool __kvm_spe_is_watched(struct kvm *kvm, gfn_t first, gfn_t last);
+bool __kvm_spe_keeps_young(struct kvm *kvm, gfn_t first, gfn_t last);
+void __kvm_spe_relax(struct kvm *kvm);
+void kvm_spe_destroy_vcpu(struct kvm_vcpu *vcpu);
 int __kvm_spe_set_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr *attr);
 int __kvm_spe_get_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr *attr);
 int __kvm_spe_has_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr *attr);
@@ -40,6 +49,39 @@ static inline int kvm_spe_has_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr
 {
 	guard(mutex)(&vcpu->kvm->arch.config_lock);
 	return __kvm_spe_has_attr(vcpu, attr);
+}
+
+/* What the unit writes next has to be made ready before @vcpu is entered. */
+static inline void kvm_spe_request(struct kvm_vcpu *vcpu)
+{
+	kvm_make_request(KVM_REQ_SPE, vcpu);
+}
+
+/* The same for vCPUs that may run: none of their units writes when this returns. */
+static inline void kvm_spe_request_of(struct kvm *kvm, unsigned long *vcpus)
+{
+	kvm_make_vcpus_request_mask(kvm, KVM_REQ_SPE, vcpus);
+}
+
+static inline void kvm_spe_check_request(struct kvm_vcpu *vcpu)
+{
+	if (kvm_check_request(KVM_REQ_SPE, vcpu)) {
+		guard(srcu)(&vcpu->kvm->srcu);
+		__kvm_spe_make_ready(vcpu);
+	}
+}
+
+/* Entries of stage 2 are about to get permissions, whatever older translations say. */
+static inline void kvm_spe_relax(struct kvm *kvm)
+{
+	if (unlikely(kvm->arch.spe.unit))
+		__kvm_spe_relax(kvm);
+}
+
+/* Says whether entries are to be left young, since an SPU may be writing there. */
+static inline bool kvm_spe_keeps_young(struct kvm *kvm, gfn_t first, gfn_t last)
+{
+	return unlikely(kvm->arch.spe.unit) && __kvm_spe_keeps_young(kvm, first, last);
 }
 
 /* Notes that a vCPU cannot run on @cpu, before anything is loaded that this CPU may lack. */
@@ -131,8 +173,9 @@ static inline void kvm_spe_power_off(struct kvm_vcpu *vcpu)
 }
 
 /*
- * Sets the fine-grained traps of a vCPU: of what turns the buffer on and off; of what identifies
- * the unit, and says who owns it; and of the filters, if the unit has some that the guest does not.
+ * Sets the fine-grained traps of a vCPU: of what turns the buffer on and off; of its limit, which
+ * is not the unit's; of what identifies the unit, and says who owns it; and of the filters, if the
+ * unit has some that the guest does not.
  * The hint PSB CSYNC does not trap, as if the VM had FEAT_SPEv1p5.
  */
 static inline void kvm_spe_load_fgt(struct kvm_vcpu *vcpu)
@@ -141,7 +184,7 @@ static inline void kvm_spe_load_fgt(struct kvm_vcpu *vcpu)
 		return;
 
 	*vcpu_fgt(vcpu, HDFGRTR_EL2) |= HDFGRTR_EL2_PMBIDR_EL1 | HDFGRTR_EL2_PMBSR_EL1 |
-					HDFGRTR_EL2_PMSIDR_EL1;
+					HDFGRTR_EL2_PMBLIMITR_EL1 | HDFGRTR_EL2_PMSIDR_EL1;
 	*vcpu_fgt(vcpu, HDFGWTR_EL2) |= HDFGWTR_EL2_PMBLIMITR_EL1 | HDFGWTR_EL2_PMBPTR_EL1 |
 					HDFGWTR_EL2_PMBSR_EL1;
 	if (vcpu->kvm->arch.spe.pmsidr & (PMSIDR_EL1_FDS | PMSIDR_EL1_EFT))
@@ -159,7 +202,7 @@ static inline u64 kvm_spe_writable(struct kvm *kvm)
 /* Says whether a vCPU may run; returns -EPERM before KVM_ARM_VCPU_SPE_INIT. */
 static inline int kvm_spe_first_run(struct kvm_vcpu *vcpu)
 {
-	return vcpu_has_feature(vcpu, KVM_ARM_VCPU_SPE) && !vcpu->arch.spe.ready ? -EPERM : 0;
+	return vcpu_has_feature(vcpu, KVM_ARM_VCPU_SPE) && !vcpu->arch.spe.initialized ? -EPERM : 0;
 }
 
 /* Turns the buffer off, and clears its events; the interrupt follows when the vCPU runs. */
@@ -238,6 +281,14 @@ static inline void kvm_spe_seen(void) { }
 static inline void kvm_spe_load(struct kvm_vcpu *vcpu, int cpu) { }
 static inline void kvm_spe_reset(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_destroy(struct kvm *kvm) { }
+static inline void kvm_spe_destroy_vcpu(struct kvm_vcpu *vcpu) { }
+static inline void kvm_spe_check_request(struct kvm_vcpu *vcpu) { }
+static inline void kvm_spe_relax(struct kvm *kvm) { }
+
+static inline bool kvm_spe_keeps_young(struct kvm *kvm, gfn_t first, gfn_t last)
+{
+	return false;
+}
 
 #endif /* CONFIG_KVM_ARM64_SPE */
 

@@ -28,7 +28,10 @@ use kernel::{
     uaccess::{UserPtr, UserSlice},
 };
 
-use super::registers::{Version, NEWEST};
+use super::{
+    memory::Watched,
+    registers::{Version, NEWEST}, //
+};
 
 /// The private peripheral interrupts of GICv2 and GICv3.
 const PPIS: core::ops::Range<u32> = 16..32;
@@ -325,7 +328,7 @@ impl Target {
         };
 
         // SAFETY: By the type invariant.
-        if unsafe { (*vcpu).ready } {
+        if unsafe { (*vcpu).initialized } {
             return Err(EBUSY);
         }
         if !in_kernel || !initialized {
@@ -335,10 +338,12 @@ impl Target {
         if unsafe { !(*vcpu).has_irq } || unit.is_null() {
             return Err(ENXIO);
         }
+        // SAFETY: By the type invariant.
+        unsafe { Watched::allocate(self.vcpu)? };
         // SAFETY: By the type invariant. The owner is only an identity.
         unsafe {
             to_result(bindings::kvm_vgic_set_owner(self.vcpu, irq, vcpu.cast()))?;
-            (*vcpu).ready = true;
+            (*vcpu).initialized = true;
         }
         Ok(())
     }

@@ -11,8 +11,8 @@ use kernel::{
 
 use super::{switch::Switch, Host, Registers};
 
-/// Calls `f` with a switch of this CPU, the guest's registers, whether its buffer is on, and the
-/// host's registers.
+/// Calls `f` with a switch of this CPU, the guest's registers, PMBLIMITR_EL1 while its buffer is on,
+/// and the host's registers.
 ///
 /// # Safety
 ///
@@ -23,15 +23,15 @@ unsafe fn with(
     spe: *mut kvm_vcpu_spe,
     host: *mut Host,
     e2h: bool,
-    f: impl FnOnce(Switch<'_, ThisCpu<'_>>, &mut Registers, bool, &mut Host),
+    f: impl FnOnce(Switch<'_, ThisCpu<'_>>, &mut Registers, Option<u64>, &mut Host),
 ) {
     // SAFETY: By the caller's contract.
-    let (cpu, fne, fine_grained, enabled) = unsafe {
+    let (cpu, fne, fine_grained, limit) = unsafe {
         (
             ThisCpu::assume(),
             (*spe).fne,
             (*spe).fine_grained,
-            (*spe).enabled,
+            (*spe).ready.then_some((*spe).limit),
         )
     };
     let switch = Switch {
@@ -42,7 +42,7 @@ unsafe fn with(
     };
 
     // SAFETY: By the caller's contract.
-    unsafe { f(switch, &mut (*spe).regs, enabled, &mut *host) };
+    unsafe { f(switch, &mut (*spe).regs, limit, &mut *host) };
 }
 
 /// Gives the unit to a guest, whose translation and traps are in place.
@@ -54,8 +54,8 @@ unsafe fn with(
 unsafe extern "C" fn __kvm_spe_to_guest(spe: *mut kvm_vcpu_spe, host: *mut Host, e2h: bool) {
     // SAFETY: By the caller's contract.
     unsafe {
-        with(spe, host, e2h, |switch, guest, enabled, host| {
-            switch.give_to_guest(guest, enabled, host)
+        with(spe, host, e2h, |switch, guest, limit, host| {
+            switch.give_to_guest(guest, limit, host)
         })
     };
 }
@@ -69,8 +69,8 @@ unsafe extern "C" fn __kvm_spe_to_guest(spe: *mut kvm_vcpu_spe, host: *mut Host,
 unsafe extern "C" fn __kvm_spe_from_guest(spe: *mut kvm_vcpu_spe, host: *mut Host, e2h: bool) {
     // SAFETY: By the caller's contract.
     unsafe {
-        with(spe, host, e2h, |switch, guest, enabled, host| {
-            switch.take_from_guest(guest, enabled, host)
+        with(spe, host, e2h, |switch, guest, limit, host| {
+            switch.take_from_guest(guest, limit.is_some(), host)
         })
     };
 }

@@ -178,16 +178,55 @@ pub(crate) fn is_enabled(pmblimitr: PMBLIMITR_EL1, pmbsr: PMBSR_EL1) -> bool {
     pmblimitr.E().into_bool() && !pmbsr.S().into_bool()
 }
 
-/// Returns the event that a guest sees in place of one of the unit. A guest has no stage 2 of its
-/// own: a fault there is an event for an IMPLEMENTATION DEFINED reason, and its record is lost.
-/// Nothing else of the syndrome is the guest's business.
-pub(crate) fn for_guest(pmbsr: PMBSR_EL1) -> PMBSR_EL1 {
-    if pmbsr.EC() != PMBSR_EL1_EC_FAULT_S2 {
-        return pmbsr;
+/// What an event of the unit means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The guest gets it.
+    OfGuest(PMBSR_EL1),
+    /// The window is full, and goes on where the unit has stopped. The guest sees no event.
+    WindowFull(PMBSR_EL1),
+    /// The unit could not write at stage 2. The guest may see an event of another kind.
+    Fault { event: PMBSR_EL1, lost: bool },
+}
+
+/// `PMBSR_EL1.MSS` for EC 0: the buffer is full (BSC).
+const BUFFER_FULL: Bounded<u64, 16> = Bounded::<u64, 16>::new::<1>();
+
+/// Returns what the status of a unit means, and the guest's new status; [`None`] if there is no
+/// event. `is_clipped` says that the unit has less of the buffer than the guest has given it.
+///
+/// COLL stays what the unit has set it to.
+pub(crate) fn what_of(pmbsr: PMBSR_EL1, is_clipped: bool) -> Option<Event> {
+    let event = PMBSR_EL1::from_raw(0).with_COLL(pmbsr.COLL());
+    let lost = pmbsr.DL().into_bool();
+
+    let is_full = pmbsr.EC() == PMBSR_EL1_EC_BUF && pmbsr.MSS() == BUFFER_FULL;
+    let is_fault = [PMBSR_EL1_EC_FAULT_S2, PMBSR_EL1_EC_FAULT_GPC].contains(&pmbsr.EC());
+
+    if !pmbsr.S().into_bool() {
+        None
+    } else if is_fault {
+        Some(Event::Fault { event, lost })
+    } else if is_full && is_clipped && !lost {
+        Some(Event::WindowFull(event))
+    } else {
+        Some(Event::OfGuest(pmbsr))
     }
-    PMBSR_EL1::from_raw(0)
-        .with_EC(PMBSR_EL1_EC_IMP_DEF)
+}
+
+/// Returns the event that says that records are lost: the buffer is full (`EC_BUF`), or, if the
+/// memory is not there, an IMPLEMENTATION DEFINED one (`EC_IMP_DEF`). A guest has no stage 2 of its
+/// own that it could be told of.
+pub(crate) fn lost(pmbsr: PMBSR_EL1, class: Bounded<u64, 6>) -> PMBSR_EL1 {
+    let event = PMBSR_EL1::from_raw(0)
+        .with_EC(class)
         .with_DL(true)
-        .with_S(pmbsr.S())
-        .with_COLL(pmbsr.COLL())
+        .with_S(true)
+        .with_COLL(pmbsr.COLL());
+
+    if class == PMBSR_EL1_EC_BUF {
+        event.with_MSS(BUFFER_FULL)
+    } else {
+        event
+    }
 }

@@ -6,6 +6,10 @@
 //! vCPUs do not run: `KVM_RUN` returns with `KVM_EXIT_FAIL_ENTRY`. Everything else works on any
 //! CPU, and touches no register of the unit.
 //!
+//! While the guest's buffer is enabled, what the unit writes next is mapped at stage 2, and KVM stops
+//! the unit before that changes: see `memory.rs` for how, and `window.rs` for what. Otherwise the
+//! unit stays off.
+//!
 //! # Access rules
 //!
 //! `kvm->arch.spe` changes with `config_lock` held, and no more once a vCPU has run. The registers
@@ -32,10 +36,14 @@ use kernel::{
 
 mod attributes;
 mod entry;
+mod memory;
 mod registers;
 mod switch;
+mod window;
 
-use registers::{for_guest, is_enabled, Name, Register, View};
+use memory::Guest;
+use registers::{is_enabled, lost, what_of, Event, Name, Register, View};
+use window::{How, Outcome};
 
 /// True once a CPU has come up that has FEAT_SPE, and whose firmware leaves it to the kernel.
 static SEEN: atomic::AtomicBool = atomic::AtomicBool::new(false);
@@ -194,7 +202,10 @@ unsafe extern "C" fn kvm_spe_access(
         let is_written =
             matches!(Name::of(reg), Some(Name::Own(_))) && spu.write(reg, value).is_ok();
         // SAFETY: By the caller's contract. A vCPU that has run is set up.
-        unsafe { __kvm_spe_update(vcpu) };
+        unsafe {
+            note_write(vcpu, reg);
+            __kvm_spe_update(vcpu);
+        }
         return is_written;
     }
     let Some(value) = spu.read(reg) else {
@@ -243,6 +254,8 @@ unsafe extern "C" fn kvm_spe_set_reg(vcpu: *mut bindings::kvm_vcpu, reg: u32, va
         // SAFETY: By the caller's contract.
         let mut spu = unsafe { Spu::of(vcpu) }.ok_or(ENOENT)?;
         spu.write(reg, val)?;
+        // SAFETY: By the caller's contract.
+        unsafe { note_write(vcpu, reg) };
         Ok(0)
     })
 }
@@ -279,6 +292,30 @@ unsafe extern "C" fn kvm_spe_fix(vcpu: *mut bindings::kvm_vcpu) {
     }
 }
 
+/// Notes that a register was written: if it says where the unit writes, that has to be made ready.
+///
+/// # Safety
+///
+/// `vcpu` is a vCPU whose mutex is held.
+unsafe fn note_write(vcpu: *mut bindings::kvm_vcpu, reg: u32) {
+    use Register::{Pmblimitr, Pmbptr, Pmbsr};
+
+    if let Some(Name::Own(Pmblimitr | Pmbptr | Pmbsr)) = Name::of(reg) {
+        // SAFETY: By the caller's contract.
+        unsafe { (*vcpu).arch.spe.ready = false };
+    }
+}
+
+/// Adds to a counter that userspace may be reading, and clearing.
+///
+/// # Safety
+///
+/// `counter` is one of `vcpu->stat`.
+unsafe fn add(counter: *mut u64, n: u32) {
+    // SAFETY: By the caller's contract.
+    unsafe { atomic::AtomicU64::from_ptr(counter) }.fetch_add(n.into(), atomic::Ordering::Relaxed);
+}
+
 /// Decides whether the guest's buffer is enabled, and whether the unit changes hands at entries
 /// from now on, and makes the level of the interrupt that of PMBSR_EL1.S. Without fine-grained
 /// traps the unit always changes hands: PMBIDR_EL1.P says who owns the buffer.
@@ -299,7 +336,13 @@ unsafe extern "C" fn __kvm_spe_update(vcpu: *mut bindings::kvm_vcpu) {
         let (kvm, pmbsr) = ((*vcpu).kvm, PMBSR_EL1::from_raw((*spe).regs.pmbsr));
 
         (*spe).enabled = is_enabled((*spe).regs.pmblimitr.into(), pmbsr);
-        (*spe).switched = (*spe).enabled || !(*spe).fine_grained;
+        (*spe).ready &= (*spe).enabled;
+        if !(*spe).enabled {
+            memory::disarm(vcpu);
+        } else if !(*spe).ready {
+            bindings::kvm_spe_request(vcpu);
+        }
+        (*spe).switched = (*spe).ready || !(*spe).fine_grained;
         // It fails only for an interrupt that does not exist, or belongs to somebody else; the
         // setup has made it this vCPU's.
         bindings::kvm_vgic_inject_irq(
@@ -312,7 +355,68 @@ unsafe extern "C" fn __kvm_spe_update(vcpu: *mut bindings::kvm_vcpu) {
     }
 }
 
-/// Takes over an event of the unit while the guest ran.
+/// Makes ready what the unit writes next, if the guest's buffer is enabled. If that does not
+/// succeed, the unit stays off until the next exit, or the guest gets an event.
+///
+/// Context: process; may sleep.
+///
+/// # Safety
+///
+/// As for [`__kvm_spe_update`]; `kvm->srcu` is held.
+#[export]
+unsafe extern "C" fn __kvm_spe_make_ready(vcpu: *mut bindings::kvm_vcpu) {
+    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
+    unsafe {
+        let spe = &raw mut (*vcpu).arch.spe;
+        let stat = &raw mut (*vcpu).stat;
+        let pmblimitr = PMBLIMITR_EL1::from_raw((*spe).regs.pmblimitr);
+        let (pmbptr, limit) = ((*spe).regs.pmbptr, pmblimitr.into_raw() & PMBLIMITR_EL1::LIMIT_MASK);
+
+        (*spe).ready = false;
+        if !(*spe).enabled {
+            return;
+        }
+        let made = if pmblimitr.FM() == PMBLIMITR_EL1_FM_DISCARD {
+            // Nothing is written.
+            Some((Outcome::Ready(limit, How::Compared), false))
+        } else {
+            Guest::with(vcpu, |guest, window| {
+                let outcome = window.make_ready(guest, pmbptr, limit);
+                (outcome, outcome != Outcome::Later && window.take_lost())
+            })
+        };
+        match made {
+            Some((Outcome::Gone, _)) => {
+                add(&raw mut (*stat).spe_lost, 1);
+                (*spe).regs.pmbsr = lost((*spe).regs.pmbsr.into(), PMBSR_EL1_EC_IMP_DEF).into();
+            }
+            Some((Outcome::Ready(..), true)) => {
+                memory::disarm(vcpu);
+                add(&raw mut (*stat).spe_lost, 1);
+                (*spe).regs.pmbsr = lost((*spe).regs.pmbsr.into(), PMBSR_EL1_EC_BUF).into();
+            }
+            Some((Outcome::Ready(limit, how), false)) => {
+                match how {
+                    How::Compared => add(&raw mut (*stat).spe_compared, 1),
+                    How::Walked(mapped) => {
+                        add(&raw mut (*stat).spe_walked, 1);
+                        add(&raw mut (*stat).spe_mapped, mapped);
+                    }
+                }
+                (*spe).limit = limit | (pmblimitr.into_raw() & !PMBLIMITR_EL1::LIMIT_MASK);
+                (*spe).ready = true;
+            }
+            Some((Outcome::Later, _)) | None => {
+                add(&raw mut (*stat).spe_postponed, 1);
+                (*spe).switched = !(*spe).fine_grained;
+                return;
+            }
+        }
+        __kvm_spe_update(vcpu);
+    }
+}
+
+/// Takes over an event of the unit while the guest ran. Tries once more to make ready what was not.
 ///
 /// Context: interrupts are off.
 ///
@@ -323,12 +427,32 @@ unsafe extern "C" fn __kvm_spe_update(vcpu: *mut bindings::kvm_vcpu) {
 unsafe extern "C" fn __kvm_spe_sync(vcpu: *mut bindings::kvm_vcpu) {
     // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
     unsafe {
-        let pmbsr = &raw mut (*vcpu).arch.spe.regs.pmbsr;
+        let spe = &raw mut (*vcpu).arch.spe;
+        let stat = &raw mut (*vcpu).stat;
+        let pmbsr = &raw mut (*spe).regs.pmbsr;
 
-        if PMBSR_EL1::from_raw(*pmbsr).S().into_bool() {
-            *pmbsr = for_guest((*pmbsr).into()).into();
-            __kvm_spe_update(vcpu);
+        if !(*spe).ready {
+            bindings::kvm_spe_request(vcpu);
+            return;
         }
+        let Some(event) = what_of((*pmbsr).into(), (*spe).limit != (*spe).regs.pmblimitr) else {
+            return;
+        };
+        match event {
+            Event::OfGuest(event) => *pmbsr = event.into(),
+            Event::WindowFull(event) => {
+                *pmbsr = event.into();
+                (*spe).ready = false;
+                add(&raw mut (*stat).spe_moved, 1);
+            }
+            Event::Fault { event, lost } => {
+                *pmbsr = event.into();
+                (*spe).ready = false;
+                add(&raw mut (*stat).spe_resolved, 1);
+                memory::note_fault(vcpu, (*spe).regs.pmbptr, lost);
+            }
+        }
+        __kvm_spe_update(vcpu);
     }
 }
 

@@ -91,10 +91,10 @@ impl<A: Access> Switch<'_, A> {
     }
 
     /// Loads the buffer, which is disabled until its limit is written.
-    fn load_buffer(&self, from: &Registers) {
+    fn load_buffer(&self, from: &Registers, pmblimitr: u64) {
         self.write::<PMBPTR_EL1>(from.pmbptr);
         self.write::<PMBSR_EL1>(from.pmbsr);
-        self.write::<PMBLIMITR_EL1>(from.pmblimitr);
+        self.write::<PMBLIMITR_EL1>(pmblimitr);
         self.cpu.synchronise();
     }
 
@@ -124,9 +124,9 @@ impl<A: Access> Switch<'_, A> {
         self.disable_buffer();
     }
 
-    /// Gives the unit to a guest whose translation and traps are in place. If its buffer is not
-    /// `enabled`, nothing is written.
-    pub(crate) fn give_to_guest(&self, guest: &Registers, enabled: bool, host: &mut Host) {
+    /// Gives the unit to a guest whose translation and traps are in place, with this PMBLIMITR_EL1.
+    /// Without one nothing is written.
+    pub(crate) fn give_to_guest(&self, guest: &Registers, limit: Option<u64>, host: &mut Host) {
         let (owner, open) = if self.fine_grained {
             (E2PB_EL1, MDCR_EL2::TPMS_MASK)
         } else {
@@ -139,8 +139,8 @@ impl<A: Access> Switch<'_, A> {
         self.write::<MDCR_EL2>(others | owner << MDCR_EL2::E2PB_SHIFT);
         self.cpu.synchronise();
         self.load_sampling(guest);
-        if enabled {
-            self.load_buffer(guest);
+        if let Some(limit) = limit {
+            self.load_buffer(guest, limit);
         }
         self.set_pmscr_el1(guest.pmscr);
     }
@@ -164,7 +164,7 @@ impl<A: Access> Switch<'_, A> {
     /// Gives the unit back to the host, whose translation and traps are in place.
     pub(crate) fn return_to_host(&self, host: &Host) {
         self.load_sampling(&host.regs);
-        self.load_buffer(&host.regs);
+        self.load_buffer(&host.regs, host.regs.pmblimitr);
         self.set_pmscr_el1(host.regs.pmscr);
         self.write::<PMSCR_EL2>(host.pmscr_el2);
     }

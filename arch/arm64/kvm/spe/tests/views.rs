@@ -119,17 +119,41 @@ fn on_is_enabled_and_not_stopped() {
     }
 }
 
-/// PMBSR_EL1.EC: a fault of stage 2 (0x25) is an IMPLEMENTATION DEFINED event (0x1f) with a lost
-/// record (DL) for a guest; everything else is what it is.
+/// PMBSR_EL1.EC: a fault of stage 2 (0x25) or a granule protection check fault (0x1e) is not the
+/// guest's; the buffer is full (EC 0, BSC 1) is not either if the unit has less of it, and no data is
+/// lost (DL). Everything else is what it is.
 #[test]
-fn guests_see_no_stage_2() {
+fn events_of_the_guest() {
     for ec in 0..=0x3f_u64 {
-        let status = 0xff << 32 | ec << 26 | 1 << 18 | 1 << 17 | 0x7;
-        let seen = for_guest(status.into()).into_raw();
-        if ec == 0x25 {
-            assert_eq!(seen, 0x1f << 26 | 1 << 19 | 1 << 17);
-        } else {
-            assert_eq!(seen, status);
+        for mss in 0..=0x3f_u64 {
+            for (lost, collided, clipped) in [0, 1, 2, 3, 4, 5, 6, 7].map(|i| (i & 1, i >> 1 & 1, i >> 2)) {
+                let status = ec << 26 | lost << 19 | collided << 16 | mss;
+                let seen = what_of((status | 1 << 17).into(), clipped != 0);
+                let left = (collided << 16).into();
+
+                assert_eq!(what_of(status.into(), clipped != 0), None);
+                let event = match (ec, mss) {
+                    (0x25 | 0x1e, _) => Event::Fault {
+                        event: left,
+                        lost: lost != 0,
+                    },
+                    (0, 1) if clipped != 0 && lost == 0 => Event::WindowFull(left),
+                    _ => Event::OfGuest((status | 1 << 17).into()),
+                };
+                assert_eq!(seen, Some(event));
+            }
         }
+    }
+}
+
+/// Lost records: DL is 1, and S; a buffer that is full has BSC 1, an IMPLEMENTATION DEFINED event
+/// (EC 0x1f) nothing.
+#[test]
+fn lost_records() {
+    for collided in [0, 1 << 16] {
+        let lost = |class| lost(collided.into(), class).into_raw();
+
+        assert_eq!(lost(PMBSR_EL1_EC_BUF), collided | 1 << 19 | 1 << 17 | 1);
+        assert_eq!(lost(PMBSR_EL1_EC_IMP_DEF), 0x1f << 26 | collided | 1 << 19 | 1 << 17);
     }
 }

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The window: the part of the buffer to which the unit writes next, and what has to be mapped at
+//! stage 2 while it does.
+//!
+//! The unit does not wait for a page: a fault may lose what it was about to write. So it gets the
+//! buffer up to the end of a window whose pages are mapped, and so are the tables of stage 1 that
+//! translate them. When the window is full, it moves on.
+//!
+//! Pure logic: the guest's memory is behind [`Memory`], for which tests have a simulation.
+
+/// The unit in which `PMBLIMITR_EL1.LIMIT` counts, and the smallest page of a guest.
+pub(crate) const PAGE: u64 = 4096;
+/// The length of a window: its frames are as many pages, whatever the sizes of pages are.
+const PAGES: usize = 32;
+const LENGTH: u64 = PAGES as u64 * PAGE;
+/// What is left of a window in which profiling starts once more, and needs no other one.
+const REST: u64 = PAGE;
+/// The levels of stage 1, from -1 to 3.
+const LEVELS: usize = 5;
+/// A window crosses at most one boundary of each level, so its descriptors are in two frames of
+/// each.
+const FRAMES: usize = PAGES + 2 * LEVELS;
+/// The descriptors of the pages, and two of each level above.
+const DESCRIPTORS: usize = PAGES + 2 * (LEVELS - 1);
+/// How often a window is made ready again that changes meanwhile, and how many frames are mapped in
+/// all: the ring of dirty pages has space for so many (`KVM_DIRTY_RING_RSVD_ENTRIES`).
+const ATTEMPTS: usize = 3;
+const BUDGET: u32 = 64;
+/// How many faults in a row, at the same place, are resolved.
+const FAULTS: u32 = 8;
+
+/// A list of limited length.
+#[derive(Clone, Copy)]
+struct List<T, const N: usize> {
+    items: [T; N],
+    len: usize,
+}
+
+impl<T: Copy + Default, const N: usize> List<T, N> {
+    const fn new(item: T) -> Self {
+        Self {
+            items: [item; N],
+            len: 0,
+        }
+    }
+
+    /// Appends an item. Returns false if there is no place.
+    fn push(&mut self, item: T) -> bool {
+        let Some(place) = self.items.get_mut(self.len) else {
+            return false;
+        };
+        *place = item;
+        self.len += 1;
+        true
+    }
+
+    fn items(&self) -> &[T] {
+        self.items.get(..self.len).unwrap_or(&[])
+    }
+
+    fn items_mut(&mut self) -> &mut [T] {
+        self.items.get_mut(..self.len).unwrap_or(&mut [])
+    }
+}
+
+/// A page of the host's size in the guest's physical memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) gfn: u64,
+    /// The unit writes to it.
+    pub(crate) write: bool,
+    /// The first page of the window that needs it.
+    pub(crate) page: u64,
+}
+
+/// The frames that have to be mapped.
+#[derive(Clone, Copy)]
+pub(crate) struct Frames(List<Frame, FRAMES>);
+
+impl Frames {
+    pub(crate) const fn new() -> Self {
+        Self(List::new(Frame {
+            gfn: 0,
+            write: false,
+            page: 0,
+        }))
+    }
+
+    /// Adds a frame. Returns false if there is no place.
+    fn add(&mut self, new: Frame) -> bool {
+        for frame in self.0.items_mut() {
+            if frame.gfn == new.gfn {
+                frame.write |= new.write;
+                return true;
+            }
+        }
+        self.0.push(new)
+    }
+
+    pub(crate) fn as_slice(&self) -> &[Frame] {
+        self.0.items()
+    }
+
+    /// Returns whether one of them is at `first` to `last`.
+    pub(crate) fn overlap(&self, first: u64, last: u64) -> bool {
+        self.as_slice()
+            .iter()
+            .any(|frame| first <= frame.gfn && frame.gfn <= last)
+    }
+}
+
+/// A descriptor of stage 1, as it was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Descriptor {
+    pub(crate) ipa: u64,
+    pub(crate) value: u64,
+}
+
+/// The registers on which the translation of an address depends.
+pub(crate) type Context = [u64; 6];
+
+/// Why memory was not mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unmapped {
+    /// There is no such memory.
+    Gone,
+    /// It may be tried again.
+    Later,
+}
+
+/// A page of the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Page {
+    /// It is at this address.
+    At(u64),
+    /// Stage 1 does not let the unit write to it.
+    Unwritable,
+}
+
+/// The guest's memory.
+pub(crate) trait Memory {
+    /// Returns what the translation of an address depends on.
+    fn context(&self, va: u64) -> Context;
+
+    /// Translates the address of a write at EL1. Shows each descriptor before the walk reads it.
+    fn translate(&self, va: u64, seen: &mut dyn FnMut(Descriptor)) -> Page;
+
+    /// Reads a descriptor.
+    fn descriptor(&self, ipa: u64) -> Option<u64>;
+
+    /// Returns the frame of an address.
+    fn gfn(&self, ipa: u64) -> u64;
+
+    /// Returns whether the unit writes to descriptors (TCR_EL1.HA, PMBIDR_EL1.F).
+    fn updates_tables(&self) -> bool;
+
+    /// From now on, says of each change of these frames, and of no others', that it happens. No
+    /// change is under way when it returns.
+    fn watch(&self, frames: &Frames);
+
+    /// Maps a frame. Returns whether it had to be mapped.
+    fn map(&self, frame: Frame) -> Result<bool, Unmapped>;
+
+    /// Arms the watch if nothing has changed since [`Memory::watch`]: from now on, a change stops
+    /// the unit first.
+    fn arm(&self) -> bool;
+
+    /// The same, if all frames are mapped, too, and no CPU has an older translation of them.
+    fn arm_if_mapped(&self, frames: &Frames) -> bool;
+
+    /// Disarms the watch.
+    fn disarm(&self);
+}
+
+/// What becomes of a buffer that the guest has enabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The unit may write up to this limit.
+    Ready(u64, How),
+    /// The unit stays off for now.
+    Later,
+    /// There is no memory where the unit writes next.
+    Gone,
+}
+
+/// How a window was made ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// By comparison with the last one.
+    Compared,
+    /// By a walk, after which so many frames had to be mapped.
+    Walked(u32),
+}
+
+/// The window of a vCPU.
+pub(crate) struct Window {
+    start: u64,
+    end: u64,
+    context: Context,
+    descriptors: List<Descriptor, DESCRIPTORS>,
+    frames: Frames,
+    /// Where the unit has faulted last, and how often in a row.
+    fault: (u64, u32),
+    /// A fault has lost data, which the guest has to be told.
+    lost: bool,
+}
+
+impl Window {
+    pub(crate) const fn new() -> Self {
+        Self {
+            start: 0,
+            end: 0,
+            context: [0; 6],
+            descriptors: List::new(Descriptor { ipa: 0, value: 0 }),
+            frames: Frames::new(),
+            fault: (0, 0),
+            lost: false,
+        }
+    }
+
+    /// Makes ready what the unit needs to write at `pointer`, in a buffer that ends at `limit`.
+    pub(crate) fn make_ready<M: Memory>(&mut self, memory: &M, pointer: u64, limit: u64) -> Outcome {
+        let end = end_of(pointer, limit);
+
+        if self.covers(pointer, end) && self.is_unchanged(memory) && memory.arm() {
+            return Outcome::Ready(self.end.min(limit), How::Compared);
+        }
+        let mut mapped = 0;
+        for _ in 0..ATTEMPTS {
+            self.walk(memory, pointer, end);
+            memory.watch(&self.frames);
+            match self.map(memory, &mut mapped) {
+                Err(Unmapped::Gone) => {
+                    memory.disarm();
+                    self.end = self.start;
+                    return Outcome::Gone;
+                }
+                Ok(()) if memory.arm_if_mapped(&self.frames) => {
+                    let limit = if pointer < limit { self.end } else { limit };
+                    return Outcome::Ready(limit, How::Walked(mapped));
+                }
+                _ => {}
+            }
+        }
+        memory.disarm();
+        self.end = self.start;
+        Outcome::Later
+    }
+
+    /// Returns whether this window will do for a write at `pointer`.
+    fn covers(&self, pointer: u64, end: u64) -> bool {
+        self.start <= pointer && (end <= self.end || pointer.saturating_add(REST) <= self.end)
+    }
+
+    /// Returns whether the guest's translation is what it was.
+    fn is_unchanged<M: Memory>(&self, memory: &M) -> bool {
+        memory.context(self.start) == self.context
+            && self
+                .descriptors
+                .items()
+                .iter()
+                .all(|known| memory.descriptor(known.ipa) == Some(known.value))
+    }
+
+    /// Finds the frames of the window that begins with the page of `pointer`. It ends where stage 1
+    /// does not let the unit write; the first page is part of it in any case, and the unit says
+    /// what is wrong with it.
+    fn walk<M: Memory>(&mut self, memory: &M, pointer: u64, end: u64) {
+        let write = memory.updates_tables();
+
+        self.start = pointer & !(PAGE - 1);
+        self.end = self.start;
+        self.context = memory.context(self.start);
+        self.descriptors.len = 0;
+        self.frames = Frames::new();
+        let mut page = 0;
+        while self.end < end && self.add_page(memory, self.end, page, write) {
+            self.end = self.end.saturating_add(PAGE);
+            page += 1;
+        }
+        if self.end == self.start {
+            self.end = self.start.saturating_add(PAGE);
+        }
+    }
+
+    /// Adds the page at an address, and what translates it. Returns false if it is not part of the
+    /// window.
+    fn add_page<M: Memory>(&mut self, memory: &M, va: u64, page: u64, write: bool) -> bool {
+        let mut fits = true;
+        let (frames, descriptors) = (&mut self.frames, &mut self.descriptors);
+
+        let translated = memory.translate(va, &mut |descriptor| {
+            let gfn = memory.gfn(descriptor.ipa);
+            let mut known = descriptors.items().iter();
+
+            fits &= frames.add(Frame { gfn, write, page })
+                && (known.any(|known| *known == descriptor) || descriptors.push(descriptor));
+        });
+        match translated {
+            Page::At(ipa) => {
+                let gfn = memory.gfn(ipa);
+                let write = true;
+                fits && frames.add(Frame { gfn, write, page })
+            }
+            Page::Unwritable => false,
+        }
+    }
+
+    /// Maps all frames, and counts those that had to be. The window ends before a page for which one
+    /// is gone; fails with [`Unmapped::Gone`] if that is the first.
+    fn map<M: Memory>(&mut self, memory: &M, mapped: &mut u32) -> Result<(), Unmapped> {
+        for index in 0..self.frames.0.len {
+            let Some(frame) = self.frames.as_slice().get(index).copied() else {
+                break;
+            };
+            if *mapped == BUDGET {
+                return Err(Unmapped::Later);
+            }
+            match memory.map(frame) {
+                Ok(new) => *mapped += u32::from(new),
+                Err(Unmapped::Gone) if frame.page > 0 => {
+                    self.end = self.start.saturating_add(frame.page * PAGE);
+                    self.frames.0.len = index;
+                    break;
+                }
+                Err(why) => return Err(why),
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a fault at stage 2 when the unit was to write at `pointer`. It is resolved if nothing
+    /// was lost, and if it does not go on like that.
+    pub(crate) fn note_fault(&mut self, pointer: u64, lost: bool) {
+        self.fault = if self.fault.0 == pointer {
+            (pointer, self.fault.1 + 1)
+        } else {
+            (pointer, 1)
+        };
+        self.lost |= lost || self.fault.1 > FAULTS;
+        self.end = self.start;
+    }
+
+    /// Returns whether a fault has lost data, once.
+    pub(crate) fn take_lost(&mut self) -> bool {
+        if self.lost {
+            self.fault = (0, 0);
+        }
+        core::mem::take(&mut self.lost)
+    }
+}
+
+/// Returns the end of the window at `pointer`. A pointer that is not below the limit has no space:
+/// what the unit makes of that is up to it.
+fn end_of(pointer: u64, limit: u64) -> u64 {
+    let start = pointer & !(PAGE - 1);
+
+    if pointer < limit {
+        limit.min(start.saturating_add(LENGTH))
+    } else {
+        start.saturating_add(PAGE)
+    }
+}

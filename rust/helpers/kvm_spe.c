@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#ifdef CONFIG_KVM_ARM64_SPE
+
+#include <asm/kvm_spe.h>
+
+__rust_helper struct kvm_vcpu *rust_helper_kvm_get_vcpu(struct kvm *kvm, int i)
+{
+	return kvm_get_vcpu(kvm, i);
+}
+
+__rust_helper void rust_helper_kvm_spe_request(struct kvm_vcpu *vcpu)
+{
+	kvm_spe_request(vcpu);
+}
+
+__rust_helper void rust_helper_kvm_spe_request_of(struct kvm *kvm, unsigned long *vcpus)
+{
+	kvm_spe_request_of(kvm, vcpus);
+}
+
+#endif
