@@ -26,14 +26,13 @@ CPUCAPS = "arch/arm64/tools/cpucaps"
 # and "tests", which come from the menu in Kconfig.
 VARIANTS = {
     # Base and series, with our options on.
-    "armature": "base options tests suspend",
+    "armature": "base options tests suspend reclaim",
     # The same for lint, and without tests of any kind.
     "clippy": "base options tests suspend",
-    # SPE in guests is not complete, and its branches at each entry are not patched out yet.
-    "bench": "base options suspend nospe",
+    "bench": "base options suspend reclaim",
     # With run-time checks, and as distributions and debuggers configure it: see the fragments.
     **{
-        name: f"base options tests suspend {name}"
+        name: f"base options tests suspend reclaim {name}"
         for name in ("debug", "rt", "cfi", "pauth", "kcsan")
     },
     # Debian's configuration for arm64 with our options, without modules, by gcc.
@@ -42,7 +41,7 @@ VARIANTS = {
     # For the test of the Debian package (deb.py).
     "disk": "base options disk",
     # The base alone, with the same configuration; only the second's C code is counted.
-    "vanilla": "base suspend",
+    "vanilla": "base suspend reclaim",
     "vanilla64k": "base small 64k norust",
     # Without Rust, and so without our options; and the base with the series' numbers of CPU
     # capabilities, with which the C code of the former is compared.

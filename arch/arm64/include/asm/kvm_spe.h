@@ -51,7 +51,10 @@ static inline int kvm_spe_has_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr
 	return __kvm_spe_has_attr(vcpu, attr);
 }
 
-/* What the unit writes next has to be made ready before @vcpu is entered. */
+/*
+ * Before @vcpu is entered, what the unit writes next has to be made ready, and what it says has to
+ * be heard.
+ */
 static inline void kvm_spe_request(struct kvm_vcpu *vcpu)
 {
 	kvm_make_request(KVM_REQ_SPE, vcpu);
@@ -118,37 +121,40 @@ static inline bool kvm_spe_allows(unsigned long features)
 }
 
 void __kvm_spe_to_guest(struct kvm_vcpu_spe *spe, struct kvm_spe_host *host, bool e2h);
-void __kvm_spe_from_guest(struct kvm_vcpu_spe *spe, struct kvm_spe_host *host, bool e2h);
+bool __kvm_spe_from_guest(struct kvm_vcpu_spe *spe, struct kvm_spe_host *host, bool e2h);
 void __kvm_spe_to_host(struct kvm_vcpu_spe *spe, struct kvm_spe_host *host, bool e2h);
 void kvm_spe_fix(struct kvm_vcpu *vcpu);
-void __kvm_spe_sync(struct kvm_vcpu *vcpu);
 void __kvm_spe_power_off(struct kvm_vcpu *vcpu);
+
+/* Says whether the unit changes hands at entries and exits. */
+static __always_inline bool kvm_spe_is_switched(struct kvm_vcpu *vcpu)
+{
+	return unlikely(vcpu->arch.spe.switched);
+}
 
 /* Gives the unit to a guest, which is entered next; at EL2. */
 static __always_inline void kvm_spe_to_guest(struct kvm_vcpu *vcpu)
 {
-	if (unlikely(vcpu->arch.spe.switched))
-		__kvm_spe_to_guest(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe());
+	__kvm_spe_to_guest(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe());
 }
 
 /* Takes the unit from a guest, whose translation and traps are still in place; at EL2. */
 static __always_inline void kvm_spe_from_guest(struct kvm_vcpu *vcpu)
 {
-	if (unlikely(vcpu->arch.spe.switched))
-		__kvm_spe_from_guest(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe());
+	if (__kvm_spe_from_guest(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe()))
+		kvm_spe_request(vcpu);
 }
 
 /* Gives the unit back to the host, whose translation and traps are in place; at EL2. */
 static __always_inline void kvm_spe_to_host(struct kvm_vcpu *vcpu)
 {
-	if (unlikely(vcpu->arch.spe.switched))
-		__kvm_spe_to_host(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe());
+	__kvm_spe_to_host(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe());
 }
 
 /* The hypervisor panics: the guest's records are not to go where the host's tables say. */
 static __always_inline void kvm_spe_panic(struct kvm_vcpu *vcpu)
 {
-	if (vcpu->arch.spe.switched) {
+	if (kvm_spe_is_switched(vcpu)) {
 		write_sysreg_el1(0, SYS_PMSCR);
 		isb();
 		psb_csync();
@@ -156,13 +162,6 @@ static __always_inline void kvm_spe_panic(struct kvm_vcpu *vcpu)
 		write_sysreg_s(0, SYS_PMBLIMITR_EL1);
 		isb();
 	}
-}
-
-/* After an exit, before interrupts are enabled and the vGIC is synchronised. */
-static inline void kvm_spe_sync(struct kvm_vcpu *vcpu)
-{
-	if (unlikely(vcpu->arch.spe.enabled))
-		__kvm_spe_sync(vcpu);
 }
 
 /* The vCPU is off: so is its buffer, and the interrupt. In the vCPU's own thread. */
@@ -269,11 +268,11 @@ static inline u64 kvm_spe_writable(struct kvm *kvm)
 	return 0;
 }
 
+static inline bool kvm_spe_is_switched(struct kvm_vcpu *vcpu) { return false; }
 static inline void kvm_spe_to_guest(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_from_guest(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_to_host(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_panic(struct kvm_vcpu *vcpu) { }
-static inline void kvm_spe_sync(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_fix(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_power_off(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_load_fgt(struct kvm_vcpu *vcpu) { }

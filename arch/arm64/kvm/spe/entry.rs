@@ -4,7 +4,10 @@
 //! the hypervisor's object for nVHE mode.
 
 use kernel::{
-    arm64::this_cpu::ThisCpu,
+    arm64::{
+        sysreg::*,
+        this_cpu::ThisCpu, //
+    },
     bindings::kvm_vcpu_spe,
     prelude::*, //
 };
@@ -60,19 +63,25 @@ unsafe extern "C" fn __kvm_spe_to_guest(spe: *mut kvm_vcpu_spe, host: *mut Host,
     };
 }
 
-/// Takes the unit from a guest, whose translation and traps are still in place.
+/// Takes the unit from a guest, whose translation and traps are still in place. Returns whether the
+/// buffer that the guest has enabled needs attention: the unit had an event, or was off.
 ///
 /// # Safety
 ///
 /// As for [`with`], after [`__kvm_spe_to_guest`].
 #[export]
-unsafe extern "C" fn __kvm_spe_from_guest(spe: *mut kvm_vcpu_spe, host: *mut Host, e2h: bool) {
+unsafe extern "C" fn __kvm_spe_from_guest(
+    spe: *mut kvm_vcpu_spe,
+    host: *mut Host,
+    e2h: bool,
+) -> bool {
     // SAFETY: By the caller's contract.
     unsafe {
         with(spe, host, e2h, |switch, guest, limit, host| {
             switch.take_from_guest(guest, limit.is_some(), host)
-        })
-    };
+        });
+        (*spe).enabled && (!(*spe).ready || PMBSR_EL1::from_raw((*spe).regs.pmbsr).S().into_bool())
+    }
 }
 
 /// Gives the unit back to the host, whose translation and traps are in place.

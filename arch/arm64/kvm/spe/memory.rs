@@ -16,7 +16,7 @@
 use core::{
     cell::UnsafeCell,
     ptr,
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering}, //
+    sync::atomic::{AtomicPtr, AtomicU32, Ordering}, //
 };
 
 use kernel::{
@@ -26,12 +26,13 @@ use kernel::{
         kvm_spe_window as Opaque, //
     },
     cpucap,
-    prelude::*, //
+    prelude::*,
+    time::{delay::fsleep, Delta}, //
 };
 
 use super::{
     add,
-    window::{Context, Descriptor, Frame, Frames, Memory, Page, Unmapped, Window}, //
+    window::{Context, Descriptor, Frame, Frames, Memory, Page, Unmapped, Watch, Window}, //
 };
 
 /// What a vCPU needs while its buffer is enabled.
@@ -39,11 +40,7 @@ pub(super) struct Watched {
     /// Belongs to the task that runs the vCPU.
     window: UnsafeCell<Window>,
     /// Written by that task with `mmu_lock` held for writing.
-    frames: UnsafeCell<Frames>,
-    /// None of the frames has changed.
-    valid: AtomicBool,
-    /// The unit may write to them.
-    armed: AtomicBool,
+    watch: UnsafeCell<Watch>,
     /// The value of `kvm->arch.spe.relaxed` whose translations are gone.
     flushed: AtomicU32,
 }
@@ -58,9 +55,7 @@ impl Watched {
         let new = KBox::new(
             Self {
                 window: UnsafeCell::new(Window::new()),
-                frames: UnsafeCell::new(Frames::new()),
-                valid: AtomicBool::new(false),
-                armed: AtomicBool::new(false),
+                watch: UnsafeCell::new(Watch::new()),
                 flushed: AtomicU32::new(0),
             },
             GFP_KERNEL_ACCOUNT,
@@ -196,10 +191,9 @@ impl<'a> Guest<'a> {
                 bindings::kvm_s2_is_mapped(self.kvm, frame.gfn << bindings::PAGE_SHIFT, frame.write)
             }
         };
-        let ready = self.watched.valid.load(Ordering::Relaxed) && frames.iter().all(is_mapped);
 
-        self.watched.armed.store(ready, Ordering::Relaxed);
-        ready
+        // SAFETY: Only this task writes it.
+        unsafe { &*self.watched.watch.get() }.arm(|| frames.iter().all(is_mapped))
     }
 }
 
@@ -337,8 +331,7 @@ impl Memory for Guest<'_> {
         // SAFETY: By the type invariant. Nobody else has a reference while the lock is held.
         unsafe {
             let _lock = MmuLock::<true>::new(self.kvm);
-            *self.watched.frames.get() = *frames;
-            self.watched.valid.store(true, Ordering::Relaxed);
+            (*self.watched.watch.get()).set(frames);
         }
     }
 
@@ -352,6 +345,10 @@ impl Memory for Guest<'_> {
             ret if Error::from_errno(ret) == ENOMEM => Err(Unmapped::Later),
             _ => Err(Unmapped::Gone),
         }
+    }
+
+    fn wait(&self) {
+        fsleep(Delta::from_micros(50));
     }
 
     fn arm(&self) -> bool {
@@ -373,7 +370,8 @@ impl Memory for Guest<'_> {
     }
 
     fn disarm(&self) {
-        self.watched.armed.store(false, Ordering::Relaxed);
+        // SAFETY: Only this task writes it.
+        unsafe { &*self.watched.watch.get() }.disarm();
     }
 }
 
@@ -419,7 +417,7 @@ unsafe fn for_each_watching(
     kvm: *mut bindings::kvm,
     first: u64,
     last: u64,
-    mut f: impl FnMut(*mut bindings::kvm_vcpu, &Watched),
+    mut f: impl FnMut(*mut bindings::kvm_vcpu, &Watch),
 ) {
     for i in 0.. {
         // SAFETY: By the caller's contract.
@@ -427,12 +425,10 @@ unsafe fn for_each_watching(
         if vcpu.is_null() {
             break;
         }
-        // SAFETY: The frames are written with the lock held for writing.
-        unsafe {
-            match Watched::of(vcpu) {
-                Some(watched) if (*watched.frames.get()).overlap(first, last) => f(vcpu, watched),
-                _ => {}
-            }
+        // SAFETY: It is written with the lock held for writing, by the vCPU's task.
+        let watch = unsafe { Watched::of(vcpu).map(|watched| &*watched.watch.get()) };
+        if let Some(watch) = watch.filter(|watch| watch.has(first, last)) {
+            f(vcpu, watch);
         }
     }
 }
@@ -453,10 +449,9 @@ unsafe extern "C" fn __kvm_spe_invalidate(kvm: *mut bindings::kvm, first: u64, l
 
     // SAFETY: By the caller's contract.
     unsafe {
-        for_each_watching(kvm, first, last, |vcpu, watched| {
-            watched.valid.store(false, Ordering::Relaxed);
+        for_each_watching(kvm, first, last, |vcpu, watch| {
             let index = (*vcpu).vcpu_idx as usize;
-            if watched.armed.load(Ordering::Relaxed) {
+            if watch.change() {
                 if let Some(word) = armed.get_mut(index / BITS) {
                     *word |= 1 << (index % BITS);
                 }
@@ -499,15 +494,7 @@ unsafe extern "C" fn __kvm_spe_keeps_young(kvm: *mut bindings::kvm, first: u64, 
     let mut keeps = false;
 
     // SAFETY: By the caller's contract.
-    unsafe {
-        for_each_watching(kvm, first, last, |_, watched| {
-            if watched.armed.load(Ordering::Relaxed) {
-                keeps = true;
-            } else {
-                watched.valid.store(false, Ordering::Relaxed);
-            }
-        })
-    };
+    unsafe { for_each_watching(kvm, first, last, |_, watch| keeps |= watch.keeps_young()) };
     keeps
 }
 
@@ -531,8 +518,10 @@ pub(super) unsafe fn note_fault(vcpu: *mut bindings::kvm_vcpu, pointer: u64, los
 ///
 /// `vcpu` is a vCPU that this task runs.
 pub(super) unsafe fn disarm(vcpu: *mut bindings::kvm_vcpu) {
-    // SAFETY: By the caller's contract.
-    if let Some(watched) = unsafe { Watched::of(vcpu) } {
-        watched.armed.store(false, Ordering::Relaxed);
+    // SAFETY: By the caller's contract only this task writes it.
+    unsafe {
+        if let Some(watched) = Watched::of(vcpu) {
+            (*watched.watch.get()).disarm();
+        }
     }
 }

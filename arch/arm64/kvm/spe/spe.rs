@@ -31,6 +31,7 @@ use kernel::{
     },
     cpucap,
     error::from_result,
+    num::Bounded,
     prelude::*, //
 };
 
@@ -302,7 +303,10 @@ unsafe fn note_write(vcpu: *mut bindings::kvm_vcpu, reg: u32) {
 
     if let Some(Name::Own(Pmblimitr | Pmbptr | Pmbsr)) = Name::of(reg) {
         // SAFETY: By the caller's contract.
-        unsafe { (*vcpu).arch.spe.ready = false };
+        unsafe {
+            let spe = &raw mut (*vcpu).arch.spe;
+            ((*spe).enabled, (*spe).ready) = (false, false);
+        }
     }
 }
 
@@ -316,9 +320,74 @@ unsafe fn add(counter: *mut u64, n: u32) {
     unsafe { atomic::AtomicU64::from_ptr(counter) }.fetch_add(n.into(), atomic::Ordering::Relaxed);
 }
 
-/// Decides whether the guest's buffer is enabled, and whether the unit changes hands at entries
-/// from now on, and makes the level of the interrupt that of PMBSR_EL1.S. Without fine-grained
-/// traps the unit always changes hands: PMBIDR_EL1.P says who owns the buffer.
+/// Takes over an event of the unit while the guest ran.
+///
+/// # Safety
+///
+/// As for [`__kvm_spe_update`].
+unsafe fn take_event(vcpu: *mut bindings::kvm_vcpu) {
+    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
+    unsafe {
+        let spe = &raw mut (*vcpu).arch.spe;
+        let stat = &raw mut (*vcpu).stat;
+        let pmbsr = PMBSR_EL1::from_raw((*spe).regs.pmbsr);
+        let is_clipped = (*spe).limit != (*spe).regs.pmblimitr;
+
+        let seen = match what_of(pmbsr, is_clipped) {
+            None => return,
+            Some(Event::OfGuest(seen)) => seen,
+            Some(Event::WindowFull(seen)) => {
+                add(&raw mut (*stat).spe_moved, 1);
+                seen
+            }
+            Some(Event::Fault { event, lost }) => {
+                add(&raw mut (*stat).spe_resolved, 1);
+                memory::note_fault(vcpu, (*spe).regs.pmbptr, lost);
+                event
+            }
+        };
+        (*spe).regs.pmbsr = seen.into();
+        (*spe).ready = false;
+    }
+}
+
+/// Takes over what the unit and the registers say: whether the guest's buffer is enabled, and whether
+/// the unit changes hands at entries from now on. The level of the interrupt is PMBSR_EL1.S.
+///
+/// The unit changes hands if the buffer is enabled: what is not ready is tried again after the exit.
+/// Without fine-grained traps it always does, since PMBIDR_EL1.P says who owns the buffer.
+///
+/// # Safety
+///
+/// As for [`__kvm_spe_update`].
+unsafe fn refresh(vcpu: *mut bindings::kvm_vcpu) {
+    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
+    unsafe {
+        let spe = &raw mut (*vcpu).arch.spe;
+
+        if (*spe).enabled {
+            take_event(vcpu);
+        }
+        let (kvm, pmbsr) = ((*vcpu).kvm, PMBSR_EL1::from_raw((*spe).regs.pmbsr));
+        (*spe).enabled = is_enabled((*spe).regs.pmblimitr.into(), pmbsr);
+        (*spe).ready &= (*spe).enabled;
+        if !(*spe).enabled {
+            memory::disarm(vcpu);
+        }
+        (*spe).switched = (*spe).enabled || !(*spe).fine_grained;
+        // It fails only for an interrupt that does not exist, or belongs to somebody else; the
+        // setup has made it this vCPU's.
+        bindings::kvm_vgic_inject_irq(
+            kvm,
+            vcpu,
+            (*kvm).arch.spe.irq,
+            pmbsr.S().into_bool(),
+            spe.cast(),
+        );
+    }
+}
+
+/// Takes over what has changed. What the unit needs is made ready before the next entry.
 ///
 /// Called as the vCPU is loaded, since userspace may have changed registers and the vGIC, and
 /// after each change of the registers while it is.
@@ -332,31 +401,16 @@ unsafe fn add(counter: *mut u64, n: u32) {
 unsafe extern "C" fn __kvm_spe_update(vcpu: *mut bindings::kvm_vcpu) {
     // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
     unsafe {
-        let spe = &raw mut (*vcpu).arch.spe;
-        let (kvm, pmbsr) = ((*vcpu).kvm, PMBSR_EL1::from_raw((*spe).regs.pmbsr));
-
-        (*spe).enabled = is_enabled((*spe).regs.pmblimitr.into(), pmbsr);
-        (*spe).ready &= (*spe).enabled;
-        if !(*spe).enabled {
-            memory::disarm(vcpu);
-        } else if !(*spe).ready {
+        refresh(vcpu);
+        if (*vcpu).arch.spe.enabled && !(*vcpu).arch.spe.ready {
             bindings::kvm_spe_request(vcpu);
         }
-        (*spe).switched = (*spe).ready || !(*spe).fine_grained;
-        // It fails only for an interrupt that does not exist, or belongs to somebody else; the
-        // setup has made it this vCPU's.
-        bindings::kvm_vgic_inject_irq(
-            kvm,
-            vcpu,
-            (*kvm).arch.spe.irq,
-            pmbsr.S().into_bool(),
-            spe.cast(),
-        );
     }
 }
 
-/// Makes ready what the unit writes next, if the guest's buffer is enabled. If that does not
-/// succeed, the unit stays off until the next exit, or the guest gets an event.
+/// Takes over what the unit says, and makes ready what it writes next, if the guest's buffer is
+/// enabled. If that does not succeed, the unit stays off until the next exit, or the guest gets an
+/// event.
 ///
 /// Context: process; may sleep.
 ///
@@ -369,13 +423,14 @@ unsafe extern "C" fn __kvm_spe_make_ready(vcpu: *mut bindings::kvm_vcpu) {
     unsafe {
         let spe = &raw mut (*vcpu).arch.spe;
         let stat = &raw mut (*vcpu).stat;
-        let pmblimitr = PMBLIMITR_EL1::from_raw((*spe).regs.pmblimitr);
-        let (pmbptr, limit) = ((*spe).regs.pmbptr, pmblimitr.into_raw() & PMBLIMITR_EL1::LIMIT_MASK);
 
+        refresh(vcpu);
         (*spe).ready = false;
         if !(*spe).enabled {
             return;
         }
+        let pmblimitr = PMBLIMITR_EL1::from_raw((*spe).regs.pmblimitr);
+        let (pmbptr, limit) = ((*spe).regs.pmbptr, pmblimitr.into_raw() & PMBLIMITR_EL1::LIMIT_MASK);
         let made = if pmblimitr.FM() == PMBLIMITR_EL1_FM_DISCARD {
             // Nothing is written.
             Some((Outcome::Ready(limit, How::Compared), false))
@@ -386,15 +441,8 @@ unsafe extern "C" fn __kvm_spe_make_ready(vcpu: *mut bindings::kvm_vcpu) {
             })
         };
         match made {
-            Some((Outcome::Gone, _)) => {
-                add(&raw mut (*stat).spe_lost, 1);
-                (*spe).regs.pmbsr = lost((*spe).regs.pmbsr.into(), PMBSR_EL1_EC_IMP_DEF).into();
-            }
-            Some((Outcome::Ready(..), true)) => {
-                memory::disarm(vcpu);
-                add(&raw mut (*stat).spe_lost, 1);
-                (*spe).regs.pmbsr = lost((*spe).regs.pmbsr.into(), PMBSR_EL1_EC_BUF).into();
-            }
+            Some((Outcome::Gone, _)) => stop(vcpu, PMBSR_EL1_EC_IMP_DEF),
+            Some((Outcome::Ready(..), true)) => stop(vcpu, PMBSR_EL1_EC_BUF),
             Some((Outcome::Ready(limit, how), false)) => {
                 match how {
                     How::Compared => add(&raw mut (*stat).spe_compared, 1),
@@ -406,53 +454,25 @@ unsafe extern "C" fn __kvm_spe_make_ready(vcpu: *mut bindings::kvm_vcpu) {
                 (*spe).limit = limit | (pmblimitr.into_raw() & !PMBLIMITR_EL1::LIMIT_MASK);
                 (*spe).ready = true;
             }
-            Some((Outcome::Later, _)) | None => {
-                add(&raw mut (*stat).spe_postponed, 1);
-                (*spe).switched = !(*spe).fine_grained;
-                return;
-            }
+            Some((Outcome::Later, _)) | None => add(&raw mut (*stat).spe_postponed, 1),
         }
-        __kvm_spe_update(vcpu);
     }
 }
 
-/// Takes over an event of the unit while the guest ran. Tries once more to make ready what was not.
-///
-/// Context: interrupts are off.
+/// Tells the guest that records are lost; see [`lost`].
 ///
 /// # Safety
 ///
-/// As for [`__kvm_spe_update`], after an exit.
-#[export]
-unsafe extern "C" fn __kvm_spe_sync(vcpu: *mut bindings::kvm_vcpu) {
+/// As for [`__kvm_spe_update`].
+unsafe fn stop(vcpu: *mut bindings::kvm_vcpu, class: Bounded<u64, 6>) {
     // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
     unsafe {
         let spe = &raw mut (*vcpu).arch.spe;
-        let stat = &raw mut (*vcpu).stat;
-        let pmbsr = &raw mut (*spe).regs.pmbsr;
 
-        if !(*spe).ready {
-            bindings::kvm_spe_request(vcpu);
-            return;
-        }
-        let Some(event) = what_of((*pmbsr).into(), (*spe).limit != (*spe).regs.pmblimitr) else {
-            return;
-        };
-        match event {
-            Event::OfGuest(event) => *pmbsr = event.into(),
-            Event::WindowFull(event) => {
-                *pmbsr = event.into();
-                (*spe).ready = false;
-                add(&raw mut (*stat).spe_moved, 1);
-            }
-            Event::Fault { event, lost } => {
-                *pmbsr = event.into();
-                (*spe).ready = false;
-                add(&raw mut (*stat).spe_resolved, 1);
-                memory::note_fault(vcpu, (*spe).regs.pmbptr, lost);
-            }
-        }
-        __kvm_spe_update(vcpu);
+        add(&raw mut (*vcpu).stat.spe_lost, 1);
+        (*spe).regs.pmbsr = lost((*spe).regs.pmbsr.into(), class).into();
+        (*spe).enabled = false;
+        refresh(vcpu);
     }
 }
 

@@ -125,9 +125,9 @@ impl<A: Access> Switch<'_, A> {
     }
 
     /// Gives the unit to a guest whose translation and traps are in place, with this PMBLIMITR_EL1.
-    /// Without one nothing is written.
+    /// Without one nothing is written, and all accesses trap.
     pub(crate) fn give_to_guest(&self, guest: &Registers, limit: Option<u64>, host: &mut Host) {
-        let (owner, open) = if self.fine_grained {
+        let (owner, open) = if self.fine_grained && limit.is_some() {
             (E2PB_EL1, MDCR_EL2::TPMS_MASK)
         } else {
             (E2PB_EL1_TRAPS, 0)

@@ -7,6 +7,7 @@
 
 mod registers;
 mod switch;
+mod window;
 #[allow(non_upper_case_globals)]
 mod sysreg {
     include!(env!("SYSREG_CONSTS"));
@@ -38,4 +39,5 @@ struct Host {
 mod tests {
     mod switching;
     mod views;
+    mod windows;
 }

@@ -9,6 +9,8 @@
 //!
 //! Pure logic: the guest's memory is behind [`Memory`], for which tests have a simulation.
 
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 /// The unit in which `PMBLIMITR_EL1.LIMIT` counts, and the smallest page of a guest.
 pub(crate) const PAGE: u64 = 4096;
 /// The length of a window: its frames are as many pages, whatever the sizes of pages are.
@@ -110,6 +112,68 @@ impl Frames {
     }
 }
 
+/// Frames whose changes matter to a vCPU. The lock of the VM's stage 2 is held for all that it does,
+/// except for [`Watch::disarm`].
+pub(crate) struct Watch {
+    frames: Frames,
+    /// None of the frames has changed.
+    valid: AtomicBool,
+    /// The unit may write to them.
+    armed: AtomicBool,
+}
+
+impl Watch {
+    pub(crate) const fn new() -> Self {
+        Self {
+            frames: Frames::new(),
+            valid: AtomicBool::new(false),
+            armed: AtomicBool::new(false),
+        }
+    }
+
+    /// Watches these frames from now on. The lock is held for writing.
+    pub(crate) fn set(&mut self, frames: &Frames) {
+        self.frames = *frames;
+        *self.valid.get_mut() = true;
+    }
+
+    /// Returns whether a frame at `first` to `last` is one of them.
+    pub(crate) fn has(&self, first: u64, last: u64) -> bool {
+        self.frames.overlap(first, last)
+    }
+
+    /// Notes that one of them is about to change. Returns whether the unit may be writing to it.
+    pub(crate) fn change(&self) -> bool {
+        self.valid.store(false, Relaxed);
+        self.armed.load(Relaxed)
+    }
+
+    /// Returns whether one of them is to stay young, since the unit may be writing to it. Otherwise,
+    /// notes that it changes.
+    pub(crate) fn keeps_young(&self) -> bool {
+        let keeps = self.armed.load(Relaxed);
+
+        if !keeps {
+            self.valid.store(false, Relaxed);
+        }
+        keeps
+    }
+
+    /// Lets the unit write, unless something has changed, or not everything is `mapped`.
+    pub(crate) fn arm(&self, mapped: impl FnOnce() -> bool) -> bool {
+        let arms = self.valid.load(Relaxed) && mapped();
+
+        self.armed.store(arms, Relaxed);
+        arms
+    }
+
+    /// Does not let the unit write any more. By the task that runs the vCPU, without the lock: who
+    /// finds it armed meanwhile requests something for nothing.
+    pub(crate) fn disarm(&self) {
+        self.armed.store(false, Relaxed);
+    }
+}
+
 /// A descriptor of stage 1, as it was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Descriptor {
@@ -161,6 +225,9 @@ pub(crate) trait Memory {
 
     /// Maps a frame. Returns whether it had to be mapped.
     fn map(&self, frame: Frame) -> Result<bool, Unmapped>;
+
+    /// Lets others complete what they have begun.
+    fn wait(&self);
 
     /// Arms the watch if nothing has changed since [`Memory::watch`]: from now on, a change stops
     /// the unit first.
@@ -227,7 +294,10 @@ impl Window {
             return Outcome::Ready(self.end.min(limit), How::Compared);
         }
         let mut mapped = 0;
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                memory.wait();
+            }
             self.walk(memory, pointer, end);
             memory.watch(&self.frames);
             match self.map(memory, &mut mapped) {

@@ -5,10 +5,8 @@
  * and nothing of the host is seen.
  *
  * Each fact is a statement of the Arm ARM about a machine with FEAT_SPE, or about what
- * PMSCR_EL2 = 0 takes from it. Records have 64 bytes: the test needs a unit whose PMSIDR_EL1
- * says so, as the machine model's does.
+ * PMSCR_EL2 = 0 takes from it.
  */
-#include <errno.h>
 #include <string.h>
 #include <linux/bitfield.h>
 #include <linux/sizes.h>
@@ -21,21 +19,13 @@
 #include "test_util.h"
 #include "ucall.h"
 
-#define RECORD	64
 #define PAGES	16
 #define TURNS	40000
 
-/* A sample every 257 operations: PMSIRR_EL1.INTERVAL is 1. */
-#define INTERVAL	BIT(8)
-#define PERIOD		257
-
 /* Packets: Statistical Profiling Extension protocol packet headers */
-#define PACKET_ADDRESS_PC	0xb0
 #define PACKET_ADDRESS_PA	0xb3
 #define PACKET_CONTEXT_EL1	0x64
 #define PACKET_CONTEXT_EL2	0x65
-#define PACKET_TIMESTAMP	0x71
-#define PACKET_END		0x01
 
 /* What the host does at a GUEST_SYNC */
 #define STAY	1
@@ -47,111 +37,17 @@ static u8 *buffer, *unmapped;
  * Guest
  */
 
-static u64 interrupts, status, pointer;
-
-/* 4 instructions a turn, and one to return */
-#define LOOP_BYTES	20
-
-noinline void loop(u64 turns);
-asm(".pushsection .text\n"
-	"loop:\n"
-	"1:	add	x1, x1, #1\n"
-	"	nop\n"
-	"	subs	x0, x0, #1\n"
-	"	b.ne	1b\n"
-	"	ret\n"
-	".popsection\n");
-
-static void psb_csync(void)
-{
-	asm volatile("hint #17" : : : "memory");
-}
-
-static void guest_irq(struct ex_regs *regs)
-{
-	unsigned int irq = gic_get_and_ack_irq();
-
-	if (irq == IAR_SPURIOUS)
-		return;
-
-	GUEST_ASSERT_EQ(irq, SPE_PPI);
-	WRITE_ONCE(interrupts, interrupts + 1);
-	WRITE_ONCE(status, read_sysreg_s(SYS_PMBSR_EL1));
-	WRITE_ONCE(pointer, read_sysreg_s(SYS_PMBPTR_EL1));
-	write_sysreg_s(0, SYS_PMBLIMITR_EL1);
-	write_sysreg_s(0, SYS_PMBSR_EL1);
-	isb();
-	gic_set_eoi(irq);
-}
-
 static void set_up(void)
 {
-	gic_init(GIC_V3, 1);
-	gic_irq_enable(SPE_PPI);
-	local_irq_enable();
-	write_sysreg_s(0, SYS_PMSCR_EL1);
-	write_sysreg_s(0, SYS_PMSFCR_EL1);
-	write_sysreg_s(0, SYS_PMSEVFR_EL1);
-	write_sysreg_s(0, SYS_PMSLATFR_EL1);
-	write_sysreg_s(INTERVAL, SYS_PMSIRR_EL1);
-	write_sysreg_s(0, SYS_PMSICR_EL1);
-	write_sysreg_s(0, SYS_PMBSR_EL1);
-	isb();
-	/* The unit does not wait for pages. */
+	set_up_unit();
 	for (u64 i = 0; i < PAGES * SZ_4K; i += SZ_4K)
 		WRITE_ONCE(buffer[i], 0xff);
-}
-
-static void start(void *where, u64 size, u64 controls)
-{
-	write_sysreg_s((u64)where, SYS_PMBPTR_EL1);
-	write_sysreg_s(((u64)where + size) | PMBLIMITR_EL1_E, SYS_PMBLIMITR_EL1);
-	isb();
-	write_sysreg_s(controls, SYS_PMSCR_EL1);
-	isb();
 }
 
 /* Returns the number of records. */
 static u64 stop(void)
 {
-	u64 end;
-
-	write_sysreg_s(0, SYS_PMSCR_EL1);
-	isb();
-	psb_csync();
-	dsb(nsh);
-	isb();
-	end = read_sysreg_s(SYS_PMBPTR_EL1);
-	write_sysreg_s(0, SYS_PMBLIMITR_EL1);
-	isb();
-	return (end - (u64)buffer) / RECORD;
-}
-
-/* Returns the payload of a packet of the record, or -1. */
-static u64 payload(const u8 *record, u8 header)
-{
-	for (int i = 0; i < RECORD && record[i] != PACKET_END;) {
-		int size = record[i] == 0x00 ? 0 : 1 << (record[i] >> 4 & 3);
-		u64 value = 0;
-
-		memcpy(&value, record + i + 1, size);
-		if (record[i] == header)
-			return value;
-		if (record[i] == PACKET_TIMESTAMP)
-			break;
-		i += 1 + size;
-	}
-	return -1;
-}
-
-/* Says whether the record is of an instruction of loop(), at EL1. */
-static bool in_loop(const u8 *record)
-{
-	u64 pc = payload(record, PACKET_ADDRESS_PC);
-
-	return record[0] == PACKET_ADDRESS_PC && (pc >> 61 & 3) == 1 &&
-	       (pc & GENMASK(47, 0)) >= ((u64)loop & GENMASK(47, 0)) &&
-	       (pc & GENMASK(47, 0)) < (((u64)loop + LOOP_BYTES) & GENMASK(47, 0));
+	return (stop_at() - (u64)buffer) / RECORD;
 }
 
 static u64 count(u64 records, bool (*is)(const u8 *record))
@@ -349,21 +245,13 @@ static void move(struct kvm_vcpu *vcpu)
 
 static bool holds(const struct fact *fact)
 {
-	struct kvm_vm *vm = vm_create(1);
-	struct kvm_vcpu_init features;
 	struct kvm_vcpu *vcpu;
 	bool done = false;
 	struct ucall uc;
+	struct kvm_vm *vm;
 	gva_t gva;
 
-	kvm_get_default_vcpu_target(vm, &features);
-	features.features[0] |= BIT(KVM_ARM_VCPU_SPE);
-	vcpu = aarch64_vcpu_add(vm, 0, &features, fact->code);
-	vm_init_descriptor_tables(vm);
-	vcpu_init_descriptor_tables(vcpu);
-	vm_install_exception_handler(vm, VECTOR_IRQ_CURRENT, guest_irq);
-	kvm_arch_vm_finalize_vcpus(vm);
-	TEST_ASSERT(!set_spu(vcpu, unit_type) && !set_irq(vcpu, SPE_PPI) && !init(vcpu), "setup");
+	vm = vm_with_spu(&vcpu, fact->code, 0);
 	gva = vm_alloc_pages(vm, PAGES * SZ_4K / vm->page_size + 1);
 	buffer = (u8 *)gva;
 	sync_global_to_guest(vm, buffer);
