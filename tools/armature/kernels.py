@@ -20,7 +20,8 @@ CONFIGS = TOP / "tools/machine/config"
 SOURCE, OBJECTS = "/armature/src", "/armature/obj"
 # The version of the base kernel's build: a new number rebuilds it.
 FORMAT = "2"
-CPUCAPS = "arch/arm64/tools/cpucaps"
+# What the series changes whatever the options: numbers of capabilities, and a fault of the base.
+ALWAYS = ("arch/arm64/tools/cpucaps", "arch/arm64/kvm/at.c")
 
 # The configuration fragments of each kernel, in order: files of tools/machine/config, or "options"
 # and "tests", which come from the menu in Kconfig.
@@ -43,8 +44,8 @@ VARIANTS = {
     # The base alone, with the same configuration; only the second's C code is counted.
     "vanilla": "base suspend reclaim",
     "vanilla64k": "base small 64k norust",
-    # Without Rust, and so without our options; and the base with the series' numbers of CPU
-    # capabilities, with which the C code of the former is compared.
+    # Without Rust, and so without our options; and the base with what the series changes in any
+    # case, with which the C code of the former is compared.
     "off": "base suspend norust",
     "reference": "base suspend norust",
 }
@@ -129,7 +130,7 @@ class Kernel:
         """Returns the command that runs the kernel's make."""
         binds: dict[process.Word, str] = {self.source(): SOURCE, self.objects(): OBJECTS}
         if self.variant == "reference":
-            binds[TREE / CPUCAPS] = f"{SOURCE}/{CPUCAPS}"
+            binds |= {TREE / file: f"{SOURCE}/{file}" for file in ALWAYS}
         tools = "CROSS_COMPILE=aarch64-linux-gnu-" if self.variant == "debian" else "LLVM=1"
         return inside(
             "make",

@@ -47,6 +47,7 @@ add to or replace those of the [[boot]]. {mode}, or the name of another key that
 stands for its value in the texts of a boot: its name, the lists that it names, its own lines.
 """
 
+import collections
 import collections.abc
 import dataclasses
 import fnmatch
@@ -276,6 +277,17 @@ def load(files: pathlib.Path = FILES) -> list[Boot]:
 def words(boots: collections.abc.Iterable[Boot]) -> list[str]:
     """Returns the subjects of all boots."""
     return sorted({word for boot in boots for word in boot.purposes})
+
+
+def in_turn(boots: list[Boot]) -> list[Boot]:
+    """Returns the boots with one of each subject after the other: if there is no time left for the
+    last ones, every subject has had its turns."""
+    turns: collections.Counter[str] = collections.Counter()
+    places = []
+    for boot in boots:
+        places.append(turns[boot.purposes[0]])
+        turns[boot.purposes[0]] += 1
+    return [boot for _, boot in sorted(zip(places, boots), key=lambda pair: pair[0])]
 
 
 def select(boots: list[Boot], pattern: str) -> list[Boot]:

@@ -185,7 +185,7 @@ def test() -> int:
     took: dict[str, float] = {}
     if chosen.boots:
         say("boot", f"booting {len(chosen.boots)} machines")
-        found, took = boot.run_all(chosen.boots, REPORT / "boots")
+        found, took = boot.run_all(matrix.in_turn(chosen.boots), REPORT / "boots")
     results = [result for outcome in outcomes.values() for result in outcome.results]
     seconds = {name: outcome.seconds for name, outcome in outcomes.items()}
     return report.write(results + found, seconds | took, chosen.boots)

@@ -151,6 +151,12 @@ class Select(unittest.TestCase):
         """Returns the names of the selected boots."""
         return [boot.name for boot in matrix.select(load(FILE), pattern)]
 
+    def test_turns(self) -> None:
+        """Every subject has its turn before one has a second one; a subject keeps its order."""
+        boots = [Boot(name, (name[0],), Machine()) for name in ("a1", "a2", "a3", "b1", "c1", "c2")]
+        names = [boot.name for boot in matrix.in_turn(boots)]
+        self.assertEqual(names, ["a1", "b1", "c1", "a2", "c2", "a3"])
+
     def test_patterns(self) -> None:
         """Checks an empty pattern, one boot, a part of a name, and a subject."""
         self.assertEqual(self.chosen(""), ["large-vhe", "large-nvhe"])
