@@ -14,6 +14,11 @@ __rust_helper void rust_helper_kvm_spe_request(struct kvm_vcpu *vcpu)
 	kvm_spe_request(vcpu);
 }
 
+__rust_helper void rust_helper_kvm_spe_clear_request(struct kvm_vcpu *vcpu)
+{
+	kvm_spe_clear_request(vcpu);
+}
+
 __rust_helper void rust_helper_kvm_spe_request_of(struct kvm *kvm, unsigned long *vcpus)
 {
 	kvm_spe_request_of(kvm, vcpus);

@@ -28,6 +28,7 @@ void __kvm_spe_invalidate(struct kvm *kvm, gfn_t first, gfn_t last);
 bool __kvm_spe_is_watched(struct kvm *kvm, gfn_t first, gfn_t last);
 bool __kvm_spe_keeps_young(struct kvm *kvm, gfn_t first, gfn_t last);
 void __kvm_spe_relax(struct kvm *kvm);
+void kvm_spe_reset(struct kvm_vcpu *vcpu);
 void kvm_spe_destroy_vcpu(struct kvm_vcpu *vcpu);
 int __kvm_spe_set_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr *attr);
 int __kvm_spe_get_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr *attr);
@@ -66,6 +67,11 @@ static inline void kvm_spe_request_of(struct kvm *kvm, unsigned long *vcpus)
 	kvm_make_vcpus_request_mask(kvm, KVM_REQ_SPE, vcpus);
 }
 
+static inline void kvm_spe_clear_request(struct kvm_vcpu *vcpu)
+{
+	kvm_clear_request(KVM_REQ_SPE, vcpu);
+}
+
 static inline void kvm_spe_check_request(struct kvm_vcpu *vcpu)
 {
 	if (kvm_check_request(KVM_REQ_SPE, vcpu)) {
@@ -79,12 +85,6 @@ static inline void kvm_spe_relax(struct kvm *kvm)
 {
 	if (unlikely(kvm->arch.spe.unit))
 		__kvm_spe_relax(kvm);
-}
-
-/* Says whether entries are to be left young, since an SPU may be writing there. */
-static inline bool kvm_spe_keeps_young(struct kvm *kvm, gfn_t first, gfn_t last)
-{
-	return unlikely(kvm->arch.spe.unit) && __kvm_spe_keeps_young(kvm, first, last);
 }
 
 /* Notes that a vCPU cannot run on @cpu, before anything is loaded that this CPU may lack. */
@@ -164,10 +164,17 @@ static __always_inline void kvm_spe_panic(struct kvm_vcpu *vcpu)
 	}
 }
 
-/* The vCPU is off: so is its buffer, and the interrupt. In the vCPU's own thread. */
+/* The vCPU is about to wait for interrupts: that of the unit may be one. */
+static inline void kvm_spe_sync(struct kvm_vcpu *vcpu)
+{
+	if (unlikely(vcpu->arch.spe.event))
+		__kvm_spe_update(vcpu);
+}
+
+/* The guest has switched the vCPU off: so is its buffer, and the interrupt. */
 static inline void kvm_spe_power_off(struct kvm_vcpu *vcpu)
 {
-	if (vcpu->arch.spe.present && kvm_arm_vcpu_stopped(vcpu))
+	if (vcpu->arch.spe.present)
 		__kvm_spe_power_off(vcpu);
 }
 
@@ -202,12 +209,6 @@ static inline u64 kvm_spe_writable(struct kvm *kvm)
 static inline int kvm_spe_first_run(struct kvm_vcpu *vcpu)
 {
 	return vcpu_has_feature(vcpu, KVM_ARM_VCPU_SPE) && !vcpu->arch.spe.initialized ? -EPERM : 0;
-}
-
-/* Turns the buffer off, and clears its events; the interrupt follows when the vCPU runs. */
-static inline void kvm_spe_reset(struct kvm_vcpu *vcpu)
-{
-	vcpu->arch.spe.regs = (struct kvm_spe_regs) {};
 }
 
 static inline void kvm_spe_destroy(struct kvm *kvm)
@@ -282,12 +283,8 @@ static inline void kvm_spe_reset(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_destroy(struct kvm *kvm) { }
 static inline void kvm_spe_destroy_vcpu(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_check_request(struct kvm_vcpu *vcpu) { }
+static inline void kvm_spe_sync(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_relax(struct kvm *kvm) { }
-
-static inline bool kvm_spe_keeps_young(struct kvm *kvm, gfn_t first, gfn_t last)
-{
-	return false;
-}
 
 #endif /* CONFIG_KVM_ARM64_SPE */
 

@@ -80,7 +80,8 @@ unsafe extern "C" fn __kvm_spe_from_guest(
         with(spe, host, e2h, |switch, guest, limit, host| {
             switch.take_from_guest(guest, limit.is_some(), host)
         });
-        (*spe).enabled && (!(*spe).ready || PMBSR_EL1::from_raw((*spe).regs.pmbsr).S().into_bool())
+        (*spe).event = (*spe).ready && PMBSR_EL1::from_raw((*spe).regs.pmbsr).S().into_bool();
+        (*spe).event || ((*spe).enabled && !(*spe).ready)
     }
 }
 

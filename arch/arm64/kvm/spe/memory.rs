@@ -32,7 +32,9 @@ use kernel::{
 
 use super::{
     add,
-    window::{Context, Descriptor, Frame, Frames, Memory, Page, Unmapped, Watch, Window}, //
+    window::{
+        Context, Descriptor, Faults, Frame, Frames, Memory, Page, Unmapped, Watch, Window, //
+    },
 };
 
 /// What a vCPU needs while its buffer is enabled.
@@ -41,6 +43,8 @@ pub(super) struct Watched {
     window: UnsafeCell<Window>,
     /// Written by that task with `mmu_lock` held for writing.
     watch: UnsafeCell<Watch>,
+    /// Belongs to that task, too.
+    faults: Faults,
     /// The value of `kvm->arch.spe.relaxed` whose translations are gone.
     flushed: AtomicU32,
 }
@@ -56,6 +60,7 @@ impl Watched {
             Self {
                 window: UnsafeCell::new(Window::new()),
                 watch: UnsafeCell::new(Watch::new()),
+                faults: Faults::new(),
                 flushed: AtomicU32::new(0),
             },
             GFP_KERNEL_ACCOUNT,
@@ -226,9 +231,9 @@ impl Walk<'_> {
         let index = (walk.va & (u64::MAX >> (64 - top))) >> shift;
         let ipa = context.table_ipa | index << 3;
 
-        if let Some(value) = read_descriptor(walk.kvm, ipa) {
-            (walk.seen)(Descriptor { ipa, value });
-        }
+        // The frame matters even if nobody can read it.
+        let value = read_descriptor(walk.kvm, ipa).unwrap_or(0);
+        (walk.seen)(Descriptor { ipa, value });
         0
     }
 }
@@ -288,12 +293,20 @@ impl Memory for Guest<'_> {
         };
         let mut result = bindings::s1_walk_result::default();
 
+        // The walk may set an access flag, and so make a page dirty.
+        if self.has_to_stop() {
+            return Page::Later;
+        }
         // SAFETY: By the type invariant. The walk does not keep what it gets.
-        let failed = unsafe {
-            bindings::__kvm_translate_va(self.vcpu, &raw mut info, &raw mut result, va) != 0
+        let ret = unsafe {
+            bindings::__kvm_translate_va(self.vcpu, &raw mut info, &raw mut result, va)
         };
-        if failed {
-            return Page::Unwritable;
+        if ret != 0 {
+            return if Error::from_errno(ret) == EAGAIN {
+                Page::Later
+            } else {
+                Page::Unwritable
+            };
         }
         // SAFETY: This is what a walk that has succeeded leaves.
         let (ipa, desc, writable) = unsafe {
@@ -338,17 +351,24 @@ impl Memory for Guest<'_> {
     fn map(&self, frame: Frame) -> Result<bool, Unmapped> {
         let gpa = frame.gfn << bindings::PAGE_SHIFT;
 
+        if self.has_to_stop() {
+            return Err(Unmapped::Later);
+        }
         // SAFETY: By the type invariant.
         match unsafe { bindings::kvm_s2_populate(self.vcpu, gpa, frame.write) } {
             0 => Ok(false),
             1.. => Ok(true),
-            ret if Error::from_errno(ret) == ENOMEM => Err(Unmapped::Later),
+            ret if [ENOMEM, EINTR].contains(&Error::from_errno(ret)) => Err(Unmapped::Later),
             _ => Err(Unmapped::Gone),
         }
     }
 
-    fn wait(&self) {
+    fn wait(&self) -> bool {
+        if self.has_to_stop() {
+            return false;
+        }
         fsleep(Delta::from_micros(50));
+        true
     }
 
     fn arm(&self) -> bool {
@@ -376,6 +396,19 @@ impl Memory for Guest<'_> {
 }
 
 impl Guest<'_> {
+    /// Returns whether userspace has to come first: for a signal, or for the ring of dirty pages, in
+    /// which each mapping may take a place.
+    fn has_to_stop(&self) -> bool {
+        // SAFETY: By the type invariant; this task is the ring's.
+        let is_full = unsafe {
+            let ring = &raw const (*self.vcpu).dirty_ring;
+            let used = (*ring).dirty_index.wrapping_sub((*ring).reset_index);
+            (*self.kvm).dirty_ring_size != 0 && used >= (*ring).soft_limit
+        };
+
+        is_full || current!().signal_pending()
+    }
+
     /// Returns whether the guest lets the hardware note that a page is dirty.
     fn has_dirty(&self) -> bool {
         TCR_EL1::from_raw(self.register(bindings::vcpu_sysreg_TCR_EL1))
@@ -498,16 +531,30 @@ unsafe extern "C" fn __kvm_spe_keeps_young(kvm: *mut bindings::kvm, first: u64, 
     keeps
 }
 
-/// Notes a fault of the unit at stage 2; see [`Window::note_fault`].
+/// Calls `f` with what counts the faults of the unit.
 ///
 /// # Safety
 ///
-/// `vcpu` is a vCPU that this task runs.
-pub(super) unsafe fn note_fault(vcpu: *mut bindings::kvm_vcpu, pointer: u64, lost: bool) {
-    // SAFETY: By the caller's contract the window belongs to this task, and nobody else has it now.
+/// `vcpu` is a vCPU whose mutex is held.
+pub(super) unsafe fn with_faults<R>(
+    vcpu: *mut bindings::kvm_vcpu,
+    f: impl FnOnce(&Faults) -> R,
+) -> Option<R> {
+    // SAFETY: By the caller's contract.
+    unsafe { Watched::of(vcpu) }.map(|watched| f(&watched.faults))
+}
+
+/// Watches nothing for a vCPU any more.
+///
+/// # Safety
+///
+/// `vcpu` is a vCPU whose mutex is held.
+pub(super) unsafe fn forget(vcpu: *mut bindings::kvm_vcpu) {
+    // SAFETY: By the caller's contract nobody writes it.
     unsafe {
         if let Some(watched) = Watched::of(vcpu) {
-            (*watched.window.get()).note_fault(pointer, lost);
+            (*watched.watch.get()).forget();
+            watched.faults.forget();
         }
     }
 }

@@ -192,25 +192,22 @@ pub(crate) enum Event {
 /// `PMBSR_EL1.MSS` for EC 0: the buffer is full (BSC).
 const BUFFER_FULL: Bounded<u64, 16> = Bounded::<u64, 16>::new::<1>();
 
-/// Returns what the status of a unit means, and the guest's new status; [`None`] if there is no
-/// event. `is_clipped` says that the unit has less of the buffer than the guest has given it.
+/// Returns what the status of a unit that has stopped means, and the guest's new status. `is_clipped` says that the unit has less of the buffer than the guest has given it.
 ///
 /// COLL stays what the unit has set it to.
-pub(crate) fn what_of(pmbsr: PMBSR_EL1, is_clipped: bool) -> Option<Event> {
+pub(crate) fn what_of(pmbsr: PMBSR_EL1, is_clipped: bool) -> Event {
     let event = PMBSR_EL1::from_raw(0).with_COLL(pmbsr.COLL());
     let lost = pmbsr.DL().into_bool();
 
     let is_full = pmbsr.EC() == PMBSR_EL1_EC_BUF && pmbsr.MSS() == BUFFER_FULL;
     let is_fault = [PMBSR_EL1_EC_FAULT_S2, PMBSR_EL1_EC_FAULT_GPC].contains(&pmbsr.EC());
 
-    if !pmbsr.S().into_bool() {
-        None
-    } else if is_fault {
-        Some(Event::Fault { event, lost })
+    if is_fault {
+        Event::Fault { event, lost }
     } else if is_full && is_clipped && !lost {
-        Some(Event::WindowFull(event))
+        Event::WindowFull(event)
     } else {
-        Some(Event::OfGuest(pmbsr))
+        Event::OfGuest(pmbsr)
     }
 }
 

@@ -12,8 +12,8 @@
 //!
 //! # Access rules
 //!
-//! `kvm->arch.spe` changes with `config_lock` held, and no more once a vCPU has run. The registers
-//! in `vcpu->arch.spe` belong to the task that holds the vCPU's mutex.
+//! `kvm->arch.spe` changes with `config_lock` held, and no more once a vCPU has run; `relaxed` is a
+//! counter. The registers in `vcpu->arch.spe` belong to the task that holds the vCPU's mutex.
 //!
 //! C header: [`asm/kvm_spe.h`](srctree/arch/arm64/include/asm/kvm_spe.h)
 
@@ -31,7 +31,6 @@ use kernel::{
     },
     cpucap,
     error::from_result,
-    num::Bounded,
     prelude::*, //
 };
 
@@ -192,6 +191,8 @@ unsafe extern "C" fn kvm_spe_access(
     val: *mut u64,
 ) -> bool {
     // SAFETY: The task that runs a vCPU holds its mutex.
+    unsafe { take_event(vcpu) };
+    // SAFETY: As above.
     let Some(mut spu) = (unsafe { Spu::of(vcpu) }) else {
         return false;
     };
@@ -233,6 +234,7 @@ unsafe extern "C" fn kvm_spe_get_reg(
     from_result(|| {
         // SAFETY: By the caller's contract.
         unsafe {
+            take_event(vcpu);
             *val = Spu::of(vcpu)
                 .and_then(|mut spu| spu.read(reg))
                 .ok_or(ENOENT)?
@@ -252,6 +254,8 @@ unsafe extern "C" fn kvm_spe_get_reg(
 #[export]
 unsafe extern "C" fn kvm_spe_set_reg(vcpu: *mut bindings::kvm_vcpu, reg: u32, val: u64) -> c_int {
     from_result(|| {
+        // SAFETY: By the caller's contract.
+        unsafe { take_event(vcpu) };
         // SAFETY: By the caller's contract.
         let mut spu = unsafe { Spu::of(vcpu) }.ok_or(ENOENT)?;
         spu.write(reg, val)?;
@@ -304,8 +308,8 @@ unsafe fn note_write(vcpu: *mut bindings::kvm_vcpu, reg: u32) {
     if let Some(Name::Own(Pmblimitr | Pmbptr | Pmbsr)) = Name::of(reg) {
         // SAFETY: By the caller's contract.
         unsafe {
-            let spe = &raw mut (*vcpu).arch.spe;
-            ((*spe).enabled, (*spe).ready) = (false, false);
+            (*vcpu).arch.spe.ready = false;
+            memory::with_faults(vcpu, |faults| faults.forget());
         }
     }
 }
@@ -320,34 +324,40 @@ unsafe fn add(counter: *mut u64, n: u32) {
     unsafe { atomic::AtomicU64::from_ptr(counter) }.fetch_add(n.into(), atomic::Ordering::Relaxed);
 }
 
-/// Takes over an event of the unit while the guest ran.
+/// Takes over an event that the unit had while the guest ran.
 ///
 /// # Safety
 ///
-/// As for [`__kvm_spe_update`].
+/// `vcpu` is a vCPU whose mutex is held.
 unsafe fn take_event(vcpu: *mut bindings::kvm_vcpu) {
     // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
     unsafe {
         let spe = &raw mut (*vcpu).arch.spe;
         let stat = &raw mut (*vcpu).stat;
-        let pmbsr = PMBSR_EL1::from_raw((*spe).regs.pmbsr);
-        let is_clipped = (*spe).limit != (*spe).regs.pmblimitr;
+        let regs = &raw mut (*spe).regs;
 
-        let seen = match what_of(pmbsr, is_clipped) {
-            None => return,
-            Some(Event::OfGuest(seen)) => seen,
-            Some(Event::WindowFull(seen)) => {
+        if !(*spe).event {
+            return;
+        }
+        let resolves = || memory::with_faults(vcpu, |faults| faults.note((*regs).pmbptr));
+        let seen = match what_of((*regs).pmbsr.into(), (*spe).limit != (*regs).pmblimitr) {
+            Event::OfGuest(seen) => seen,
+            Event::WindowFull(seen) => {
                 add(&raw mut (*stat).spe_moved, 1);
+                memory::with_faults(vcpu, |faults| faults.forget());
                 seen
             }
-            Some(Event::Fault { event, lost }) => {
+            Event::Fault { event, lost: false } if resolves() == Some(true) => {
                 add(&raw mut (*stat).spe_resolved, 1);
-                memory::note_fault(vcpu, (*spe).regs.pmbptr, lost);
                 event
             }
+            Event::Fault { event, .. } => {
+                add(&raw mut (*stat).spe_lost, 1);
+                lost(event, PMBSR_EL1_EC_BUF)
+            }
         };
-        (*spe).regs.pmbsr = seen.into();
-        (*spe).ready = false;
+        (*regs).pmbsr = seen.into();
+        ((*spe).event, (*spe).ready) = (false, false);
     }
 }
 
@@ -365,9 +375,7 @@ unsafe fn refresh(vcpu: *mut bindings::kvm_vcpu) {
     unsafe {
         let spe = &raw mut (*vcpu).arch.spe;
 
-        if (*spe).enabled {
-            take_event(vcpu);
-        }
+        take_event(vcpu);
         let (kvm, pmbsr) = ((*vcpu).kvm, PMBSR_EL1::from_raw((*spe).regs.pmbsr));
         (*spe).enabled = is_enabled((*spe).regs.pmblimitr.into(), pmbsr);
         (*spe).ready &= (*spe).enabled;
@@ -433,17 +441,20 @@ unsafe extern "C" fn __kvm_spe_make_ready(vcpu: *mut bindings::kvm_vcpu) {
         let (pmbptr, limit) = ((*spe).regs.pmbptr, pmblimitr.into_raw() & PMBLIMITR_EL1::LIMIT_MASK);
         let made = if pmblimitr.FM() == PMBLIMITR_EL1_FM_DISCARD {
             // Nothing is written.
-            Some((Outcome::Ready(limit, How::Compared), false))
+            memory::disarm(vcpu);
+            Some(Outcome::Ready(limit, How::Compared))
         } else {
             Guest::with(vcpu, |guest, window| {
-                let outcome = window.make_ready(guest, pmbptr, limit);
-                (outcome, outcome != Outcome::Later && window.take_lost())
+                window.make_ready(guest, pmbptr, limit)
             })
         };
         match made {
-            Some((Outcome::Gone, _)) => stop(vcpu, PMBSR_EL1_EC_IMP_DEF),
-            Some((Outcome::Ready(..), true)) => stop(vcpu, PMBSR_EL1_EC_BUF),
-            Some((Outcome::Ready(limit, how), false)) => {
+            Some(Outcome::Gone) => {
+                add(&raw mut (*stat).spe_lost, 1);
+                (*spe).regs.pmbsr = lost((*spe).regs.pmbsr.into(), PMBSR_EL1_EC_IMP_DEF).into();
+                refresh(vcpu);
+            }
+            Some(Outcome::Ready(limit, how)) => {
                 match how {
                     How::Compared => add(&raw mut (*stat).spe_compared, 1),
                     How::Walked(mapped) => {
@@ -454,25 +465,32 @@ unsafe extern "C" fn __kvm_spe_make_ready(vcpu: *mut bindings::kvm_vcpu) {
                 (*spe).limit = limit | (pmblimitr.into_raw() & !PMBLIMITR_EL1::LIMIT_MASK);
                 (*spe).ready = true;
             }
-            Some((Outcome::Later, _)) | None => add(&raw mut (*stat).spe_postponed, 1),
+            // If this task has slept it has a new request, which would keep it from the guest.
+            Some(Outcome::Later) | None => {
+                add(&raw mut (*stat).spe_postponed, 1);
+                bindings::kvm_spe_clear_request(vcpu);
+            }
         }
     }
 }
 
-/// Tells the guest that records are lost; see [`lost`].
+/// Resets the unit of a vCPU: the buffer is off, and nothing is watched. The interrupt follows when
+/// the vCPU is loaded.
+///
+/// Context: process.
 ///
 /// # Safety
 ///
-/// As for [`__kvm_spe_update`].
-unsafe fn stop(vcpu: *mut bindings::kvm_vcpu, class: Bounded<u64, 6>) {
-    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
+/// `vcpu` is a vCPU whose mutex is held.
+#[export]
+unsafe extern "C" fn kvm_spe_reset(vcpu: *mut bindings::kvm_vcpu) {
+    // SAFETY: By the caller's contract; all of the registers may be 0.
     unsafe {
         let spe = &raw mut (*vcpu).arch.spe;
 
-        add(&raw mut (*vcpu).stat.spe_lost, 1);
-        (*spe).regs.pmbsr = lost((*spe).regs.pmbsr.into(), class).into();
-        (*spe).enabled = false;
-        refresh(vcpu);
+        (&raw mut (*spe).regs).write_bytes(0, 1);
+        ((*spe).event, (*spe).ready) = (false, false);
+        memory::forget(vcpu);
     }
 }
 
@@ -487,8 +505,10 @@ unsafe fn stop(vcpu: *mut bindings::kvm_vcpu, class: Bounded<u64, 6>) {
 unsafe extern "C" fn __kvm_spe_power_off(vcpu: *mut bindings::kvm_vcpu) {
     // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
     unsafe {
+        take_event(vcpu);
         (*vcpu).arch.spe.regs.pmblimitr = 0;
         (*vcpu).arch.spe.regs.pmbsr = 0;
+        memory::forget(vcpu);
         __kvm_spe_update(vcpu);
     }
 }

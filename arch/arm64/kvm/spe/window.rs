@@ -9,7 +9,10 @@
 //!
 //! Pure logic: the guest's memory is behind [`Memory`], for which tests have a simulation.
 
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::{
+    cell::Cell,
+    sync::atomic::{AtomicBool, Ordering::Relaxed}, //
+};
 
 /// The unit in which `PMBLIMITR_EL1.LIMIT` counts, and the smallest page of a guest.
 pub(crate) const PAGE: u64 = 4096;
@@ -25,10 +28,11 @@ const LEVELS: usize = 5;
 const FRAMES: usize = PAGES + 2 * LEVELS;
 /// The descriptors of the pages, and two of each level above.
 const DESCRIPTORS: usize = PAGES + 2 * (LEVELS - 1);
-/// How often a window is made ready again that changes meanwhile, and how many frames are mapped in
-/// all: the ring of dirty pages has space for so many (`KVM_DIRTY_RING_RSVD_ENTRIES`).
-const ATTEMPTS: usize = 3;
-const BUDGET: u32 = 64;
+/// How often a window is made ready again that changes meanwhile, before the vCPU goes on with its
+/// unit off until the next exit. A fault of the CPU would wait for the memory, too.
+pub(crate) const ATTEMPTS: usize = 100;
+/// The largest record of any unit (`PMSIDR_EL1.MaxSize`): with less space its buffer is full.
+const MAX_RECORD: u64 = 2048;
 /// How many faults in a row, at the same place, are resolved.
 const FAULTS: u32 = 8;
 
@@ -137,15 +141,15 @@ impl Watch {
         *self.valid.get_mut() = true;
     }
 
-    /// Returns whether a frame at `first` to `last` is one of them.
+    /// Returns whether a frame at `first` to `last` is one of them, and none has changed.
     pub(crate) fn has(&self, first: u64, last: u64) -> bool {
-        self.frames.overlap(first, last)
+        self.valid.load(Relaxed) && self.frames.overlap(first, last)
     }
 
     /// Notes that one of them is about to change. Returns whether the unit may be writing to it.
     pub(crate) fn change(&self) -> bool {
         self.valid.store(false, Relaxed);
-        self.armed.load(Relaxed)
+        self.armed.swap(false, Relaxed)
     }
 
     /// Returns whether one of them is to stay young, since the unit may be writing to it. Otherwise,
@@ -171,6 +175,35 @@ impl Watch {
     /// finds it armed meanwhile requests something for nothing.
     pub(crate) fn disarm(&self) {
         self.armed.store(false, Relaxed);
+    }
+
+    /// Watches nothing any more. As [`Watch::disarm`].
+    pub(crate) fn forget(&self) {
+        self.disarm();
+        self.valid.store(false, Relaxed);
+    }
+}
+
+/// Where the unit has faulted last at stage 2, and how often in a row.
+pub(crate) struct Faults(Cell<(u64, u32)>);
+
+impl Faults {
+    pub(crate) const fn new() -> Self {
+        Self(Cell::new((0, 0)))
+    }
+
+    /// Notes a fault in which nothing was lost. Returns whether it is to be resolved.
+    pub(crate) fn note(&self, pointer: u64) -> bool {
+        let (last, n) = self.0.get();
+        let n = if n > 0 && last == pointer { n + 1 } else { 1 };
+
+        self.0.set((pointer, n));
+        n <= FAULTS
+    }
+
+    /// Notes that the unit has gone on, or starts elsewhere.
+    pub(crate) fn forget(&self) {
+        self.0.set((0, 0));
     }
 }
 
@@ -200,6 +233,19 @@ pub(crate) enum Page {
     At(u64),
     /// Stage 1 does not let the unit write to it.
     Unwritable,
+    /// Somebody is changing what translates it.
+    Later,
+}
+
+/// Why a window ends before its buffer does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    /// It is as long as a window can be, or as its buffer.
+    Not,
+    /// The unit has to say what is wrong with the next page.
+    Stage1,
+    /// There is no memory for the next page.
+    Gone,
 }
 
 /// The guest's memory.
@@ -226,8 +272,8 @@ pub(crate) trait Memory {
     /// Maps a frame. Returns whether it had to be mapped.
     fn map(&self, frame: Frame) -> Result<bool, Unmapped>;
 
-    /// Lets others complete what they have begun.
-    fn wait(&self);
+    /// Lets others complete what they have begun. Returns false if there is no time for that.
+    fn wait(&self) -> bool;
 
     /// Arms the watch if nothing has changed since [`Memory::watch`]: from now on, a change stops
     /// the unit first.
@@ -267,10 +313,7 @@ pub(crate) struct Window {
     context: Context,
     descriptors: List<Descriptor, DESCRIPTORS>,
     frames: Frames,
-    /// Where the unit has faulted last, and how often in a row.
-    fault: (u64, u32),
-    /// A fault has lost data, which the guest has to be told.
-    lost: bool,
+    cut: Cut,
 }
 
 impl Window {
@@ -281,8 +324,7 @@ impl Window {
             context: [0; 6],
             descriptors: List::new(Descriptor { ipa: 0, value: 0 }),
             frames: Frames::new(),
-            fault: (0, 0),
-            lost: false,
+            cut: Cut::Not,
         }
     }
 
@@ -295,12 +337,14 @@ impl Window {
         }
         let mut mapped = 0;
         for attempt in 0..ATTEMPTS {
-            if attempt > 0 {
-                memory.wait();
+            if attempt > 0 && !memory.wait() {
+                break;
             }
-            self.walk(memory, pointer, end);
+            if !self.walk(memory, pointer, end) {
+                continue;
+            }
             memory.watch(&self.frames);
-            match self.map(memory, &mut mapped) {
+            match self.map(memory, pointer, &mut mapped) {
                 Err(Unmapped::Gone) => {
                     memory.disarm();
                     self.end = self.start;
@@ -334,9 +378,9 @@ impl Window {
     }
 
     /// Finds the frames of the window that begins with the page of `pointer`. It ends where stage 1
-    /// does not let the unit write; the first page is part of it in any case, and the unit says
-    /// what is wrong with it.
-    fn walk<M: Memory>(&mut self, memory: &M, pointer: u64, end: u64) {
+    /// does not let the unit write. Without space for a record before that page, the page is part of
+    /// it, so that the unit says what is wrong. Returns false if it has to be done again.
+    fn walk<M: Memory>(&mut self, memory: &M, pointer: u64, end: u64) -> bool {
         let write = memory.updates_tables();
 
         self.start = pointer & !(PAGE - 1);
@@ -344,19 +388,29 @@ impl Window {
         self.context = memory.context(self.start);
         self.descriptors.len = 0;
         self.frames = Frames::new();
+        self.cut = Cut::Not;
         let mut page = 0;
-        while self.end < end && self.add_page(memory, self.end, page, write) {
-            self.end = self.end.saturating_add(PAGE);
+        while self.end < end && self.cut == Cut::Not {
+            match self.add_page(memory, self.end, page, write) {
+                Page::At(_) => self.end = self.end.saturating_add(PAGE),
+                Page::Unwritable => self.cut = Cut::Stage1,
+                Page::Later => return false,
+            }
             page += 1;
         }
-        if self.end == self.start {
-            self.end = self.start.saturating_add(PAGE);
+        if self.cut == Cut::Stage1 && !self.has_space(pointer) {
+            self.end = self.end.saturating_add(PAGE);
         }
+        true
     }
 
-    /// Adds the page at an address, and what translates it. Returns false if it is not part of the
-    /// window.
-    fn add_page<M: Memory>(&mut self, memory: &M, va: u64, page: u64, write: bool) -> bool {
+    /// Returns whether there is space for a record.
+    fn has_space(&self, pointer: u64) -> bool {
+        pointer.saturating_add(MAX_RECORD) <= self.end
+    }
+
+    /// Adds the page at an address, and what translates it. What does not fit is for the next window.
+    fn add_page<M: Memory>(&mut self, memory: &M, va: u64, page: u64, write: bool) -> Page {
         let mut fits = true;
         let (frames, descriptors) = (&mut self.frames, &mut self.descriptors);
 
@@ -367,57 +421,46 @@ impl Window {
             fits &= frames.add(Frame { gfn, write, page })
                 && (known.any(|known| *known == descriptor) || descriptors.push(descriptor));
         });
-        match translated {
-            Page::At(ipa) => {
-                let gfn = memory.gfn(ipa);
-                let write = true;
-                fits && frames.add(Frame { gfn, write, page })
-            }
-            Page::Unwritable => false,
+        if let Page::At(ipa) = translated {
+            let gfn = memory.gfn(ipa);
+            let write = true;
+            fits &= frames.add(Frame { gfn, write, page });
+        }
+        // The arrays have a place for all that a window can have.
+        if fits {
+            translated
+        } else {
+            Page::Later
         }
     }
 
     /// Maps all frames, and counts those that had to be. The window ends before a page for which one
-    /// is gone; fails with [`Unmapped::Gone`] if that is the first.
-    fn map<M: Memory>(&mut self, memory: &M, mapped: &mut u32) -> Result<(), Unmapped> {
+    /// is gone; fails with [`Unmapped::Gone`] without space for a record before it.
+    fn map<M: Memory>(
+        &mut self,
+        memory: &M,
+        pointer: u64,
+        mapped: &mut u32,
+    ) -> Result<(), Unmapped> {
         for index in 0..self.frames.0.len {
             let Some(frame) = self.frames.as_slice().get(index).copied() else {
                 break;
             };
-            if *mapped == BUDGET {
-                return Err(Unmapped::Later);
-            }
             match memory.map(frame) {
                 Ok(new) => *mapped += u32::from(new),
-                Err(Unmapped::Gone) if frame.page > 0 => {
+                Err(Unmapped::Gone) => {
                     self.end = self.start.saturating_add(frame.page * PAGE);
+                    self.cut = Cut::Gone;
                     self.frames.0.len = index;
                     break;
                 }
                 Err(why) => return Err(why),
             }
         }
-        Ok(())
-    }
-
-    /// Notes a fault at stage 2 when the unit was to write at `pointer`. It is resolved if nothing
-    /// was lost, and if it does not go on like that.
-    pub(crate) fn note_fault(&mut self, pointer: u64, lost: bool) {
-        self.fault = if self.fault.0 == pointer {
-            (pointer, self.fault.1 + 1)
-        } else {
-            (pointer, 1)
-        };
-        self.lost |= lost || self.fault.1 > FAULTS;
-        self.end = self.start;
-    }
-
-    /// Returns whether a fault has lost data, once.
-    pub(crate) fn take_lost(&mut self) -> bool {
-        if self.lost {
-            self.fault = (0, 0);
+        if self.cut == Cut::Gone && !self.has_space(pointer) {
+            return Err(Unmapped::Gone);
         }
-        core::mem::take(&mut self.lost)
+        Ok(())
     }
 }
 

@@ -434,8 +434,9 @@ impl Memory for Sim {
         }
     }
 
-    fn wait(&self) {
+    fn wait(&self) -> bool {
         self.others(false);
+        !self.state.borrow_mut().random.one_in(4)
     }
 
     fn arm(&self) -> bool {
@@ -657,7 +658,9 @@ fn the_end_of_the_address_space() {
         fn map(&self, _: Frame) -> Result<bool, Unmapped> {
             Ok(false)
         }
-        fn wait(&self) {}
+        fn wait(&self) -> bool {
+            true
+        }
         fn arm(&self) -> bool {
             true
         }
@@ -687,6 +690,73 @@ fn what_stage_1_does_not_map() {
         let outcome = Window::new().make_ready(&sim, BASE, BASE + 64 * PAGE);
         assert!(matches!(outcome, Outcome::Ready(found, _) if found == end));
     }
+}
+
+/// Without space for a record before a page that the unit cannot write, the page is part of the
+/// window: the unit says what is wrong. If the host has no memory for it, it is gone.
+#[test]
+fn no_space_before_what_is_missing() {
+    let (first, limit) = (BASE + PAGE, BASE + 64 * PAGE);
+
+    for (space, fits) in [(0x1000, true), (0x800, true), (0x7c0, false), (64, false), (1, false)] {
+        let sim = still();
+        sim.state.borrow_mut().descriptors[2 + 1] &= !WRITABLE;
+        let end = if fits { first } else { first + PAGE };
+        let outcome = Window::new().make_ready(&sim, first - space, limit);
+        assert!(matches!(outcome, Outcome::Ready(found, _) if found == end), "{space:x}");
+
+        let sim = still();
+        sim.state.borrow_mut().host[4].present = false;
+        let outcome = Window::new().make_ready(&sim, first - space, limit);
+        match outcome {
+            Outcome::Ready(found, _) => assert!(fits && found == first),
+            other => assert!(!fits && other == Outcome::Gone),
+        }
+    }
+}
+
+/// Somebody who is changing the tables all the time does not keep the vCPU.
+#[test]
+fn what_cannot_be_walked() {
+    struct Changing(core::cell::Cell<usize>);
+    impl Memory for Changing {
+        fn context(&self, _: u64) -> Context {
+            [0; 6]
+        }
+        fn translate(&self, _: u64, _: &mut dyn FnMut(Descriptor)) -> Page {
+            self.0.set(self.0.get() + 1);
+            Page::Later
+        }
+        fn descriptor(&self, _: u64) -> Option<u64> {
+            None
+        }
+        fn gfn(&self, ipa: u64) -> u64 {
+            ipa >> 12
+        }
+        fn updates_tables(&self) -> bool {
+            true
+        }
+        fn watch(&self, _: &Frames) {
+            panic!("nothing is known")
+        }
+        fn map(&self, _: Frame) -> Result<bool, Unmapped> {
+            panic!("nothing is known")
+        }
+        fn wait(&self) -> bool {
+            true
+        }
+        fn arm(&self) -> bool {
+            true
+        }
+        fn arm_if_mapped(&self, _: &Frames) -> bool {
+            true
+        }
+        fn disarm(&self) {}
+    }
+    let memory = Changing(core::cell::Cell::new(0));
+
+    assert_eq!(Window::new().make_ready(&memory, BASE, BASE + PAGE), Outcome::Later);
+    assert_eq!(memory.0.get(), ATTEMPTS);
 }
 
 /// Where the host has no memory, the window ends; if that is the first page, or what translates it,
@@ -740,19 +810,19 @@ fn the_same_place_compares() {
 /// Faults in which nothing is lost are resolved, but not for ever at the same place.
 #[test]
 fn faults() {
-    let mut window = Window::new();
+    let faults = Faults::new();
 
-    window.note_fault(BASE, true);
-    assert!(window.take_lost());
-    assert!(!window.take_lost());
-    for _ in 0..8 {
-        window.note_fault(BASE, false);
-        assert!(!window.take_lost());
+    for pointer in [0, BASE] {
+        for _ in 0..8 {
+            assert!(faults.note(pointer));
+        }
+        assert!(!faults.note(pointer));
     }
-    window.note_fault(BASE, false);
-    assert!(window.take_lost());
     for i in 0..100 {
-        window.note_fault(BASE + i * 64, false);
-        assert!(!window.take_lost());
+        assert!(faults.note(BASE + (i + 1) % 2 * 64));
+    }
+    for _ in 0..100 {
+        assert!(faults.note(BASE));
+        faults.forget();
     }
 }
