@@ -132,23 +132,26 @@ static __always_inline bool kvm_spe_is_switched(struct kvm_vcpu *vcpu)
 	return unlikely(vcpu->arch.spe.switched);
 }
 
-/* Gives the unit to a guest, which is entered next; at EL2. */
-static __always_inline void kvm_spe_to_guest(struct kvm_vcpu *vcpu)
+/* Gives the unit to a guest, which is entered next, if it is switched; at EL2. */
+static __always_inline void kvm_spe_to_guest(struct kvm_vcpu *vcpu, const bool switched)
 {
-	__kvm_spe_to_guest(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe());
+	if (switched)
+		__kvm_spe_to_guest(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe());
 }
 
 /* Takes the unit from a guest, whose translation and traps are still in place; at EL2. */
-static __always_inline void kvm_spe_from_guest(struct kvm_vcpu *vcpu)
+static __always_inline void kvm_spe_from_guest(struct kvm_vcpu *vcpu, const bool switched)
 {
-	if (__kvm_spe_from_guest(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe()))
+	if (switched &&
+	    __kvm_spe_from_guest(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe()))
 		kvm_spe_request(vcpu);
 }
 
 /* Gives the unit back to the host, whose translation and traps are in place; at EL2. */
-static __always_inline void kvm_spe_to_host(struct kvm_vcpu *vcpu)
+static __always_inline void kvm_spe_to_host(struct kvm_vcpu *vcpu, const bool switched)
 {
-	__kvm_spe_to_host(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe());
+	if (switched)
+		__kvm_spe_to_host(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe());
 }
 
 /* The hypervisor panics: the guest's records are not to go where the host's tables say. */
@@ -270,9 +273,9 @@ static inline u64 kvm_spe_writable(struct kvm *kvm)
 }
 
 static inline bool kvm_spe_is_switched(struct kvm_vcpu *vcpu) { return false; }
-static inline void kvm_spe_to_guest(struct kvm_vcpu *vcpu) { }
-static inline void kvm_spe_from_guest(struct kvm_vcpu *vcpu) { }
-static inline void kvm_spe_to_host(struct kvm_vcpu *vcpu) { }
+static inline void kvm_spe_to_guest(struct kvm_vcpu *vcpu, const bool switched) { }
+static inline void kvm_spe_from_guest(struct kvm_vcpu *vcpu, const bool switched) { }
+static inline void kvm_spe_to_host(struct kvm_vcpu *vcpu, const bool switched) { }
 static inline void kvm_spe_panic(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_fix(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_power_off(struct kvm_vcpu *vcpu) { }
