@@ -14,8 +14,8 @@ use kernel::{
 
 use super::{switch::Switch, Host, Registers};
 
-/// Calls `f` with a switch of this CPU, the guest's registers, PMBLIMITR_EL1 while its buffer is on,
-/// and the host's registers.
+/// Calls `f` with a switch of this CPU, the guest's registers, PMBLIMITR_EL1 while its buffer is
+/// on, and the host's registers.
 ///
 /// # Safety
 ///

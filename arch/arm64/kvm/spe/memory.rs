@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The memory of a guest whose buffer is enabled: what its window is made of, and who stops the unit
-//! before the memory changes.
+//! The memory of a guest whose buffer is enabled: what its window is made of, and who stops the
+//! unit before the memory changes.
 //!
 //! # Access rules
 //!
-//! The frames that a vCPU watches change with `mmu_lock` held for writing, by the task that runs the
-//! vCPU. Mappings of stage 2 are removed, or lose permissions, with that lock held for writing too,
-//! and [`__kvm_spe_invalidate`] is called before: it notes the change, and requests of a vCPU whose
-//! watch is armed that the window is made ready again. The request takes the vCPU out of the guest,
-//! which completes all records, before that function returns. A vCPU with a request does not enter,
-//! and the watch is armed with the lock held for reading: a change is either seen then, or is
-//! requested later.
+//! The frames that a vCPU watches change with `mmu_lock` held for writing, by the task that runs
+//! the vCPU. Mappings of stage 2 are removed, or lose permissions, with that lock held for writing
+//! too, and [`__kvm_spe_invalidate`] is called before: it notes the change, and requests of a vCPU
+//! whose watch is armed that the window is made ready again. The request takes the vCPU out of the
+//! guest, which completes all records, before that function returns. A vCPU with a request does
+//! not enter, and the watch is armed with the lock held for reading: a change is either seen then,
+//! or is requested later.
 
 use core::{
     cell::UnsafeCell,
@@ -33,7 +33,16 @@ use kernel::{
 use super::{
     add,
     window::{
-        Context, Descriptor, Faults, Frame, Frames, Memory, Page, Unmapped, Watch, Window, //
+        Context,
+        Descriptor,
+        Faults,
+        Frame,
+        Frames,
+        Memory,
+        Page,
+        Unmapped,
+        Watch,
+        Window, //
     },
 };
 
@@ -298,9 +307,8 @@ impl Memory for Guest<'_> {
             return Page::Later;
         }
         // SAFETY: By the type invariant. The walk does not keep what it gets.
-        let ret = unsafe {
-            bindings::__kvm_translate_va(self.vcpu, &raw mut info, &raw mut result, va)
-        };
+        let ret =
+            unsafe { bindings::__kvm_translate_va(self.vcpu, &raw mut info, &raw mut result, va) };
         if ret != 0 {
             return if Error::from_errno(ret) == EAGAIN {
                 Page::Later
@@ -396,8 +404,8 @@ impl Memory for Guest<'_> {
 }
 
 impl Guest<'_> {
-    /// Returns whether userspace has to come first: for a signal, or for the ring of dirty pages, in
-    /// which each mapping may take a place.
+    /// Returns whether userspace has to come first: for a signal, or for the ring of dirty pages,
+    /// in which each mapping may take a place.
     fn has_to_stop(&self) -> bool {
         // SAFETY: By the type invariant; this task is the ring's.
         let is_full = unsafe {

@@ -192,7 +192,8 @@ pub(crate) enum Event {
 /// `PMBSR_EL1.MSS` for EC 0: the buffer is full (BSC).
 const BUFFER_FULL: Bounded<u64, 16> = Bounded::<u64, 16>::new::<1>();
 
-/// Returns what the status of a unit that has stopped means, and the guest's new status. `is_clipped` says that the unit has less of the buffer than the guest has given it.
+/// Returns what the status of a unit that has stopped means, and the guest's new status.
+/// `is_clipped` says that the unit has less of the buffer than the guest has given it.
 ///
 /// COLL stays what the unit has set it to.
 pub(crate) fn what_of(pmbsr: PMBSR_EL1, is_clipped: bool) -> Event {

@@ -6,9 +6,9 @@
 //! vCPUs do not run: `KVM_RUN` returns with `KVM_EXIT_FAIL_ENTRY`. Everything else works on any
 //! CPU, and touches no register of the unit.
 //!
-//! While the guest's buffer is enabled, what the unit writes next is mapped at stage 2, and KVM stops
-//! the unit before that changes: see `memory.rs` for how, and `window.rs` for what. Otherwise the
-//! unit stays off.
+//! While the guest's buffer is enabled, what the unit writes next is mapped at stage 2, and KVM
+//! stops the unit before that changes: see `memory.rs` for how, and `window.rs` for what.
+//! Otherwise the unit stays off.
 //!
 //! # Access rules
 //!
@@ -361,11 +361,12 @@ unsafe fn take_event(vcpu: *mut bindings::kvm_vcpu) {
     }
 }
 
-/// Takes over what the unit and the registers say: whether the guest's buffer is enabled, and whether
-/// the unit changes hands at entries from now on. The level of the interrupt is PMBSR_EL1.S.
+/// Takes over what the unit and the registers say: whether the guest's buffer is enabled, and
+/// whether the unit changes hands at entries from now on. The level of the interrupt is
+/// PMBSR_EL1.S.
 ///
-/// The unit changes hands if the buffer is enabled: what is not ready is tried again after the exit.
-/// Without fine-grained traps it always does, since PMBIDR_EL1.P says who owns the buffer.
+/// The unit changes hands if the buffer is enabled: what is not ready is tried again after the
+/// exit. Without fine-grained traps it always does, since PMBIDR_EL1.P says who owns the buffer.
 ///
 /// # Safety
 ///
@@ -438,7 +439,10 @@ unsafe extern "C" fn __kvm_spe_make_ready(vcpu: *mut bindings::kvm_vcpu) {
             return;
         }
         let pmblimitr = PMBLIMITR_EL1::from_raw((*spe).regs.pmblimitr);
-        let (pmbptr, limit) = ((*spe).regs.pmbptr, pmblimitr.into_raw() & PMBLIMITR_EL1::LIMIT_MASK);
+        let (pmbptr, limit) = (
+            (*spe).regs.pmbptr,
+            pmblimitr.into_raw() & PMBLIMITR_EL1::LIMIT_MASK,
+        );
         let made = if pmblimitr.FM() == PMBLIMITR_EL1_FM_DISCARD {
             // Nothing is written.
             memory::disarm(vcpu);

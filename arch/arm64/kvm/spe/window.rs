@@ -116,8 +116,8 @@ impl Frames {
     }
 }
 
-/// Frames whose changes matter to a vCPU. The lock of the VM's stage 2 is held for all that it does,
-/// except for [`Watch::disarm`].
+/// Frames whose changes matter to a vCPU. The lock of the VM's stage 2 is held for all that it
+/// does, except for [`Watch::disarm`].
 pub(crate) struct Watch {
     frames: Frames,
     /// None of the frames has changed.
@@ -152,8 +152,8 @@ impl Watch {
         self.armed.swap(false, Relaxed)
     }
 
-    /// Returns whether one of them is to stay young, since the unit may be writing to it. Otherwise,
-    /// notes that it changes.
+    /// Returns whether one of them is to stay young, since the unit may be writing to it.
+    /// Otherwise, notes that it changes.
     pub(crate) fn keeps_young(&self) -> bool {
         let keeps = self.armed.load(Relaxed);
 
@@ -329,7 +329,12 @@ impl Window {
     }
 
     /// Makes ready what the unit needs to write at `pointer`, in a buffer that ends at `limit`.
-    pub(crate) fn make_ready<M: Memory>(&mut self, memory: &M, pointer: u64, limit: u64) -> Outcome {
+    pub(crate) fn make_ready<M: Memory>(
+        &mut self,
+        memory: &M,
+        pointer: u64,
+        limit: u64,
+    ) -> Outcome {
         let end = end_of(pointer, limit);
 
         if self.covers(pointer, end) && self.is_unchanged(memory) && memory.arm() {
@@ -377,9 +382,9 @@ impl Window {
                 .all(|known| memory.descriptor(known.ipa) == Some(known.value))
     }
 
-    /// Finds the frames of the window that begins with the page of `pointer`. It ends where stage 1
-    /// does not let the unit write. Without space for a record before that page, the page is part of
-    /// it, so that the unit says what is wrong. Returns false if it has to be done again.
+    /// Finds the frames of the window that begins with the page of `pointer`. It ends where stage
+    /// 1 does not let the unit write. Without space for a record before that page, the page is
+    /// part of it, so that the unit says what is wrong. Returns false if it has to be done again.
     fn walk<M: Memory>(&mut self, memory: &M, pointer: u64, end: u64) -> bool {
         let write = memory.updates_tables();
 
@@ -409,7 +414,8 @@ impl Window {
         pointer.saturating_add(MAX_RECORD) <= self.end
     }
 
-    /// Adds the page at an address, and what translates it. What does not fit is for the next window.
+    /// Adds the page at an address, and what translates it. What does not fit is for the next
+    /// window.
     fn add_page<M: Memory>(&mut self, memory: &M, va: u64, page: u64, write: bool) -> Page {
         let mut fits = true;
         let (frames, descriptors) = (&mut self.frames, &mut self.descriptors);
@@ -434,8 +440,8 @@ impl Window {
         }
     }
 
-    /// Maps all frames, and counts those that had to be. The window ends before a page for which one
-    /// is gone; fails with [`Unmapped::Gone`] without space for a record before it.
+    /// Maps all frames, and counts those that had to be. The window ends before a page for which
+    /// one is gone; fails with [`Unmapped::Gone`] without space for a record before it.
     fn map<M: Memory>(
         &mut self,
         memory: &M,

@@ -3,8 +3,8 @@
 //! Which registers a VM has, and which bits.
 
 use super::super::{registers::*, sysreg::*};
-use kernel::num::Bounded;
 use kernel::arm64::sysreg::{PMBIDR_EL1, PMSIDR_EL1};
+use kernel::num::Bounded;
 
 /// Returns the view of a VM with this version, on a unit that has everything.
 fn view(version: u64) -> Option<View> {
@@ -121,13 +121,15 @@ fn on_is_enabled_and_not_stopped() {
 }
 
 /// PMBSR_EL1.EC: a fault of stage 2 (0x25) or a granule protection check fault (0x1e) is not the
-/// guest's; the buffer is full (EC 0, BSC 1) is not either if the unit has less of it, and no data is
-/// lost (DL). Everything else is what it is.
+/// guest's; the buffer is full (EC 0, BSC 1) is not either if the unit has less of it, and no data
+/// is lost (DL). Everything else is what it is.
 #[test]
 fn events_of_the_guest() {
     for ec in 0..=0x3f_u64 {
         for mss in 0..=0x3f_u64 {
-            for (lost, collided, clipped) in [0, 1, 2, 3, 4, 5, 6, 7].map(|i| (i & 1, i >> 1 & 1, i >> 2)) {
+            for (lost, collided, clipped) in
+                [0, 1, 2, 3, 4, 5, 6, 7].map(|i| (i & 1, i >> 1 & 1, i >> 2))
+            {
                 let status = ec << 26 | lost << 19 | collided << 16 | mss;
                 let seen = what_of((status | 1 << 17).into(), clipped != 0);
                 let left = (collided << 16).into();

@@ -3,11 +3,11 @@
 //! The window, against a guest whose memory other CPUs change at any time.
 //!
 //! The simulation has what the protocol rests on: stage 2 with pages and blocks, and stale
-//! translations of them; a lock that changes hold for writing, and faults for reading; requests that
-//! take the vCPU out of the guest before a change; and a host that takes pages away, gives others
-//! back, and harvests which are dirty. Every call of the code under test is a place where other CPUs
-//! act. What must hold is checked at each write of the unit: it is to a page that the guest has, it
-//! does not fault, and the page is dirty.
+//! translations of them; a lock that changes hold for writing, and faults for reading; requests
+//! that take the vCPU out of the guest before a change; and a host that takes pages away, gives
+//! others back, and harvests which are dirty. Every call of the code under test is a place where
+//! other CPUs act. What must hold is checked at each write of the unit: it is to a page that the
+//! guest has, it does not fault, and the page is dirty.
 
 use super::super::window::*;
 use std::cell::RefCell;
@@ -250,8 +250,12 @@ impl Sim {
             .watch
             .borrow()
             .has(range.start as u64, range.end as u64 - 1);
-        let collapses = range.clone().all(|i| state.host[i].present && !state.host[i].read_only)
-            && range.clone().any(|i| state.s2[i].is_some_and(|leaf| !leaf.block));
+        let collapses = range
+            .clone()
+            .all(|i| state.host[i].present && !state.host[i].read_only)
+            && range
+                .clone()
+                .any(|i| state.s2[i].is_some_and(|leaf| !leaf.block));
 
         if state.fault.is_some() {
             return;
@@ -316,7 +320,9 @@ impl Sim {
                 return Err(format!("a fault: frame {frame}, {leaf:?}"));
             }
             if leaf.page != host.page {
-                return Err(format!("frame {frame} is a page that the guest does not have"));
+                return Err(format!(
+                    "frame {frame} is a page that the guest does not have"
+                ));
             }
             if write && !host.dirty {
                 return Err(format!("frame {frame} is clean"));
@@ -545,8 +551,8 @@ fn run(seed: u64, broken: Broken, seen: &mut Seen) -> Result<(), String> {
     Ok(())
 }
 
-/// Random sequences, as many as SEQUENCES says: the unit writes only to pages that the guest has, faults on none, and
-/// none of them is clean.
+/// Random sequences, as many as SEQUENCES says: the unit writes only to pages that the guest has,
+/// faults on none, and none of them is clean.
 #[test]
 fn nothing_is_written_elsewhere_or_lost() {
     let mut seen = Seen::default();
@@ -575,13 +581,34 @@ fn every_part_is_needed() {
     let all = Broken::default();
 
     for broken in [
-        Broken { no_kick: true, ..all },
-        Broken { no_widening: true, ..all },
-        Broken { no_drain: true, ..all },
-        Broken { no_size_check: true, ..all },
-        Broken { no_flush: true, ..all },
-        Broken { no_young: true, ..all },
-        Broken { no_check: true, ..all },
+        Broken {
+            no_kick: true,
+            ..all
+        },
+        Broken {
+            no_widening: true,
+            ..all
+        },
+        Broken {
+            no_drain: true,
+            ..all
+        },
+        Broken {
+            no_size_check: true,
+            ..all
+        },
+        Broken {
+            no_flush: true,
+            ..all
+        },
+        Broken {
+            no_young: true,
+            ..all
+        },
+        Broken {
+            no_check: true,
+            ..all
+        },
     ] {
         let fails = |seed| run(seed, broken, &mut Seen::default()).is_err();
         assert!((0..500_000).any(fails), "{broken:?} is not noticed");
@@ -698,12 +725,21 @@ fn what_stage_1_does_not_map() {
 fn no_space_before_what_is_missing() {
     let (first, limit) = (BASE + PAGE, BASE + 64 * PAGE);
 
-    for (space, fits) in [(0x1000, true), (0x800, true), (0x7c0, false), (64, false), (1, false)] {
+    for (space, fits) in [
+        (0x1000, true),
+        (0x800, true),
+        (0x7c0, false),
+        (64, false),
+        (1, false),
+    ] {
         let sim = still();
         sim.state.borrow_mut().descriptors[2 + 1] &= !WRITABLE;
         let end = if fits { first } else { first + PAGE };
         let outcome = Window::new().make_ready(&sim, first - space, limit);
-        assert!(matches!(outcome, Outcome::Ready(found, _) if found == end), "{space:x}");
+        assert!(
+            matches!(outcome, Outcome::Ready(found, _) if found == end),
+            "{space:x}"
+        );
 
         let sim = still();
         sim.state.borrow_mut().host[4].present = false;
@@ -755,7 +791,10 @@ fn what_cannot_be_walked() {
     }
     let memory = Changing(core::cell::Cell::new(0));
 
-    assert_eq!(Window::new().make_ready(&memory, BASE, BASE + PAGE), Outcome::Later);
+    assert_eq!(
+        Window::new().make_ready(&memory, BASE, BASE + PAGE),
+        Outcome::Later
+    );
     assert_eq!(memory.0.get(), ATTEMPTS);
 }
 
@@ -763,7 +802,14 @@ fn what_cannot_be_walked() {
 /// it is gone.
 #[test]
 fn what_is_gone() {
-    for (frame, end) in [(3, None), (4, Some(1)), (7, Some(4)), (0, None), (1, None), (2, None)] {
+    for (frame, end) in [
+        (3, None),
+        (4, Some(1)),
+        (7, Some(4)),
+        (0, None),
+        (1, None),
+        (2, None),
+    ] {
         let sim = still();
         sim.state.borrow_mut().host[frame].present = false;
         let outcome = Window::new().make_ready(&sim, BASE, BASE + 20 * PAGE);
