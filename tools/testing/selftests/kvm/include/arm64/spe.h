@@ -222,7 +222,8 @@ static inline struct kvm_vm *vm_with_spu(struct kvm_vcpu **vcpu, void *code, siz
 	vcpu_init_descriptor_tables(*vcpu);
 	vm_install_exception_handler(vm, VECTOR_IRQ_CURRENT, guest_irq);
 	kvm_arch_vm_finalize_vcpus(vm);
-	TEST_ASSERT(!set_spu(*vcpu, unit_type) && !set_irq(*vcpu, SPE_PPI) && !init(*vcpu), "setup");
+	TEST_ASSERT(!set_spu(*vcpu, unit_type) && !set_irq(*vcpu, SPE_PPI) && !init(*vcpu),
+		    "setup");
 	return vm;
 }
 
