@@ -162,16 +162,16 @@ def facts(mode: str) -> collections.abc.Iterator[tuple[str, Rules]]:
 
 
 def step() -> list[Result]:
-    """Returns the results for these facts, on the kernels that the tests boot."""
-    build.all_of({"kernel:vanilla", "kernel:armature", "model"})
+    """Returns the results for these facts, on the kernels of `make bench`."""
+    build.all_of({"kernel:vanilla", "kernel:bench", "model"})
     results = []
     for mode in ("vhe", "nvhe"):
-        both("armature", f"counts-{mode}", "max", mode)
+        both("bench", f"counts-{mode}", "max", mode)
         for what, rules in facts(mode):
             outcome = judge(f"counts-{mode}", rules)
             print(compare.table(outcome))
             results.append(fact("counts", what, outcome.good, "see build/report/steps/counts.txt"))
-    both("armature", "counts-tso", TSO, "vhe")
+    both("bench", "counts-tso", TSO, "vhe")
     print("with the feature:")
     print(compare.table(judge("counts-tso", Rules(only=SWITCHES, cost=SWITCHES))))
     return results
