@@ -19,6 +19,11 @@ __rust_helper void rust_helper_kvm_spe_clear_request(struct kvm_vcpu *vcpu)
 	kvm_spe_clear_request(vcpu);
 }
 
+__rust_helper bool rust_helper_kvm_spe_has_to_stop(struct kvm_vcpu *vcpu)
+{
+	return kvm_spe_has_to_stop(vcpu);
+}
+
 __rust_helper void rust_helper_kvm_spe_request_of(struct kvm *kvm, unsigned long *vcpus)
 {
 	kvm_spe_request_of(kvm, vcpus);

@@ -30,8 +30,8 @@ VARIANTS = {
     "armature": "base options tests suspend reclaim",
     # The same for lint, and without tests of any kind.
     "clippy": "base options tests suspend",
-    # SPE in guests costs every VM more than the bound until its two copies of the run function are
-    # inlined as the one was.
+    # The branches of SPE in guests, at each entry and exit, are more than the bound until they are
+    # patched out.
     "bench": "base options suspend reclaim nospe",
     # With run-time checks, and as distributions and debuggers configure it: see the fragments.
     **{

@@ -13,7 +13,7 @@ import shutil
 from armature import build, process
 from armature.ktap import Result, fact
 from armature.lint import Log
-from armature.place import BUILD, TOP, TREE
+from armature.place import BUILD, TOP, TREE, asked
 from armature.process import Failure, inside, say
 
 STEP = "pure"
@@ -79,7 +79,9 @@ def component(root: pathlib.Path) -> list[Result]:
     log, program = Log(f"pure-{name}"), WORK / name
     if not compiled(log, root, program, "-D", "warnings", "--crate-name", name):
         return [fact(STEP, f"{name} builds", False, log.text()[-300:])]
-    good = log.run(inside(program, "--test-threads", "2"))
+    # The build root clears the environment.
+    wish = [f"SEQUENCES={asked('SEQUENCES')}"] if asked("SEQUENCES") else []
+    good = log.run(inside("env", *wish, program, "--test-threads", "2"))
     tests = re.findall(r"^test (\S+) .*\.\.\. (\w+)$", log.text(), re.M)
     results = [fact(STEP, f"{name}::{test}", status == "ok") for test, status in tests]
     if not good or not results:

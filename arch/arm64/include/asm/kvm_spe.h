@@ -72,6 +72,12 @@ static inline void kvm_spe_clear_request(struct kvm_vcpu *vcpu)
 	kvm_clear_request(KVM_REQ_SPE, vcpu);
 }
 
+/* Userspace comes first: it has a signal, or has to empty the ring of dirty pages. */
+static inline bool kvm_spe_has_to_stop(struct kvm_vcpu *vcpu)
+{
+	return kvm_test_request(KVM_REQ_DIRTY_RING_SOFT_FULL, vcpu) || signal_pending(current);
+}
+
 static inline void kvm_spe_check_request(struct kvm_vcpu *vcpu)
 {
 	if (kvm_check_request(KVM_REQ_SPE, vcpu)) {
@@ -126,38 +132,32 @@ void __kvm_spe_to_host(struct kvm_vcpu_spe *spe, struct kvm_spe_host *host, bool
 void kvm_spe_fix(struct kvm_vcpu *vcpu);
 void __kvm_spe_power_off(struct kvm_vcpu *vcpu);
 
-/* Says whether the unit changes hands at entries and exits. */
-static __always_inline bool kvm_spe_is_switched(struct kvm_vcpu *vcpu)
+/* Gives the unit to a guest, which is entered next; at EL2. */
+static __always_inline void kvm_spe_to_guest(struct kvm_vcpu *vcpu)
 {
-	return unlikely(vcpu->arch.spe.switched);
-}
-
-/* Gives the unit to a guest, which is entered next, if it is switched; at EL2. */
-static __always_inline void kvm_spe_to_guest(struct kvm_vcpu *vcpu, const bool switched)
-{
-	if (switched)
+	if (unlikely(vcpu->arch.spe.switched))
 		__kvm_spe_to_guest(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe());
 }
 
 /* Takes the unit from a guest, whose translation and traps are still in place; at EL2. */
-static __always_inline void kvm_spe_from_guest(struct kvm_vcpu *vcpu, const bool switched)
+static __always_inline void kvm_spe_from_guest(struct kvm_vcpu *vcpu)
 {
-	if (switched &&
+	if (unlikely(vcpu->arch.spe.switched) &&
 	    __kvm_spe_from_guest(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe()))
 		kvm_spe_request(vcpu);
 }
 
 /* Gives the unit back to the host, whose translation and traps are in place; at EL2. */
-static __always_inline void kvm_spe_to_host(struct kvm_vcpu *vcpu, const bool switched)
+static __always_inline void kvm_spe_to_host(struct kvm_vcpu *vcpu)
 {
-	if (switched)
+	if (unlikely(vcpu->arch.spe.switched))
 		__kvm_spe_to_host(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe());
 }
 
 /* The hypervisor panics: the guest's records are not to go where the host's tables say. */
 static __always_inline void kvm_spe_panic(struct kvm_vcpu *vcpu)
 {
-	if (kvm_spe_is_switched(vcpu)) {
+	if (vcpu->arch.spe.switched) {
 		write_sysreg_el1(0, SYS_PMSCR);
 		isb();
 		psb_csync();
@@ -272,10 +272,9 @@ static inline u64 kvm_spe_writable(struct kvm *kvm)
 	return 0;
 }
 
-static inline bool kvm_spe_is_switched(struct kvm_vcpu *vcpu) { return false; }
-static inline void kvm_spe_to_guest(struct kvm_vcpu *vcpu, const bool switched) { }
-static inline void kvm_spe_from_guest(struct kvm_vcpu *vcpu, const bool switched) { }
-static inline void kvm_spe_to_host(struct kvm_vcpu *vcpu, const bool switched) { }
+static inline void kvm_spe_to_guest(struct kvm_vcpu *vcpu) { }
+static inline void kvm_spe_from_guest(struct kvm_vcpu *vcpu) { }
+static inline void kvm_spe_to_host(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_panic(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_fix(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_power_off(struct kvm_vcpu *vcpu) { }

@@ -323,9 +323,9 @@ impl Memory for Guest<'_> {
         };
         // The unit makes a clean page dirty, as the CPU does.
         const DBM: u64 = 1 << 51;
-        let dirties = self.updates_tables() && self.has_dirty() && desc & DBM != 0;
+        let dirties = || desc & DBM != 0 && self.updates_tables() && self.has_dirty();
 
-        if writable || dirties {
+        if writable || dirties() {
             Page::At(ipa)
         } else {
             Page::Unwritable
@@ -407,14 +407,8 @@ impl Guest<'_> {
     /// Returns whether userspace has to come first: for a signal, or for the ring of dirty pages,
     /// in which each mapping may take a place.
     fn has_to_stop(&self) -> bool {
-        // SAFETY: By the type invariant; this task is the ring's.
-        let is_full = unsafe {
-            let ring = &raw const (*self.vcpu).dirty_ring;
-            let used = (*ring).dirty_index.wrapping_sub((*ring).reset_index);
-            (*self.kvm).dirty_ring_size != 0 && used >= (*ring).soft_limit
-        };
-
-        is_full || current!().signal_pending()
+        // SAFETY: By the type invariant.
+        unsafe { bindings::kvm_spe_has_to_stop(self.vcpu) }
     }
 
     /// Returns whether the guest lets the hardware note that a page is dirty.

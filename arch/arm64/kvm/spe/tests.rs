@@ -37,6 +37,7 @@ struct Host {
 }
 
 mod tests {
+    mod memory;
     mod switching;
     mod views;
     mod windows;

@@ -43,7 +43,7 @@ struct List<T, const N: usize> {
     len: usize,
 }
 
-impl<T: Copy + Default, const N: usize> List<T, N> {
+impl<T: Copy, const N: usize> List<T, N> {
     const fn new(item: T) -> Self {
         Self {
             items: [item; N],
@@ -71,7 +71,7 @@ impl<T: Copy + Default, const N: usize> List<T, N> {
 }
 
 /// A page of the host's size in the guest's physical memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) gfn: u64,
     /// The unit writes to it.
@@ -208,7 +208,7 @@ impl Faults {
 }
 
 /// A descriptor of stage 1, as it was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Descriptor {
     pub(crate) ipa: u64,
     pub(crate) value: u64,
@@ -235,17 +235,6 @@ pub(crate) enum Page {
     Unwritable,
     /// Somebody is changing what translates it.
     Later,
-}
-
-/// Why a window ends before its buffer does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cut {
-    /// It is as long as a window can be, or as its buffer.
-    Not,
-    /// The unit has to say what is wrong with the next page.
-    Stage1,
-    /// There is no memory for the next page.
-    Gone,
 }
 
 /// The guest's memory.
@@ -313,7 +302,6 @@ pub(crate) struct Window {
     context: Context,
     descriptors: List<Descriptor, DESCRIPTORS>,
     frames: Frames,
-    cut: Cut,
 }
 
 impl Window {
@@ -324,7 +312,6 @@ impl Window {
             context: [0; 6],
             descriptors: List::new(Descriptor { ipa: 0, value: 0 }),
             frames: Frames::new(),
-            cut: Cut::Not,
         }
     }
 
@@ -393,18 +380,21 @@ impl Window {
         self.context = memory.context(self.start);
         self.descriptors.len = 0;
         self.frames = Frames::new();
-        self.cut = Cut::Not;
         let mut page = 0;
-        while self.end < end && self.cut == Cut::Not {
-            match self.add_page(memory, self.end, page, write) {
-                Page::At(_) => self.end = self.end.saturating_add(PAGE),
-                Page::Unwritable => self.cut = Cut::Stage1,
-                Page::Later => return false,
+        while self.end < end {
+            let found = self.add_page(memory, self.end, page, write);
+
+            if found == Page::Later {
+                return false;
+            }
+            if found == Page::Unwritable && self.has_space(pointer) {
+                break;
+            }
+            self.end = self.end.saturating_add(PAGE);
+            if found == Page::Unwritable {
+                break;
             }
             page += 1;
-        }
-        if self.cut == Cut::Stage1 && !self.has_space(pointer) {
-            self.end = self.end.saturating_add(PAGE);
         }
         true
     }
@@ -456,15 +446,14 @@ impl Window {
                 Ok(new) => *mapped += u32::from(new),
                 Err(Unmapped::Gone) => {
                     self.end = self.start.saturating_add(frame.page * PAGE);
-                    self.cut = Cut::Gone;
                     self.frames.0.len = index;
+                    if !self.has_space(pointer) {
+                        return Err(Unmapped::Gone);
+                    }
                     break;
                 }
                 Err(why) => return Err(why),
             }
-        }
-        if self.cut == Cut::Gone && !self.has_space(pointer) {
-            return Err(Unmapped::Gone);
         }
         Ok(())
     }

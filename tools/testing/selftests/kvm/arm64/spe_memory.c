@@ -345,27 +345,27 @@ static void by_deletion(void)
 }
 
 /* A migration: what is dirty is copied, round after round. */
-static void by_dirty_log(void)
+static void copy_dirty(bool clear)
 {
 	unsigned long dirty[SIZE / SZ_4K / BITS_PER_LONG] = {};
 
 	kvm_vm_get_dirty_log(run.vm, SLOT, dirty);
+	if (clear)
+		kvm_vm_clear_dirty_log(run.vm, SLOT, dirty, 0, SIZE / SZ_4K);
 	for (u64 i = 0; i < SIZE / SZ_4K; i++) {
 		if (dirty[i / BITS_PER_LONG] & BIT(i % BITS_PER_LONG))
 			memcpy(run.copy + i * SZ_4K, run.mem + i * SZ_4K, SZ_4K);
 	}
 }
 
+static void by_dirty_log(void)
+{
+	copy_dirty(false);
+}
+
 static void by_manual_dirty_log(void)
 {
-	unsigned long dirty[SIZE / SZ_4K / BITS_PER_LONG] = {};
-
-	kvm_vm_get_dirty_log(run.vm, SLOT, dirty);
-	kvm_vm_clear_dirty_log(run.vm, SLOT, dirty, 0, SIZE / SZ_4K);
-	for (u64 i = 0; i < SIZE / SZ_4K; i++) {
-		if (dirty[i / BITS_PER_LONG] & BIT(i % BITS_PER_LONG))
-			memcpy(run.copy + i * SZ_4K, run.mem + i * SZ_4K, SZ_4K);
-	}
+	copy_dirty(true);
 }
 
 /* The same, from the ring of the vCPU, in its own thread. */

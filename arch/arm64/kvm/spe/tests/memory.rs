@@ -1,0 +1,540 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A guest whose memory other CPUs change at any time.
+//!
+//! The simulation has what the protocol rests on: stage 2 with pages and blocks, and stale
+//! translations of them; a lock that changes hold for writing, and faults for reading; requests
+//! that take the vCPU out of the guest before a change; and a host that takes pages away, gives
+//! others back, and harvests which are dirty. Every call of the code under test is a place where
+//! other CPUs act. What must hold is checked at each write of the unit: it is to a page that the
+//! guest has, it does not fault, and the page is dirty.
+
+use super::super::window::*;
+use std::cell::{Cell, RefCell};
+
+/// Frames: three of tables, and those of data.
+pub(super) const TABLES: u64 = 3;
+pub(super) const FRAMES: usize = 27;
+/// The frames that a block has.
+pub(super) const BLOCK: usize = 4;
+/// The pages of the buffer.
+pub(super) const VAS: usize = 64;
+/// The address of the buffer.
+pub(super) const BASE: u64 = 0x4000_0000;
+
+/// A small generator of random numbers (xorshift).
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub(super) fn below(&mut self, n: u64) -> u64 {
+        (self.next() >> 11) % n
+    }
+
+    pub(super) fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// A leaf of stage 2.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaf {
+    pub(super) write: bool,
+    pub(super) young: bool,
+    pub(super) block: bool,
+    /// The page that it maps.
+    pub(super) page: u64,
+}
+
+/// What the host has for a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Host {
+    /// The page, which is another one after it was taken away.
+    pub(super) page: u64,
+    pub(super) present: bool,
+    pub(super) read_only: bool,
+    pub(super) dirty: bool,
+}
+
+/// What is left out, to see that the checks notice it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Broken {
+    /// A change does not stop the unit.
+    pub(super) no_kick: bool,
+    /// A change of a block says so of the page alone.
+    pub(super) no_widening: bool,
+    /// Faults that are under way are not waited for.
+    pub(super) no_drain: bool,
+    /// Mappings change their size where a vCPU watches.
+    pub(super) no_size_check: bool,
+    /// Old translations are left when a mapping gets a permission.
+    pub(super) no_flush: bool,
+    /// Pages become old though the unit writes to them.
+    pub(super) no_young: bool,
+    /// The frames are not looked at before the unit is enabled.
+    pub(super) no_check: bool,
+}
+
+pub(super) struct State {
+    pub(super) random: Random,
+    pub(super) broken: Broken,
+    pub(super) s2: [Option<Leaf>; FRAMES],
+    /// CPUs may have translations without write permission.
+    pub(super) stale: [bool; FRAMES],
+    pub(super) host: [Host; FRAMES],
+    /// The guest's descriptors: of the tables, and of the pages.
+    pub(super) descriptors: [u64; 2 + VAS],
+    /// A fault on another CPU has decided to map a block here; and has removed what was there.
+    pub(super) fault: Option<(usize, bool)>,
+    pub(super) relaxed: u64,
+    pub(super) flushed: u64,
+    pub(super) request: bool,
+    /// The unit may write.
+    pub(super) in_guest: bool,
+    /// How often other CPUs act: once in so many calls.
+    pub(super) quiet: u64,
+    pub(super) kicks: u64,
+}
+
+pub(super) struct Sim {
+    pub(super) state: RefCell<State>,
+    pub(super) watch: RefCell<Watch>,
+}
+
+pub(super) const VALID: u64 = 1;
+pub(super) const WRITABLE: u64 = 2;
+
+impl Sim {
+    pub(super) fn new(seed: u64, broken: Broken) -> Self {
+        let mut random = Random(seed * 0x9e37_79b9_7f4a_7c15 | 1);
+        let mut descriptors = [0; 2 + VAS];
+        descriptors[0] = 1 << 12 | VALID;
+        descriptors[1] = 2 << 12 | VALID;
+        for one in &mut descriptors[2..] {
+            let frame = TABLES + random.below(FRAMES as u64 - TABLES);
+            *one = frame << 12 | VALID | WRITABLE;
+        }
+        let host = Host {
+            page: 0,
+            present: true,
+            read_only: false,
+            dirty: false,
+        };
+        let quiet = 2 + random.below(12);
+
+        Self {
+            state: RefCell::new(State {
+                random,
+                broken,
+                s2: [None; FRAMES],
+                stale: [false; FRAMES],
+                host: [host; FRAMES],
+                descriptors,
+                fault: None,
+                relaxed: 0,
+                flushed: 0,
+                request: false,
+                in_guest: false,
+                quiet,
+                kicks: 0,
+            }),
+            watch: RefCell::new(Watch::new()),
+        }
+    }
+
+    /// Lets other CPUs act. `readers_only`: this CPU has the lock for reading.
+    pub(super) fn others(&self, readers_only: bool) {
+        loop {
+            let state = &mut *self.state.borrow_mut();
+            if !state.random.one_in(state.quiet) {
+                break;
+            }
+            let frame = state.random.below(FRAMES as u64) as usize;
+            match state.random.below(10) {
+                0 if !readers_only => self.take_away(state, frame),
+                1 if !readers_only => self.harvest(state, frame),
+                2 if !readers_only => self.split(state, frame),
+                3 if !readers_only => self.age(state, frame),
+                4 => state.host[frame].present = true,
+                5 | 6 => self.other_faults(state, frame),
+                7 => self.next_of_fault(state),
+                8 => state.host[frame].read_only = state.random.one_in(8),
+                _ => self.relax(state, frame),
+            }
+        }
+    }
+
+    /// Returns the frames of the leaf at `frame`.
+    pub(super) fn leaf(&self, state: &State, frame: usize) -> core::ops::Range<usize> {
+        match state.s2[frame] {
+            Some(leaf) if leaf.block => block_of(frame),
+            _ => frame..frame + 1,
+        }
+    }
+
+    /// Mappings of stage 2 are about to change: the lock is held for writing.
+    pub(super) fn before_change(&self, state: &mut State, frame: usize) {
+        self.end_fault(state);
+        let mut range = self.leaf(state, frame);
+        if state.broken.no_widening {
+            range = frame..frame + 1;
+        }
+        let watch = self.watch.borrow();
+        if watch.has(range.start as u64, range.end as u64 - 1) && watch.change() {
+            state.request = true;
+            state.kicks += 1;
+            // The exit completes all records.
+            state.in_guest &= state.broken.no_kick;
+        }
+    }
+
+    /// The host takes a page away, for good or to give another one.
+    pub(super) fn take_away(&self, state: &mut State, frame: usize) {
+        self.before_change(state, frame);
+        for frame in self.leaf(state, frame) {
+            state.s2[frame] = None;
+            state.stale[frame] = false;
+        }
+        let host = &mut state.host[frame];
+        host.page += 1;
+        host.present = state.random.one_in(2);
+        host.read_only = false;
+    }
+
+    /// What is dirty is harvested, and write-protected.
+    pub(super) fn harvest(&self, state: &mut State, frame: usize) {
+        self.before_change(state, frame);
+        for frame in self.leaf(state, frame) {
+            if let Some(leaf) = &mut state.s2[frame] {
+                leaf.write = false;
+                state.stale[frame] = true;
+            }
+            state.host[frame].dirty = false;
+        }
+    }
+
+    pub(super) fn split(&self, state: &mut State, frame: usize) {
+        self.before_change(state, frame);
+        for frame in self.leaf(state, frame) {
+            if let Some(leaf) = &mut state.s2[frame] {
+                leaf.block = false;
+            }
+        }
+    }
+
+    pub(super) fn age(&self, state: &mut State, frame: usize) {
+        let range = self.leaf(state, frame);
+        let watch = self.watch.borrow();
+        let keeps = watch.has(range.start as u64, range.end as u64 - 1) && watch.keeps_young();
+        if keeps && !state.broken.no_young {
+            return;
+        }
+        for frame in range {
+            if let Some(leaf) = &mut state.s2[frame] {
+                leaf.young = false;
+            }
+        }
+    }
+
+    /// A fault on another CPU maps a page, or replaces pages by a block: nothing is mapped there
+    /// until it ends.
+    pub(super) fn other_faults(&self, state: &mut State, frame: usize) {
+        let range = block_of(frame);
+        let watched = self
+            .watch
+            .borrow()
+            .has(range.start as u64, range.end as u64 - 1);
+        let collapses = range
+            .clone()
+            .all(|i| state.host[i].present && !state.host[i].read_only)
+            && range
+                .clone()
+                .any(|i| state.s2[i].is_some_and(|leaf| !leaf.block));
+
+        if state.fault.is_some() {
+            return;
+        }
+        if collapses && (!watched || state.broken.no_size_check) {
+            state.fault = Some((frame, false));
+        } else {
+            map(state, frame, false);
+        }
+    }
+
+    /// Nobody has the lock for reading.
+    pub(super) fn end_fault(&self, state: &mut State) {
+        while state.fault.is_some() {
+            self.next_of_fault(state);
+        }
+    }
+
+    pub(super) fn next_of_fault(&self, state: &mut State) {
+        let Some((frame, removed)) = state.fault.take() else {
+            return;
+        };
+        if !removed {
+            state.fault = Some((frame, true));
+            for frame in block_of(frame) {
+                state.s2[frame] = None;
+            }
+        } else {
+            for frame in block_of(frame) {
+                let host = &mut state.host[frame];
+                host.dirty = true;
+                state.stale[frame] = false;
+                state.s2[frame] = Some(Leaf {
+                    write: true,
+                    young: true,
+                    block: true,
+                    page: host.page,
+                });
+            }
+        }
+    }
+
+    /// A write on another CPU adds the permission, and invalidates nothing elsewhere.
+    pub(super) fn relax(&self, state: &mut State, frame: usize) {
+        if state.s2[frame].is_some() && state.fault.is_none() {
+            map(state, frame, true);
+        }
+    }
+
+    /// The unit writes at an address, as the guest's tables say.
+    pub(super) fn write(&self, va: u64) -> Result<(), String> {
+        let state = &mut *self.state.borrow_mut();
+        let page = ((va - BASE) >> 12) as usize;
+        let table = state.descriptors[page / 32] >> 12;
+        let descriptor = state.descriptors[2 + page];
+        for (frame, write) in [(0, false), (table, false), (descriptor >> 12, true)] {
+            let (frame, host) = (frame as usize, state.host[frame as usize]);
+            let Some(leaf) = state.s2[frame] else {
+                return Err(format!("a fault: frame {frame} is not mapped"));
+            };
+            if !leaf.young || write && (!leaf.write || state.stale[frame]) {
+                return Err(format!("a fault: frame {frame}, {leaf:?}"));
+            }
+            if leaf.page != host.page {
+                return Err(format!(
+                    "frame {frame} is a page that the guest does not have"
+                ));
+            }
+            if write && !host.dirty {
+                return Err(format!("frame {frame} is clean"));
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn block_of(frame: usize) -> core::ops::Range<usize> {
+    let start = frame / BLOCK * BLOCK;
+    start..(start + BLOCK).min(FRAMES)
+}
+
+/// Maps a frame as a page, or adds a permission to it. Returns false if there is no memory.
+pub(super) fn map(state: &mut State, frame: usize, write: bool) -> bool {
+    let host = &mut state.host[frame];
+
+    if !host.present || write && host.read_only {
+        return false;
+    }
+    match &mut state.s2[frame] {
+        Some(leaf) => {
+            leaf.young = true;
+            if write && !leaf.write {
+                state.relaxed += 1;
+                leaf.write = true;
+            }
+        }
+        None => {
+            state.stale[frame] = !write;
+            state.s2[frame] = Some(Leaf {
+                write,
+                young: true,
+                block: false,
+                page: host.page,
+            });
+        }
+    }
+    host.dirty |= write;
+    true
+}
+
+impl Memory for Sim {
+    fn context(&self, _va: u64) -> Context {
+        self.others(false);
+        [1; 6]
+    }
+
+    fn translate(&self, va: u64, seen: &mut dyn FnMut(Descriptor)) -> Page {
+        let page = (va - BASE) >> 12;
+        if page >= VAS as u64 {
+            return Page::Unwritable;
+        }
+        let table = 8 * (page / 32);
+        let value = |ipa| self.descriptor(ipa).unwrap();
+        seen(Descriptor {
+            ipa: table,
+            value: value(table),
+        });
+        let ipa = (value(table) & !0xfff) + 8 * (page % 32);
+        seen(Descriptor {
+            ipa,
+            value: value(ipa),
+        });
+        let found = value(ipa);
+        if found & (VALID | WRITABLE) == VALID | WRITABLE {
+            Page::At(found & !0xfff)
+        } else {
+            Page::Unwritable
+        }
+    }
+
+    fn descriptor(&self, ipa: u64) -> Option<u64> {
+        self.others(false);
+        let index = match ipa >> 12 {
+            0 => ipa / 8,
+            table => 2 + (table - 1) * 32 + (ipa & 0xfff) / 8,
+        };
+        Some(self.state.borrow().descriptors[index as usize])
+    }
+
+    fn gfn(&self, ipa: u64) -> u64 {
+        ipa >> 12
+    }
+
+    fn updates_tables(&self) -> bool {
+        false
+    }
+
+    fn watch(&self, frames: &Frames) {
+        self.others(false);
+        if !self.state.borrow().broken.no_drain {
+            self.end_fault(&mut self.state.borrow_mut());
+        }
+        self.watch.borrow_mut().set(frames);
+    }
+
+    fn map(&self, frame: Frame) -> Result<bool, Unmapped> {
+        self.others(false);
+        let state = &mut *self.state.borrow_mut();
+        let index = frame.gfn as usize;
+        // An invalidation elsewhere was under way: nothing is mapped.
+        if state.quiet < u64::MAX && state.random.one_in(64) {
+            return Ok(true);
+        }
+        let mapped = |leaf: Leaf| leaf.young && (leaf.write || !frame.write);
+        if state.s2[index].is_some_and(mapped) {
+            return Ok(false);
+        }
+        if map(state, index, frame.write) {
+            Ok(true)
+        } else {
+            Err(Unmapped::Gone)
+        }
+    }
+
+    fn wait(&self) -> bool {
+        self.others(false);
+        !self.state.borrow_mut().random.one_in(4)
+    }
+
+    fn arm(&self) -> bool {
+        self.others(false);
+        let armed = self.watch.borrow().arm(|| true);
+        self.others(true);
+        armed
+    }
+
+    fn arm_if_mapped(&self, frames: &Frames) -> bool {
+        self.others(false);
+        let armed = self.watch.borrow().arm(|| {
+            frames.as_slice().iter().all(|frame| {
+                self.others(true);
+                let state = self.state.borrow();
+                let mapped = |leaf: Leaf| leaf.young && (leaf.write || !frame.write);
+                state.broken.no_check || state.s2[frame.gfn as usize].is_some_and(mapped)
+            })
+        });
+        self.others(true);
+        let state = &mut *self.state.borrow_mut();
+        if armed && state.relaxed != state.flushed && !state.broken.no_flush {
+            state.flushed = state.relaxed;
+            for frame in 0..FRAMES {
+                state.stale[frame] = state.s2[frame].is_some_and(|leaf| !leaf.write);
+            }
+        }
+        armed
+    }
+
+    fn disarm(&self) {
+        self.watch.borrow().disarm();
+    }
+}
+
+/// Memory of which every page says the same, and that takes everything.
+pub(super) struct Always {
+    page: Page,
+    /// The number of translations.
+    pub(super) walks: Cell<usize>,
+}
+
+impl Always {
+    pub(super) fn new(page: Page) -> Self {
+        Self {
+            page,
+            walks: Cell::new(0),
+        }
+    }
+}
+
+impl Memory for Always {
+    fn context(&self, _: u64) -> Context {
+        [0; 6]
+    }
+
+    fn translate(&self, _: u64, _: &mut dyn FnMut(Descriptor)) -> Page {
+        self.walks.set(self.walks.get() + 1);
+        self.page
+    }
+
+    fn descriptor(&self, _: u64) -> Option<u64> {
+        None
+    }
+
+    fn gfn(&self, ipa: u64) -> u64 {
+        ipa >> 12
+    }
+
+    fn updates_tables(&self) -> bool {
+        true
+    }
+
+    fn watch(&self, _: &Frames) {
+        assert_ne!(self.page, Page::Later, "nothing is known");
+    }
+
+    fn map(&self, _: Frame) -> Result<bool, Unmapped> {
+        Ok(false)
+    }
+
+    fn wait(&self) -> bool {
+        true
+    }
+
+    fn arm(&self) -> bool {
+        true
+    }
+
+    fn arm_if_mapped(&self, _: &Frames) -> bool {
+        true
+    }
+
+    fn disarm(&self) {}
+}
