@@ -29,4 +29,9 @@ __rust_helper void rust_helper_kvm_spe_request_of(struct kvm *kvm, unsigned long
 	kvm_spe_request_of(kvm, vcpus);
 }
 
+__rust_helper void rust_helper_kvm_spe_add_user(void)
+{
+	kvm_spe_add_user();
+}
+
 #endif

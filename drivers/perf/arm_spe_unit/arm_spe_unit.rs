@@ -99,7 +99,8 @@ impl First {
     }
 }
 
-/// Reads the registers that identify the unit of this CPU.
+/// Reads the registers that identify the unit of this CPU. `events` are the bits of its
+/// PMSEVFR_EL1: the others are RAZ/WI.
 ///
 /// Context: the task stays on this CPU.
 ///
@@ -108,9 +109,12 @@ impl First {
 /// `unit` is valid, and only this function accesses it now. The CPU has FEAT_SPE, and this
 /// exception level may use the buffer.
 #[export]
-unsafe extern "C" fn arm_spe_unit_read(unit: *mut Unit) {
+unsafe extern "C" fn arm_spe_unit_read(unit: *mut Unit, events: u64) {
     // SAFETY: By the caller's contract.
-    unsafe { ((*unit).pmsver, (*unit).pmsidr, (*unit).pmbidr) = identity() };
+    unsafe {
+        ((*unit).pmsver, (*unit).pmsidr, (*unit).pmbidr) = identity();
+        (*unit).events = events;
+    }
 }
 
 /// Returns the registers that identify the unit of this CPU.

@@ -14,6 +14,7 @@
  * struct arm_spe_unit - An SPU, which one or more CPUs have
  * @pmsidr: PMSIDR_EL1 of its CPUs
  * @pmbidr: PMBIDR_EL1, as a level reads it that may use the buffer
+ * @events: the bits of PMSEVFR_EL1 and PMSNEVFR_EL1 that it has
  * @pmsver: ID_AA64DFR0_EL1.PMSVer
  * @type: perf type of the driver's device
  * @cpus: its CPUs, which do not change
@@ -25,6 +26,7 @@ struct arm_spe_unit {
 #ifdef CONFIG_ARM_SPE_UNIT
 	u64			pmsidr;
 	u64			pmbidr;
+	u64			events;
 	u32			pmsver;
 	int			type;
 	const struct cpumask	*cpus;
@@ -36,7 +38,7 @@ struct arm_spe_unit {
 
 #ifdef CONFIG_ARM_SPE_UNIT
 
-void arm_spe_unit_read(struct arm_spe_unit *unit);
+void arm_spe_unit_read(struct arm_spe_unit *unit, u64 events);
 int arm_spe_unit_check(struct arm_spe_unit *unit);
 void arm_spe_unit_register(struct arm_spe_unit *unit, const struct pmu *pmu,
 			   const struct cpumask *cpus);
@@ -51,7 +53,7 @@ static inline int arm_spe_unit_check(struct arm_spe_unit *unit)
 	return 0;
 }
 
-static inline void arm_spe_unit_read(struct arm_spe_unit *unit) { }
+static inline void arm_spe_unit_read(struct arm_spe_unit *unit, u64 events) { }
 static inline void arm_spe_unit_register(struct arm_spe_unit *unit, const struct pmu *pmu,
 					 const struct cpumask *cpus) { }
 static inline void arm_spe_unit_unregister(struct arm_spe_unit *unit) { }

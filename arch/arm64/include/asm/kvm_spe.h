@@ -6,6 +6,7 @@
 #ifndef __ARM64_KVM_SPE_H__
 #define __ARM64_KVM_SPE_H__
 
+#include <linux/jump_label.h>
 #include <linux/kvm_host.h>
 #include <linux/perf/arm_spe_unit.h>
 
@@ -14,6 +15,24 @@
 
 #ifdef CONFIG_KVM_ARM64_SPE
 
+/* What became of the buffer of a vCPU before an entry; for the tracepoint */
+enum kvm_spe_outcome {
+	KVM_SPE_COMPARED,
+	KVM_SPE_WALKED,
+	KVM_SPE_POSTPONED,
+	KVM_SPE_GONE,
+};
+
+/* Some VM has an SPU: without one, nobody tests for it. Counts these VMs. */
+DECLARE_STATIC_KEY_FALSE(kvm_spe_used);
+
+static inline void kvm_spe_add_user(void)
+{
+	static_branch_inc(&kvm_spe_used);
+}
+
+void kvm_spe_create_debugfs(struct kvm *kvm);
+void kvm_spe_show_vcpu(struct seq_file *m, struct kvm_vcpu *vcpu);
 void kvm_spe_seen(void);
 bool kvm_spe_supported(void);
 int kvm_spe_check_pmu_cpus(struct kvm *kvm, const struct cpumask *cpus);
@@ -89,14 +108,14 @@ static inline void kvm_spe_check_request(struct kvm_vcpu *vcpu)
 /* Entries of stage 2 are about to get permissions, whatever older translations say. */
 static inline void kvm_spe_relax(struct kvm *kvm)
 {
-	if (unlikely(kvm->arch.spe.unit))
+	if (static_branch_unlikely(&kvm_spe_used) && kvm->arch.spe.unit)
 		__kvm_spe_relax(kvm);
 }
 
 /* Notes that a vCPU cannot run on @cpu, before anything is loaded that this CPU may lack. */
 static inline void kvm_spe_load(struct kvm_vcpu *vcpu, int cpu)
 {
-	if (!vcpu->arch.spe.present)
+	if (!static_branch_unlikely(&kvm_spe_used) || !vcpu->arch.spe.present)
 		return;
 
 	if (!cpumask_test_cpu(cpu, vcpu->kvm->arch.supported_cpus))
@@ -132,17 +151,23 @@ void __kvm_spe_to_host(struct kvm_vcpu_spe *spe, struct kvm_spe_host *host, bool
 void kvm_spe_fix(struct kvm_vcpu *vcpu);
 void __kvm_spe_power_off(struct kvm_vcpu *vcpu);
 
+/* Says whether the unit changes hands with @vcpu. A NOP while no VM has one. */
+static __always_inline bool kvm_spe_is_switched(struct kvm_vcpu *vcpu)
+{
+	return static_branch_unlikely(&kvm_spe_used) && vcpu->arch.spe.switched;
+}
+
 /* Gives the unit to a guest, which is entered next; at EL2. */
 static __always_inline void kvm_spe_to_guest(struct kvm_vcpu *vcpu)
 {
-	if (unlikely(vcpu->arch.spe.switched))
+	if (kvm_spe_is_switched(vcpu))
 		__kvm_spe_to_guest(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe());
 }
 
 /* Takes the unit from a guest, whose translation and traps are still in place; at EL2. */
 static __always_inline void kvm_spe_from_guest(struct kvm_vcpu *vcpu)
 {
-	if (unlikely(vcpu->arch.spe.switched) &&
+	if (kvm_spe_is_switched(vcpu) &&
 	    __kvm_spe_from_guest(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe()))
 		kvm_spe_request(vcpu);
 }
@@ -150,7 +175,7 @@ static __always_inline void kvm_spe_from_guest(struct kvm_vcpu *vcpu)
 /* Gives the unit back to the host, whose translation and traps are in place; at EL2. */
 static __always_inline void kvm_spe_to_host(struct kvm_vcpu *vcpu)
 {
-	if (unlikely(vcpu->arch.spe.switched))
+	if (kvm_spe_is_switched(vcpu))
 		__kvm_spe_to_host(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe());
 }
 
@@ -170,14 +195,14 @@ static __always_inline void kvm_spe_panic(struct kvm_vcpu *vcpu)
 /* The vCPU is about to wait for interrupts: that of the unit may be one. */
 static inline void kvm_spe_sync(struct kvm_vcpu *vcpu)
 {
-	if (unlikely(vcpu->arch.spe.event))
+	if (static_branch_unlikely(&kvm_spe_used) && vcpu->arch.spe.event)
 		__kvm_spe_update(vcpu);
 }
 
 /* The guest has switched the vCPU off: so is its buffer, and the interrupt. */
 static inline void kvm_spe_power_off(struct kvm_vcpu *vcpu)
 {
-	if (vcpu->arch.spe.present)
+	if (static_branch_unlikely(&kvm_spe_used) && vcpu->arch.spe.present)
 		__kvm_spe_power_off(vcpu);
 }
 
@@ -189,7 +214,7 @@ static inline void kvm_spe_power_off(struct kvm_vcpu *vcpu)
  */
 static inline void kvm_spe_load_fgt(struct kvm_vcpu *vcpu)
 {
-	if (!vcpu->arch.spe.present)
+	if (!static_branch_unlikely(&kvm_spe_used) || !vcpu->arch.spe.present)
 		return;
 
 	*vcpu_fgt(vcpu, HDFGRTR_EL2) |= HDFGRTR_EL2_PMBIDR_EL1 | HDFGRTR_EL2_PMBSR_EL1 |
@@ -216,8 +241,10 @@ static inline int kvm_spe_first_run(struct kvm_vcpu *vcpu)
 
 static inline void kvm_spe_destroy(struct kvm *kvm)
 {
-	if (kvm->arch.spe.unit)
+	if (kvm->arch.spe.unit) {
 		arm_spe_unit_put(kvm->arch.spe.unit);
+		static_branch_dec(&kvm_spe_used);
+	}
 }
 
 #else
@@ -283,6 +310,7 @@ static inline void kvm_spe_seen(void) { }
 static inline void kvm_spe_load(struct kvm_vcpu *vcpu, int cpu) { }
 static inline void kvm_spe_reset(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_destroy(struct kvm *kvm) { }
+static inline void kvm_spe_create_debugfs(struct kvm *kvm) { }
 static inline void kvm_spe_destroy_vcpu(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_check_request(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_sync(struct kvm_vcpu *vcpu) { }

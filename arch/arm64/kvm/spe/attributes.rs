@@ -283,6 +283,7 @@ impl Target {
         // SAFETY: By the type invariant; the masks are those of units that the VM has, or is given.
         // Other tasks read the registers with one load.
         unsafe {
+            let is_first = (*vm).unit.is_null();
             let usable = Usable {
                 spu: Some(Cpumask::from_raw(unit.cpus)),
                 ..usable(self.kvm, (*vm).pmu_cpus)
@@ -292,7 +293,11 @@ impl Target {
             (&raw mut (*vm).pmsver).write_volatile(version.get() as u8);
             (&raw mut (*vm).pmsidr).write_volatile(unit.pmsidr);
             (&raw mut (*vm).pmbidr).write_volatile(unit.pmbidr);
+            (&raw mut (*vm).events).write_volatile(unit.events);
             unit.replace(&raw mut (*vm).unit);
+            if is_first {
+                bindings::kvm_spe_add_user();
+            }
         }
         self.set_version(version);
         Ok(())

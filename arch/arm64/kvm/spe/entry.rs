@@ -77,6 +77,7 @@ unsafe extern "C" fn __kvm_spe_from_guest(
 ) -> bool {
     // SAFETY: By the caller's contract.
     unsafe {
+        (*spe).pmbsr = (*spe).regs.pmbsr;
         with(spe, host, e2h, |switch, guest, limit, host| {
             switch.take_from_guest(guest, limit.is_some(), host)
         });

@@ -27,7 +27,8 @@ use kernel::{
     },
     cpucap,
     prelude::*,
-    time::{delay::fsleep, Delta}, //
+    time::{delay::fsleep, Delta},
+    tracepoint::declare_trace, //
 };
 
 use super::{
@@ -45,6 +46,13 @@ use super::{
         Window, //
     },
 };
+
+declare_trace! {
+    /// # Safety
+    ///
+    /// Always safe: the arguments are plain integers.
+    unsafe fn kvm_spe_kick(vcpu_id: i32, first: u64, last: u64);
+}
 
 /// What a vCPU needs while its buffer is enabled.
 pub(super) struct Watched {
@@ -491,6 +499,7 @@ unsafe extern "C" fn __kvm_spe_invalidate(kvm: *mut bindings::kvm, first: u64, l
                     *word |= 1 << (index % BITS);
                 }
                 add(&raw mut (*vcpu).stat.spe_kicked, 1);
+                kvm_spe_kick((*vcpu).vcpu_id, first, last);
                 any = true;
             }
         });

@@ -72,6 +72,7 @@ pub(crate) struct View {
     version: Version,
     pmsidr: PMSIDR_EL1,
     pmbidr: PMBIDR_EL1,
+    events: u64,
 }
 
 /// The fields of PMSIDR_EL1 that describe what FEAT_SPEv1p2 and earlier versions have. The others
@@ -93,15 +94,21 @@ const PMSIDR_KNOWN: u64 = PMSIDR_EL1::PBT_MASK
 const PMBIDR_KNOWN: u64 = PMBIDR_EL1::EA_MASK | PMBIDR_EL1::F_MASK | PMBIDR_EL1::ALIGN_MASK;
 
 impl View {
-    /// Creates the view of a unit with these registers, for a VM whose `ID_AA64DFR0_EL1.PMSVer` is
-    /// `version`. Returns [`None`] for a VM without FEAT_SPE.
-    pub(crate) fn new(version: Version, pmsidr: PMSIDR_EL1, pmbidr: PMBIDR_EL1) -> Option<Self> {
+    /// Creates the view of a unit with these registers, and these filters of events, for a VM whose
+    /// `ID_AA64DFR0_EL1.PMSVer` is `version`. Returns [`None`] for a VM without FEAT_SPE.
+    pub(crate) fn new(
+        version: Version,
+        pmsidr: PMSIDR_EL1,
+        pmbidr: PMBIDR_EL1,
+        events: u64,
+    ) -> Option<Self> {
         let fne = version >= ID_AA64DFR0_EL1_PMSVer_V1P2 && pmsidr.FnE().into_bool();
 
         (version >= ID_AA64DFR0_EL1_PMSVer_IMP).then(|| View {
             version,
             pmsidr: PMSIDR_EL1::from_raw(pmsidr.into_raw() & PMSIDR_KNOWN).with_FnE(fne),
             pmbidr: PMBIDR_EL1::from_raw(pmbidr.into_raw() & PMBIDR_KNOWN),
+            events,
         })
     }
 
@@ -122,8 +129,7 @@ impl View {
 
     /// Returns the bits of a register that keep what is written to them.
     ///
-    /// Filters of events that the unit does not have are RAZ/WI: which these are is known to the
-    /// unit alone.
+    /// Filters of events that the unit does not have are RAZ/WI.
     pub(crate) fn kept(&self, register: Register) -> u64 {
         let v1p2 = self.version >= ID_AA64DFR0_EL1_PMSVer_V1P2;
 
@@ -145,10 +151,14 @@ impl View {
                     | PMSFCR_EL1::ST_MASK
                     | fne
             }
-            Register::Pmsevfr => u64::MAX,
-            Register::Pmsnevfr if self.has(Name::Own(Register::Pmsnevfr)) => u64::MAX,
+            Register::Pmsevfr => self.events,
+            Register::Pmsnevfr if self.has(Name::Own(Register::Pmsnevfr)) => self.events,
             Register::Pmsnevfr => 0,
-            Register::Pmslatfr => !PMSLATFR_EL1::RES0,
+            // "If PMSIDR_EL1.CountSize is 0b0010, MINLAT[15:12] is RES0."
+            Register::Pmslatfr if self.pmsidr.COUNTSIZE() == PMSIDR_EL1_COUNTSIZE_12_BIT_SAT => {
+                PMSLATFR_EL1::MINLAT_MASK & 0xfff
+            }
+            Register::Pmslatfr => PMSLATFR_EL1::MINLAT_MASK,
             Register::Pmblimitr => {
                 let mode = if v1p2 {
                     PMBLIMITR_EL1::FM_MASK | PMBLIMITR_EL1::PMFZ_MASK
@@ -193,11 +203,13 @@ pub(crate) enum Event {
 const BUFFER_FULL: Bounded<u64, 16> = Bounded::<u64, 16>::new::<1>();
 
 /// Returns what the status of a unit that has stopped means, and the guest's new status.
-/// `is_clipped` says that the unit has less of the buffer than the guest has given it.
+/// `before` is the status with which the unit started, `is_clipped` says that the unit has less of
+/// the buffer than the guest has given it.
 ///
-/// COLL stays what the unit has set it to.
-pub(crate) fn what_of(pmbsr: PMBSR_EL1, is_clipped: bool) -> Event {
-    let event = PMBSR_EL1::from_raw(0).with_COLL(pmbsr.COLL());
+/// A guest that sees no event has the status that it had before; COLL stays what the unit has set
+/// it to.
+pub(crate) fn what_of(pmbsr: PMBSR_EL1, before: PMBSR_EL1, is_clipped: bool) -> Event {
+    let event = before.with_COLL(pmbsr.COLL());
     let lost = pmbsr.DL().into_bool();
 
     let is_full = pmbsr.EC() == PMBSR_EL1_EC_BUF && pmbsr.MSS() == BUFFER_FULL;

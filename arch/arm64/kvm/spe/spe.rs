@@ -31,7 +31,10 @@ use kernel::{
     },
     cpucap,
     error::from_result,
-    prelude::*, //
+    prelude::*,
+    seq_file::SeqFile,
+    seq_print,
+    tracepoint::declare_trace, //
 };
 
 mod attributes;
@@ -44,6 +47,18 @@ mod window;
 use memory::Guest;
 use registers::{is_enabled, lost, what_of, Event, Name, Register, View};
 use window::{How, Outcome};
+
+declare_trace! {
+    /// # Safety
+    ///
+    /// Always safe: the arguments are plain integers.
+    unsafe fn kvm_spe_enable(vcpu_id: i32, pmbptr: u64, limit: u64, outcome: u32);
+
+    /// # Safety
+    ///
+    /// Always safe: the arguments are plain integers.
+    unsafe fn kvm_spe_event(vcpu_id: i32, pmbptr: u64, pmbsr: u64, seen: u64);
+}
 
 /// True once a CPU has come up that has FEAT_SPE, and whose firmware leaves it to the kernel.
 static SEEN: atomic::AtomicBool = atomic::AtomicBool::new(false);
@@ -79,11 +94,12 @@ unsafe extern "C" fn kvm_spe_supported() -> bool {
 /// `kvm` is a VM. Until a vCPU runs, the answer may be out of date unless `config_lock` is held.
 unsafe fn view_of(kvm: *mut bindings::kvm) -> Option<View> {
     // SAFETY: By the caller's contract. Another task may be changing a value, with one store.
-    let (dfr0, pmsidr, pmbidr) = unsafe {
+    let (dfr0, pmsidr, pmbidr, events) = unsafe {
         (
             bindings::kvm_read_vm_id_reg(kvm, ID_AA64DFR0_EL1::ENCODING.as_u32()),
             (&raw const (*kvm).arch.spe.pmsidr).read_volatile(),
             (&raw const (*kvm).arch.spe.pmbidr).read_volatile(),
+            (&raw const (*kvm).arch.spe.events).read_volatile(),
         )
     };
 
@@ -91,6 +107,7 @@ unsafe fn view_of(kvm: *mut bindings::kvm) -> Option<View> {
         ID_AA64DFR0_EL1::from_raw(dfr0).PMSVer(),
         pmsidr.into(),
         pmbidr.into(),
+        events,
     )
 }
 
@@ -282,7 +299,7 @@ unsafe extern "C" fn kvm_spe_fix(vcpu: *mut bindings::kvm_vcpu) {
         let spe = &raw mut (*vcpu).arch.spe;
         let pmsidr = PMSIDR_EL1::from_raw((*(*vcpu).kvm).arch.spe.pmsidr);
         let fds = pmsidr.FDS().into_bool();
-        let Some(mut spu) = Spu::of(vcpu) else {
+        let Some(spu) = Spu::of(vcpu) else {
             return;
         };
 
@@ -340,7 +357,11 @@ unsafe fn take_event(vcpu: *mut bindings::kvm_vcpu) {
             return;
         }
         let resolves = || memory::with_faults(vcpu, |faults| faults.note((*regs).pmbptr));
-        let seen = match what_of((*regs).pmbsr.into(), (*spe).limit != (*regs).pmblimitr) {
+        let seen = match what_of(
+            (*regs).pmbsr.into(),
+            (*spe).pmbsr.into(),
+            (*spe).limit != (*regs).pmblimitr,
+        ) {
             Event::OfGuest(seen) => seen,
             Event::WindowFull(seen) => {
                 add(&raw mut (*stat).spe_moved, 1);
@@ -356,6 +377,7 @@ unsafe fn take_event(vcpu: *mut bindings::kvm_vcpu) {
                 lost(event, PMBSR_EL1_EC_BUF)
             }
         };
+        kvm_spe_event((*vcpu).vcpu_id, (*regs).pmbptr, (*regs).pmbsr, seen.into());
         (*regs).pmbsr = seen.into();
         ((*spe).event, (*spe).ready) = (false, false);
     }
@@ -383,7 +405,7 @@ unsafe fn refresh(vcpu: *mut bindings::kvm_vcpu) {
         if !(*spe).enabled {
             memory::disarm(vcpu);
         }
-        (*spe).switched = (*spe).enabled || !(*spe).fine_grained;
+        (*spe).switched = ((*spe).enabled || !(*spe).fine_grained).into();
         // It fails only for an interrupt that does not exist, or belongs to somebody else; the
         // setup has made it this vCPU's.
         bindings::kvm_vgic_inject_irq(
@@ -417,6 +439,78 @@ unsafe extern "C" fn __kvm_spe_update(vcpu: *mut bindings::kvm_vcpu) {
     }
 }
 
+/// Makes ready what the unit of a vCPU writes next.
+///
+/// # Safety
+///
+/// As for [`__kvm_spe_make_ready`].
+unsafe fn prepare(vcpu: *mut bindings::kvm_vcpu) -> Outcome {
+    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
+    unsafe {
+        let regs = &raw const (*vcpu).arch.spe.regs;
+        let (pmscr, pmblimitr) = (
+            PMSCR_EL1::from_raw((*regs).pmscr),
+            PMBLIMITR_EL1::from_raw((*regs).pmblimitr),
+        );
+        let limit = pmblimitr.into_raw() & PMBLIMITR_EL1::LIMIT_MASK;
+        let profiles = pmscr.E1SPE().into_bool() || pmscr.E0SPE().into_bool();
+
+        if pmblimitr.FM() == PMBLIMITR_EL1_FM_DISCARD {
+            // Nothing is written.
+            memory::disarm(vcpu);
+            return Outcome::Ready(limit, How::Compared);
+        }
+        let made = Guest::with(vcpu, |guest, window| {
+            window.make_ready(guest, (*regs).pmbptr, limit)
+        });
+        match made {
+            // Nothing is written yet: the guest may go on to set the buffer up.
+            Some(Outcome::Gone) if !profiles => Outcome::Later,
+            Some(outcome) => outcome,
+            None => Outcome::Later,
+        }
+    }
+}
+
+/// Takes over the outcome, counts it, and returns its name for the tracepoint.
+///
+/// # Safety
+///
+/// As for [`__kvm_spe_make_ready`].
+unsafe fn conclude(vcpu: *mut bindings::kvm_vcpu, outcome: Outcome) -> u32 {
+    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
+    unsafe {
+        let spe = &raw mut (*vcpu).arch.spe;
+        let stat = &raw mut (*vcpu).stat;
+
+        match outcome {
+            Outcome::Gone => {
+                add(&raw mut (*stat).spe_lost, 1);
+                (*spe).regs.pmbsr = lost((*spe).regs.pmbsr.into(), PMBSR_EL1_EC_IMP_DEF).into();
+                refresh(vcpu);
+                bindings::kvm_spe_outcome_KVM_SPE_GONE
+            }
+            Outcome::Ready(limit, how) => {
+                (*spe).limit = limit | ((*spe).regs.pmblimitr & !PMBLIMITR_EL1::LIMIT_MASK);
+                (*spe).ready = true;
+                let How::Walked(mapped) = how else {
+                    add(&raw mut (*stat).spe_compared, 1);
+                    return bindings::kvm_spe_outcome_KVM_SPE_COMPARED;
+                };
+                add(&raw mut (*stat).spe_walked, 1);
+                add(&raw mut (*stat).spe_mapped, mapped);
+                bindings::kvm_spe_outcome_KVM_SPE_WALKED
+            }
+            // If this task has slept it has a new request, which would keep it from the guest.
+            Outcome::Later => {
+                add(&raw mut (*stat).spe_postponed, 1);
+                bindings::kvm_spe_clear_request(vcpu);
+                bindings::kvm_spe_outcome_KVM_SPE_POSTPONED
+            }
+        }
+    }
+}
+
 /// Takes over what the unit says, and makes ready what it writes next, if the guest's buffer is
 /// enabled. If that does not succeed, the unit stays off until the next exit, or the guest gets an
 /// event.
@@ -431,51 +525,53 @@ unsafe extern "C" fn __kvm_spe_make_ready(vcpu: *mut bindings::kvm_vcpu) {
     // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
     unsafe {
         let spe = &raw mut (*vcpu).arch.spe;
-        let stat = &raw mut (*vcpu).stat;
 
         refresh(vcpu);
         (*spe).ready = false;
         if !(*spe).enabled {
             return;
         }
-        let pmblimitr = PMBLIMITR_EL1::from_raw((*spe).regs.pmblimitr);
-        let (pmbptr, limit) = (
-            (*spe).regs.pmbptr,
-            pmblimitr.into_raw() & PMBLIMITR_EL1::LIMIT_MASK,
-        );
-        let made = if pmblimitr.FM() == PMBLIMITR_EL1_FM_DISCARD {
-            // Nothing is written.
-            memory::disarm(vcpu);
-            Some(Outcome::Ready(limit, How::Compared))
+        let pmbptr = (*spe).regs.pmbptr;
+        let outcome = conclude(vcpu, prepare(vcpu));
+        let limit = if (*spe).ready {
+            (*spe).limit & PMBLIMITR_EL1::LIMIT_MASK
         } else {
-            Guest::with(vcpu, |guest, window| {
-                window.make_ready(guest, pmbptr, limit)
-            })
+            pmbptr
         };
-        match made {
-            Some(Outcome::Gone) => {
-                add(&raw mut (*stat).spe_lost, 1);
-                (*spe).regs.pmbsr = lost((*spe).regs.pmbsr.into(), PMBSR_EL1_EC_IMP_DEF).into();
-                refresh(vcpu);
-            }
-            Some(Outcome::Ready(limit, how)) => {
-                match how {
-                    How::Compared => add(&raw mut (*stat).spe_compared, 1),
-                    How::Walked(mapped) => {
-                        add(&raw mut (*stat).spe_walked, 1);
-                        add(&raw mut (*stat).spe_mapped, mapped);
-                    }
-                }
-                (*spe).limit = limit | (pmblimitr.into_raw() & !PMBLIMITR_EL1::LIMIT_MASK);
-                (*spe).ready = true;
-            }
-            // If this task has slept it has a new request, which would keep it from the guest.
-            Some(Outcome::Later) | None => {
-                add(&raw mut (*stat).spe_postponed, 1);
-                bindings::kvm_spe_clear_request(vcpu);
-            }
-        }
+        kvm_spe_enable((*vcpu).vcpu_id, pmbptr, limit, outcome);
     }
+}
+
+/// Prints the buffer of a vCPU, as far as KVM knows it, and its state. The vCPU may be running: the
+/// values may be of different moments.
+///
+/// Context: process.
+///
+/// # Safety
+///
+/// `m` and `vcpu` are valid, and `m` is not shared.
+#[export]
+unsafe extern "C" fn kvm_spe_show_vcpu(m: *mut bindings::seq_file, vcpu: *mut bindings::kvm_vcpu) {
+    // SAFETY: By the caller's contract. Another task may be changing a value, with one store.
+    let (m, id, pmbptr, pmblimitr, enabled, ready) = unsafe {
+        let spe = &raw const (*vcpu).arch.spe;
+        (
+            SeqFile::from_raw(m),
+            (*vcpu).vcpu_id,
+            (&raw const (*spe).regs.pmbptr).read_volatile(),
+            (&raw const (*spe).regs.pmblimitr).read_volatile(),
+            (&raw const (*spe).enabled).read_volatile(),
+            (&raw const (*spe).ready).read_volatile(),
+        )
+    };
+    let limit = pmblimitr & PMBLIMITR_EL1::LIMIT_MASK;
+    let state = match (enabled, ready) {
+        (false, _) => "off",
+        (true, false) => "waits for memory",
+        (true, true) => "ready",
+    };
+
+    seq_print!(m, "vCPU {id}: {pmbptr:#x} to {limit:#x}, {state}\n");
 }
 
 /// Resets the unit of a vCPU: the buffer is off, and nothing is watched. The interrupt follows when

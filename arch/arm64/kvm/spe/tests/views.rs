@@ -6,12 +6,16 @@ use super::super::{registers::*, sysreg::*};
 use kernel::arm64::sysreg::{PMBIDR_EL1, PMSIDR_EL1};
 use kernel::num::Bounded;
 
+/// Some filters of events.
+const EVENTS: u64 = 0xf0f0_0000_00fe;
+
 /// Returns the view of a VM with this version, on a unit that has everything.
 fn view(version: u64) -> Option<View> {
     View::new(
         Version::try_new(version)?,
         PMSIDR_EL1::from_raw(u64::MAX),
         PMBIDR_EL1::from_raw(u64::MAX),
+        EVENTS,
     )
 }
 
@@ -39,6 +43,7 @@ fn the_inverted_filter_needs_version_3_and_fne() {
         Version::try_new(3u64).unwrap(),
         without,
         PMBIDR_EL1::from_raw(0),
+        EVENTS,
     )
     .unwrap();
     assert!(!own.has(name(SYS_PMSNEVFR_EL1)));
@@ -78,8 +83,35 @@ fn reserved_bits_keep_nothing() {
             Version::try_new(1u64).unwrap(),
             PMSIDR_EL1::from_raw(0),
             pmbidr,
+            EVENTS,
         );
         assert_eq!(own.unwrap().kept(Register::Pmbptr), !((1 << align) - 1));
+    }
+}
+
+/// PMSLATFR_EL1: "If PMSIDR_EL1.CountSize is 0b0010, MINLAT[15:12] is RES0."
+#[test]
+fn latencies_have_the_size_of_counters() {
+    for (count_size, kept) in [(0b0010, 0xfff), (0b0011, 0xffff)] {
+        let pmsidr = PMSIDR_EL1::from_raw(count_size << 16);
+        let own = View::new(
+            Version::try_new(1u64).unwrap(),
+            pmsidr,
+            PMBIDR_EL1::from_raw(0),
+            EVENTS,
+        );
+        assert_eq!(own.unwrap().kept(Register::Pmslatfr), kept);
+    }
+}
+
+/// PMSEVFR_EL1 and PMSNEVFR_EL1: filters of events that the unit does not have are RAZ/WI.
+#[test]
+fn filters_are_those_of_the_unit() {
+    for version in 1..=3 {
+        let own = view(version).unwrap();
+        let inverted = if version == 3 { EVENTS } else { 0 };
+        assert_eq!(own.kept(Register::Pmsevfr), EVENTS);
+        assert_eq!(own.kept(Register::Pmsnevfr), inverted);
     }
 }
 
@@ -131,8 +163,10 @@ fn events_of_the_guest() {
                 [0, 1, 2, 3, 4, 5, 6, 7].map(|i| (i & 1, i >> 1 & 1, i >> 2))
             {
                 let status = ec << 26 | lost << 19 | collided << 16 | mss;
-                let seen = what_of((status | 1 << 17).into(), clipped != 0);
-                let left = (collided << 16).into();
+                // What software has written, without S.
+                let before = 0xa404_5550_u64;
+                let seen = what_of((status | 1 << 17).into(), before.into(), clipped != 0);
+                let left = (before | collided << 16).into();
 
                 let event = match (ec, mss) {
                     (0x25 | 0x1e, _) => Event::Fault {

@@ -7,7 +7,7 @@
  * The machine needs an arm_spe_* device. On a machine where not all CPUs have FEAT_SPE,
  * everything but KVM_RUN is done on a CPU that lacks it.
  *
- *   spe [absent]	"absent": KVM must offer nothing
+ *   spe [absent|hold]	"absent": KVM must offer nothing; "hold": keep a VM with the unit
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -293,10 +293,11 @@ static void vm_registers(void)
 	TEST_ASSERT(!set_spu(vcpu[0], unit_type), "SPU");
 	newest = version(vcpu[0]);
 	check(newest >= 1 && newest <= 3, "PMSVer is that of the unit, at most 3\n");
+	/* Among events, every unit has E[7]: mispredicted branches */
 	for (int i = 0; i < ARRAY_SIZE(writable); i++) {
 		all &= listed(vcpu[0], writable[i].id);
-		vcpu_set_reg(vcpu[0], writable[i].id, 0x40);
-		all &= vcpu_get_reg(vcpu[0], writable[i].id) == 0x40 ||
+		vcpu_set_reg(vcpu[0], writable[i].id, BIT(7));
+		all &= vcpu_get_reg(vcpu[0], writable[i].id) == BIT(7) ||
 		       writable[i].id == KVM_ARM64_SYS_REG(SYS_PMSFCR_EL1) ||
 		       writable[i].id == KVM_ARM64_SYS_REG(SYS_PMSIRR_EL1) ||
 		       writable[i].id == KVM_ARM64_SYS_REG(SYS_PMBLIMITR_EL1);
@@ -463,6 +464,18 @@ static void absent(void)
 	ksft_finished();
 }
 
+/* Keeps a VM with the unit until a signal comes. */
+static void hold(void)
+{
+	struct kvm_vcpu *vcpu;
+
+	vm_with_spu(&vcpu, NULL, 0);
+	puts("held");
+	fflush(stdout);
+	for (;;)
+		pause();
+}
+
 int main(int argc, char **argv)
 {
 	ksft_print_header();
@@ -470,6 +483,8 @@ int main(int argc, char **argv)
 		absent();
 
 	find_unit();
+	if (argc > 1 && !strcmp(argv[1], "hold"))
+		hold();
 	ksft_print_msg("perf type %d, CPU %d has the unit, CPU %d does not\n", unit_type,
 		       right_cpu, wrong_cpu);
 	ksft_set_plan(64);

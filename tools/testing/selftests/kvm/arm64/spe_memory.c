@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <linux/bitfield.h>
@@ -22,7 +23,9 @@
 #include "processor.h"
 #include "spe.h"
 #include "test_util.h"
+#include "tracefs.h"
 #include "ucall.h"
+#include "userfaultfd_util.h"
 
 #define SIZE		SZ_4M
 #define TURNS		4000000
@@ -128,6 +131,7 @@ struct run {
 	int memfd;
 	bool done;
 	u64 times;
+	u64 unit_shown, buffer_shown;
 	u8 *copy;
 };
 
@@ -239,6 +243,38 @@ static bool is_copied(void)
 	return is_complete(TURNS) && !memcmp(run.copy, run.mem, SIZE);
 }
 
+/* Each page has come from userspace, before the unit wrote to it. */
+static bool has_arrived(void)
+{
+	u64 pages = records * RECORD / SZ_4K;
+
+	return is_complete(TURNS) && same("times", run.times, pages, SIZE / SZ_4K);
+}
+
+/* Each event is a line of the trace. */
+static bool is_traced(void)
+{
+	u64 walked = vcpu_get_stat(run.vcpu, spe_walked);
+	u64 all = walked + vcpu_get_stat(run.vcpu, spe_compared) +
+		  vcpu_get_stat(run.vcpu, spe_postponed);
+	u64 kicked = vcpu_get_stat(run.vcpu, spe_kicked);
+	u64 moved = vcpu_get_stat(run.vcpu, spe_moved);
+
+	return was_disturbed() &&
+	       same("traced: enabled", trace_count("kvm_spe_enable: vCPU 0: 0x80"), all,
+		    all) &&
+	       same("traced: walked", trace_count(": walked\n"), walked, walked) &&
+	       same("traced: kicked", trace_count("kvm_spe_kick: vCPU 0: frames 0x"), kicked,
+		    kicked) &&
+	       same("traced: moved", trace_count("kvm_spe_event: vCPU 0: 0x80"), moved, moved);
+}
+
+static bool is_shown(void)
+{
+	return is_complete(TURNS) && same("the unit is shown", run.unit_shown, 1, -1UL) &&
+	       same("the buffer is shown", run.buffer_shown, 1, -1UL);
+}
+
 static void write_to(const char *path, const char *text)
 {
 	int file = open(path, O_WRONLY);
@@ -310,6 +346,24 @@ static void by_idle_tracking(void)
 static void by_punching(void)
 {
 	fallocate(run.memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, SIZE - SZ_64K, SZ_64K);
+}
+
+/* Somebody looks into debugfs. */
+static void by_looking(void)
+{
+	char path[256], line[256], unit[64], limit[64];
+	FILE *file;
+
+	snprintf(unit, sizeof(unit), "VM: SPU %d on CPUs ", unit_type);
+	snprintf(limit, sizeof(limit), " to 0x%lx, ready\n", BUFFER_GVA + SIZE);
+	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/spe", getpid(), run.vm->fd);
+	file = fopen(path, "r");
+	TEST_ASSERT(file, "%s: %s", path, strerror(errno));
+	while (fgets(line, sizeof(line), file)) {
+		run.unit_shown += strstr(line, unit) == line;
+		run.buffer_shown += strstr(line, "vCPU 0: 0x80") == line && strstr(line, limit);
+	}
+	fclose(file);
 }
 
 /* Something else of the process comes and goes all the time. */
@@ -404,7 +458,7 @@ static const struct fact {
 	void (*disturb)(void);
 	enum vm_mem_backing_src_type src;
 	u32 flags;
-	bool manual, ring, memfd;
+	bool manual, ring, memfd, traced, postcopy;
 } facts[] = {
 	{ "the window moves, unseen", guest_profile, TURNS, is_undisturbed },
 	{ "on shared memory", guest_profile, TURNS, is_undisturbed,
@@ -425,6 +479,9 @@ static const struct fact {
 	{ "collapse and split", guest_profile, TURNS, was_disturbed, by_collapse,
 	  .src = VM_MEM_SRC_ANONYMOUS_THP },
 	{ "page out", guest_profile, TURNS, was_disturbed, by_pageout },
+	{ "page out, traced", guest_profile, TURNS, is_traced, by_pageout, .traced = true },
+	{ "postcopy", guest_profile, TURNS, has_arrived, .postcopy = true },
+	{ "debugfs", guest_profile, TURNS, is_shown, by_looking },
 	{ "page out of shared memory", guest_profile, TURNS, was_disturbed, by_pageout,
 	  .src = VM_MEM_SRC_SHMEM },
 	{ "merged pages", guest_profile, TURNS, was_left_alone, by_ksm },
@@ -532,12 +589,41 @@ static void set_up(const struct fact *fact)
 	sync_global_to_guest(run.vm, gone);
 }
 
+/* The rest of a postcopy migration: a page arrives when somebody waits for it. */
+static int send_page(int mode, int uffd, struct uffd_msg *msg)
+{
+	struct uffdio_zeropage page = {
+		.range.start = msg->arg.pagefault.address & ~(SZ_4K - 1UL),
+		.range.len = SZ_4K,
+	};
+
+	if (ioctl(uffd, UFFDIO_ZEROPAGE, &page) && errno != EEXIST)
+		return -errno;
+	run.times++;
+	return 0;
+}
+
+static void trace_events(const char *on)
+{
+	trace_write(TRACE_EVENT("kvm_spe_enable", "enable"), on);
+	trace_write(TRACE_EVENT("kvm_spe_kick", "enable"), on);
+	trace_write(TRACE_EVENT("kvm_spe_event", "enable"), on);
+}
+
 static bool holds(const struct fact *fact)
 {
+	struct uffd_desc *uffd = NULL;
 	pthread_t thread;
 	bool good;
 
 	set_up(fact);
+	if (fact->traced) {
+		TEST_ASSERT(trace_begin(), "there is no " TRACE_INSTANCES);
+		trace_events("1");
+	}
+	if (fact->postcopy)
+		uffd = uffd_setup_demand_paging(UFFDIO_REGISTER_MODE_MISSING, 0, run.mem, SIZE, 1,
+						send_page);
 	if (fact->disturb)
 		pthread_create(&thread, NULL, disturb_it, (void *)fact);
 	good = run_guest(fact);
@@ -549,8 +635,14 @@ static bool holds(const struct fact *fact)
 		copy_from_ring();
 	else if (fact->flags)
 		fact->disturb();
+	if (uffd)
+		uffd_stop_demand_paging(uffd);
 	read_results();
 	good = good && fact->holds();
+	if (fact->traced) {
+		trace_events("0");
+		trace_end();
+	}
 	free(run.copy);
 	kvm_vm_free(run.vm);
 	if (fact->memfd) {

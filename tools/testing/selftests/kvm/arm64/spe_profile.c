@@ -7,8 +7,13 @@
  * Each fact is a statement of the Arm ARM about a machine with FEAT_SPE, or about what
  * PMSCR_EL2 = 0 takes from it.
  */
+#include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/time.h>
 #include <linux/bitfield.h>
+#include <linux/psci.h>
 #include <linux/sizes.h>
 
 #include "kselftest.h"
@@ -30,6 +35,7 @@
 /* What the host does at a GUEST_SYNC */
 #define STAY	1
 #define MOVE	2
+#define RESET	3
 
 static u8 *buffer, *unmapped;
 
@@ -214,6 +220,59 @@ static void guest_owner(void)
 	GUEST_DONE();
 }
 
+/* After a reset the guest finds what its next kernel would. */
+static void guest_anew(void)
+{
+	GUEST_ASSERT_EQ(read_sysreg_s(SYS_PMBLIMITR_EL1), 0);
+	GUEST_ASSERT_EQ(read_sysreg_s(SYS_PMBPTR_EL1), 0);
+	GUEST_ASSERT_EQ(read_sysreg_s(SYS_PMBSR_EL1), 0);
+	GUEST_ASSERT_EQ(read_sysreg_s(SYS_PMSCR_EL1), 0);
+	GUEST_ASSERT(!gic_irq_get_pending(SPE_PPI));
+	guest_samples();
+}
+
+static void guest_reset_enabled(void)
+{
+	set_up();
+	start(buffer, PAGES * SZ_4K, PMSCR_EL1_E1SPE);
+	loop(4000);
+	GUEST_SYNC(RESET);
+}
+
+static void guest_reset_event(void)
+{
+	set_up();
+	local_irq_disable();
+	start(buffer, SZ_4K, PMSCR_EL1_E1SPE);
+	loop(TURNS);
+	GUEST_ASSERT(gic_irq_get_pending(SPE_PPI));
+	GUEST_SYNC(RESET);
+}
+
+static void guest_off(void)
+{
+	struct arm_smccc_res res;
+
+	set_up();
+	start(buffer, PAGES * SZ_4K, PMSCR_EL1_E1SPE);
+	loop(4000);
+	do_smccc(PSCI_0_2_FN_CPU_OFF, 0, 0, 0, 0, 0, 0, 0, &res);
+	GUEST_FAIL("CPU_OFF returns %ld", (long)res.a0);
+}
+
+static void guest_off_event(void)
+{
+	struct arm_smccc_res res;
+
+	set_up();
+	local_irq_disable();
+	start(buffer, SZ_4K, PMSCR_EL1_E1SPE);
+	loop(TURNS);
+	GUEST_ASSERT(gic_irq_get_pending(SPE_PPI));
+	do_smccc(PSCI_0_2_FN_CPU_OFF, 0, 0, 0, 0, 0, 0, 0, &res);
+	GUEST_FAIL("CPU_OFF returns %ld", (long)res.a0);
+}
+
 /*
  * Host
  */
@@ -221,6 +280,7 @@ static void guest_owner(void)
 static const struct fact {
 	const char *name;
 	void (*code)(void);
+	bool goes_off;
 } facts[] = {
 	{ "PMBIDR_EL1.P is 0, registers read back", guest_owner },
 	{ "samples are those of the loop", guest_samples },
@@ -230,6 +290,10 @@ static const struct fact {
 	{ "refill with E set", guest_refill },
 	{ "a stage 1 fault: event and address", guest_fault },
 	{ "nothing of EL2", guest_private },
+	{ "a reset with the buffer enabled", guest_reset_enabled },
+	{ "a reset with an event", guest_reset_event },
+	{ "CPU_OFF with the buffer enabled", guest_off, true },
+	{ "CPU_OFF with an event", guest_off_event, true },
 };
 
 static void move(struct kvm_vcpu *vcpu)
@@ -241,6 +305,58 @@ static void move(struct kvm_vcpu *vcpu)
 	TEST_ASSERT(!__vcpu_run(vcpu) && vcpu->run->exit_reason == KVM_EXIT_FAIL_ENTRY,
 		    "KVM_RUN on CPU %d", wrong_cpu);
 	pin_self_to_cpu(right_cpu);
+}
+
+/* Takes the first page of the buffer away. Returns whether the unit had to be stopped. */
+static bool is_stopped(struct kvm_vcpu *vcpu)
+{
+	u64 kicked = vcpu_get_stat(vcpu, spe_kicked);
+
+	TEST_ASSERT(!madvise(addr_gva2hva(vcpu->vm, (gva_t)buffer), SZ_4K, MADV_DONTNEED),
+		    "madvise");
+	return vcpu_get_stat(vcpu, spe_kicked) != kicked;
+}
+
+/* Nothing of the unit is left, whatever happens to the guest's memory. */
+static bool has_forgotten(struct kvm_vcpu *vcpu)
+{
+	return !vcpu_get_reg(vcpu, KVM_ARM64_SYS_REG(SYS_PMBLIMITR_EL1)) &&
+	       !vcpu_get_reg(vcpu, KVM_ARM64_SYS_REG(SYS_PMBSR_EL1)) && !is_stopped(vcpu);
+}
+
+/* Resets the vCPU, which is then as it was after vm_with_spu(). */
+static bool reset(struct kvm_vcpu *vcpu)
+{
+	u64 stack = vcpu_get_reg(vcpu, ctxt_reg_alias(vcpu, SYS_SP_EL1));
+	bool forgotten;
+
+	aarch64_vcpu_setup(vcpu, &vcpu->init);
+	forgotten = has_forgotten(vcpu);
+	vcpu_set_reg(vcpu, ctxt_reg_alias(vcpu, SYS_SP_EL1), stack);
+	vcpu_init_descriptor_tables(vcpu);
+	vcpu_arch_set_entry_point(vcpu, guest_anew);
+	return forgotten;
+}
+
+static void on_alarm(int signal) { }
+
+/* Runs a vCPU that switches itself off, and checks that its unit is off, too. */
+static bool goes_off(struct kvm_vcpu *vcpu)
+{
+	struct itimerval often = { .it_interval.tv_usec = 50000, .it_value.tv_usec = 50000 };
+	struct kvm_mp_state state;
+	struct sigaction action = { .sa_handler = on_alarm };
+	bool interrupted;
+
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	do {
+		interrupted = __vcpu_run(vcpu) < 0 && errno == EINTR;
+		vcpu_mp_state_get(vcpu, &state);
+	} while (interrupted && state.mp_state != KVM_MP_STATE_STOPPED);
+	often.it_value.tv_usec = 0;
+	setitimer(ITIMER_REAL, &often, NULL);
+	return interrupted && has_forgotten(vcpu);
 }
 
 static bool holds(const struct fact *fact)
@@ -257,12 +373,19 @@ static bool holds(const struct fact *fact)
 	sync_global_to_guest(vm, buffer);
 	unmapped = (u8 *)0x7000000000;
 	sync_global_to_guest(vm, unmapped);
+	if (fact->goes_off) {
+		done = goes_off(vcpu);
+		kvm_vm_free(vm);
+		return done;
+	}
 	for (;;) {
 		vcpu_run(vcpu);
 		switch (get_ucall(vcpu, &uc)) {
 		case UCALL_SYNC:
 			if (uc.args[1] == MOVE)
 				move(vcpu);
+			if (uc.args[1] == RESET && !reset(vcpu))
+				break;
 			continue;
 		case UCALL_DONE:
 			done = true;

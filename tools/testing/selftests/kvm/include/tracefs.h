@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Helpers for tracefs: a private buffer, one KVM event in it, and counting of its lines.
+ * Helpers for tracefs: a private buffer, KVM events in it, and counting of its lines.
  */
 #ifndef SELFTEST_KVM_TRACEFS_H
 #define SELFTEST_KVM_TRACEFS_H

@@ -216,7 +216,7 @@ static inline struct kvm_vm *vm_with_spu(struct kvm_vcpu **vcpu, void *code, siz
 	if (dirty_ring)
 		vm_enable_dirty_ring(vm, dirty_ring);
 	kvm_get_default_vcpu_target(vm, &features);
-	features.features[0] |= BIT(KVM_ARM_VCPU_SPE);
+	features.features[0] |= BIT(KVM_ARM_VCPU_SPE) | BIT(KVM_ARM_VCPU_PSCI_0_2);
 	*vcpu = aarch64_vcpu_add(vm, 0, &features, code);
 	vm_init_descriptor_tables(vm);
 	vcpu_init_descriptor_tables(*vcpu);
