@@ -51,27 +51,33 @@ def guest_path(file: str) -> str:
 
 def files_of(boot: Boot, work: pathlib.Path) -> dict[str, machine.File]:
     """Returns the files that a boot needs in the initramfs, by path in the machine."""
+    files = files_of_tests(boot, boot.tests)
+    image = Kernel(boot.kernel).image()
+    perf: dict[str, machine.File] = {"/": build.foreign("perf")} if boot.perf else {}
+    if boot.image:
+        files["/Image"] = image
+    if boot.guest:
+        machine.initramfs(work / "l2", files_of_tests(boot, boot.guest) | perf)
+        files |= {"/l2/initrd": work / "l2", "/l2/Image": image}
+    if boot.l2:
+        files["/"] = build.foreign("qemu")
+    return files | perf
+
+
+def files_of_tests(
+    boot: Boot, tests: collections.abc.Sequence[tuple[str, str]]
+) -> dict[str, machine.File]:
+    """Returns the list of tests, and the files that they need, by path in the machine."""
     files: dict[str, machine.File] = {}
-    for place, file in (
-        found for _, command in boot.tests for found in matrix.FILE.findall(command)
-    ):
+    for place, file in (found for _, command in tests for found in matrix.FILE.findall(command)):
         here = source(boot, place, file)
         if files.setdefault(guest_path(file), here) != here:
             raise Failure(f"the boot {boot.name} has two files called {here.name}")
-    if boot.tests:
+    if tests:
         files["/tests"] = "".join(
             f"{name}\t{matrix.FILE.sub(lambda file: guest_path(file[2]), command)}\n"
-            for name, command in boot.tests
+            for name, command in tests
         )
-    image = Kernel(boot.kernel).image()
-    if boot.image:
-        files["/Image"] = image
-    if boot.perf:
-        files["/"] = build.foreign("perf")
-    if boot.l2:
-        # A VMM in the machine boots this kernel, with a program that prints a line.
-        machine.initramfs(work / "l2", {"/tests": "speaks\techo hello\n"})
-        files |= {"/": build.foreign("qemu"), "/l2/initrd": work / "l2", "/l2/Image": image}
     return files
 
 

@@ -130,7 +130,7 @@ def oracle() -> None:
     out = BUILD / "oracle"
     out.mkdir(exist_ok=True)
     built("payload", inside(*with_sysreg(), TOP / "tools/oracle/build", out / "payload"))
-    built("vmm", inside(*with_sysreg(), TOP / "tools/vmm/build", out / "vmm"))
+    built("vmm", inside(*with_crates(), TOP / "tools/vmm/build", out / "vmm"))
     for name in ("compare", "migrate"):
         shutil.copy(TOP / "tools/oracle" / name, out)
 
@@ -138,6 +138,11 @@ def oracle() -> None:
 def with_sysreg() -> list[str]:
     """Returns the command prefix that tells a build the path of the system register constants."""
     return ["env", f"SYSREG_CONSTS={BUILD / 'sysreg/consts.rs'}"]
+
+
+def with_crates() -> list[str]:
+    """Returns the same for the build of the VMM, with the path of the crates that it needs."""
+    return [*with_sysreg(), f"CRATES={printed('vmm/crates.sh')}"]
 
 
 def selftests(part: str) -> None:

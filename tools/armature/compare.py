@@ -37,6 +37,8 @@ class Rules:
     at_most: tuple[tuple[str, int], ...] = ()
     # (row, percent, other row): a bound on one of our rows, relative to another of our rows.
     bounds: tuple[tuple[str, int, str], ...] = ()
+    # (row, instructions, other row): how many more than another of our rows it may cost.
+    more: tuple[tuple[str, int, str], ...] = ()
 
     def named(self) -> set[str]:
         """Returns the rows that have a specific rule."""
@@ -149,12 +151,29 @@ def row(name: str, base: Figures, ours: Figures, rules: Rules) -> Row:
 
 def bound(ours: Figures, name: str, percent: int, other: str) -> tuple[bool, str]:
     """Returns whether a bound on one of our rows relative to another holds, and a line about it."""
-    for each in (name, other):
-        if each not in ours.rows:
-            raise BadResults(f"there is no row {each!r}")
-    figure, of = ours.rows[name][0], ours.rows[other][0]
+    figure, of = bounded(ours, name, other)
     holds = figure * 100 <= of * percent
     return holds, f"{'within' if holds else 'FAIL'} {percent} %: {name} {figure}, {other} {of}"
+
+
+def difference(ours: Figures, name: str, most: int, other: str) -> tuple[bool, str]:
+    """Returns whether one of our rows costs at most so many instructions more than another, and a
+    line about it."""
+    figure, of = bounded(ours, name, other)
+    holds = figure - of <= most
+    return (
+        holds,
+        f"{'within' if holds else 'FAIL'} {most} more: {name} {figure}, {other} {of}, "
+        f"{figure - of:+}",
+    )
+
+
+def bounded(ours: Figures, *names: str) -> list[int]:
+    """Returns the figures of rows that a bound names."""
+    for name in names:
+        if name not in ours.rows:
+            raise BadResults(f"there is no row {name!r}")
+    return [ours.rows[name][0] for name in names]
 
 
 def compare(base: Figures, ours: Figures, rules: Rules = Rules()) -> Outcome:
@@ -171,7 +190,8 @@ def compare(base: Figures, ours: Figures, rules: Rules = Rules()) -> Outcome:
             for key in keys
             if base.info.get(key) != ours.info.get(key)
         ],
-        [bound(ours, *one) for one in rules.bounds],
+        [bound(ours, *one) for one in rules.bounds]
+        + [difference(ours, *one) for one in rules.more],
     )
 
 

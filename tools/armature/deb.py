@@ -115,12 +115,22 @@ exec > /dev/ttyAMA1 2>&1
 n=0
 check() { n=$((n + 1)); name=$1; shift; "$@" && echo "ok $n - $name" || echo "not ok $n - $name"; }
 echo TAP version 14
-echo 1..5
+echo 1..9
 check "dpkg knows the package" dpkg -s "linux-image-$(uname -r)"
 check "the modules are those of the kernel that runs" test -d "/lib/modules/$(uname -r)"
 check "modprobe finds the sample" modprobe rust_arm64_idregs
 check "and it works" grep -q ID_AA64ISAR0_EL1 /sys/kernel/debug/arm64_idregs/registers
 check "KVM is up" test -c /dev/kvm
+check "modprobe finds the driver of profiling units" modprobe arm_spe_pmu
+/spe hold > /held & holder=$!
+until grep -q held /held || ! kill -0 $holder; do sleep 1; done
+cpus=$(cat /sys/bus/event_source/devices/arm_spe_0/cpumask)
+shown="^VM: SPU .* on CPUs $cpus, interrupt 21"
+check "a VM has the unit" grep -q "$shown" /sys/kernel/debug/kvm/*/spe
+rmmod arm_spe_pmu 2> /refused
+check "which the driver cannot leave" grep -q "in use" /refused
+kill $holder; wait $holder
+check "until the VM is gone" rmmod arm_spe_pmu
 exec > /dev/null 2>&1; sync; echo o > /proc/sysrq-trigger; sleep 60
 """
 
@@ -157,7 +167,7 @@ def boot(debian: Debian, *more: str) -> str:
     (stage / "init").chmod(0o755)
     machine.pack(stage, initrd)
     shutil.rmtree(stage)
-    own = Machine(memory="3G")
+    own = Machine("max,spe=on", memory="3G")
     line = machine.command(own, debian.kernel, initrd, console, "-serial", f"file:{tap}", *more)
     code = machine.run(line, LIMIT, LOGS / f"deb-{debian.name}.log")
     shutil.copy(console, LOGS / f"deb-{debian.name}-console.log")
@@ -186,7 +196,7 @@ def installed(image: pathlib.Path) -> pathlib.Path:
 def step() -> list[Result]:
     """Builds the package of a small kernel, installs it in a Debian root, boots that root, and
     returns the results."""
-    build.all_of({"tree"})
+    build.all_of({"tree", "files:kvm", "model"})
     small = Kernel("disk")
     small.prepare(small.objects())
     small.configure()
@@ -197,6 +207,7 @@ def step() -> list[Result]:
     rest.mkdir()
     unpack(disk, rest, "./boot")
     kernel = next((rest / "boot").glob("vmlinuz-*"))
-    said = boot(Debian("boot", kernel, {"init": CHECK}, (disk,)))
+    files: dict[str, machine.File] = {"init": CHECK, "spe": BUILD / "selftests/kvm/arm64/spe"}
+    said = boot(Debian("boot", kernel, files, (disk,)))
     results = ktap.of_step("deb", said, 0)
     return [Result("deb", "apt installs the package in a Debian root for arm64", "pass"), *results]

@@ -27,15 +27,13 @@ ALWAYS = ("arch/arm64/tools/cpucaps", "arch/arm64/kvm/at.c")
 # and "tests", which come from the menu in Kconfig.
 VARIANTS = {
     # Base and series, with our options on.
-    "armature": "base options tests suspend reclaim",
+    "armature": "base options tests suspend reclaim guest",
     # The same for lint, and without tests of any kind.
     "clippy": "base options tests suspend",
-    # The branches of SPE in guests, at each entry and exit, are more than the bound until they are
-    # patched out.
-    "bench": "base options suspend reclaim nospe",
+    "bench": "base options suspend reclaim",
     # With run-time checks, and as distributions and debuggers configure it: see the fragments.
     **{
-        name: f"base options tests suspend reclaim {name}"
+        name: f"base options tests suspend reclaim guest {name}"
         for name in ("debug", "rt", "cfi", "pauth", "kcsan")
     },
     # Debian's configuration for arm64 with our options, without modules, by gcc.

@@ -127,7 +127,7 @@ def rust_clippy(log: Log) -> bool:
         good.append(log.run(inside(*build.with_sysreg(), *words)))
     for program, kind in HOST_PROGRAMS:
         good.append(log.run(inside(*driver, "--crate-type", kind, f"{program}.rs")))
-    vmm = [*build.with_sysreg(), "CLIPPY=1", "tools/vmm/build"]
+    vmm = [*build.with_crates(), "CLIPPY=1", "tools/vmm/build"]
     good.append(log.run(inside(*vmm, BUILD / "oracle/vmm")))
     return all(good) and not OUR_RUST.search(log.text())
 

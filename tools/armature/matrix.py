@@ -13,7 +13,10 @@ A [[boot]] is one machine:
   model     true: use the emulator of the machine model, even if the CPU has none of
             its properties (any such property selects it anyway)
   perf      true: the machine has Debian's perf
-  l2        true: the machine has Debian's QEMU, and a Linux for it to boot
+  l2        true: the machine has Debian's QEMU
+  guest     commands, like tests, of a guest, which a VMM in the machine boots: this kernel is
+            /l2/Image, and /l2/initrd runs the commands and reports on the guest's console. If the
+            machine has Debian's perf, the guest has it, too
   image     true: /Image is this kernel, for a test that boots it in place of the running one;
             the tests after that one run in the new kernel, if its command line has CONTINUE=N,
             where N is the number of that test
@@ -64,7 +67,7 @@ Row = dict[str, Any]
 
 FILES = TOP / "tools/test/matrix"
 SCALARS = ("cpu", "smp", "memory", "mode", "kernel", "machine", "cmdline")
-LISTS = ("for", "board", "tests", "skips", "log", "nolog", "count")
+LISTS = ("for", "board", "tests", "guest", "skips", "log", "nolog", "count")
 # The factor for limits of the matrix: they are for machines that hang, and hosts differ that much
 # in speed. The debug kernel takes longer still.
 PATIENCE, PATIENCE_DEBUG = 3, 24
@@ -124,6 +127,7 @@ class Boot:
     machine: Machine
     kernel: str = "armature"
     tests: tuple[tuple[str, str], ...] = ()
+    guest: tuple[tuple[str, str], ...] = ()
     skips: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
     nolog: tuple[str, ...] = ()
@@ -141,7 +145,8 @@ class Boot:
 
     def places(self) -> set[str]:
         """Returns the places that its tests name."""
-        return {place for _, command in self.tests for place, _ in FILE.findall(command)}
+        commands = [command for _, command in self.tests + self.guest]
+        return {place for command in commands for place, _ in FILE.findall(command)}
 
     def needs(self) -> set[str]:
         """Returns the goals that must be built for the boot (build.py)."""
@@ -232,12 +237,15 @@ def boot_of(row: Row) -> Boot:
         raise Failure(f"the boot {row['name']} has unknown keys: {', '.join(unknown)}")
     if "{" in row["name"]:
         raise Failure(f"the boot {row['name']} names an axis that it does not have")
+    if row.get("perf") and row.get("l2"):
+        raise Failure(f"the boot {row['name']} has perf and l2: both bring libraries")
     if not row.get("tests") and not row.get("kunit"):
         raise Failure(f"the boot {row['name']} tests nothing")
     given: Row = {
         key: tuple(value) if isinstance(value, list) else value for key, value in row.items()
     }
-    given["tests"] = tuple(test_of(line) for line in row.get("tests", ()))
+    for key in ("tests", "guest"):
+        given[key] = tuple(test_of(line) for line in row.get(key, ()))
     purposes = given.pop("for")
     machine = Machine(**{key: given.pop(key) for key in sorted(machines & set(given))})
     return Boot(purposes=purposes, machine=machine, **given)

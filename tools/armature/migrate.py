@@ -116,7 +116,7 @@ def migrate(kernel: str) -> Result:
     """Returns whether breakpoints fired on every host as on a machine with the VM's counts."""
     work = process.scratch("migrate")
     programs.write(work / "native", [(1, program(False))], True)
-    want = oracle.native(BRPS, CTX_CMPS, work / "native")
+    want = oracle.native(oracle.of_topology(BRPS, CTX_CMPS), work / "native")
     print(
         f"guest: {BRPS} breakpoints, of which 2 and 3 are context-aware; 0 is linked to 2, 1 and a "
         "watchpoint to 3",

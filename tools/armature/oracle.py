@@ -3,7 +3,7 @@
 
 Writes B-C.bin and B-C.trace to build/oracle, for the boots that run the same programs in VMs.
 6-2-el1 has only types of breakpoints that need no EL2; programs of B-C.moving are saved and
-restored half-way.
+restored half-way; programs of spe are for a profiling unit.
 SEEDS= is the number of programs per topology (default 1000), MOVING= the number of those that move
 (default 20).
 """
@@ -35,9 +35,18 @@ TOPOLOGIES = (
 )
 
 
-def native(brps: int, ctx_cmps: int, file: pathlib.Path) -> str:
-    """Returns the trace of the programs on a machine with this topology."""
-    line = f"""-M virt,gic-version=3 -cpu max,brps={brps},ctx-cmps={ctx_cmps} -m 128M
+def of_topology(brps: int, ctx_cmps: int) -> str:
+    """Returns the CPU of a machine with this topology."""
+    return f"max,brps={brps},ctx-cmps={ctx_cmps}"
+
+
+# A CPU whose profiling unit is that of the machines of tools/test/matrix/spe.toml.
+WITH_UNIT = "max,spe=on,spe-version=3"
+
+
+def native(cpu: str, file: pathlib.Path) -> str:
+    """Returns the trace of the programs on a machine with this CPU."""
+    line = f"""-M virt,gic-version=3 -cpu {cpu} -m 128M
         -nodefaults -display none -monitor none -serial stdio
         -device loader,file={OUT / "payload"},addr={PAYLOAD_AT:#x},cpu-num=0
         -device loader,file={file},addr={PROGRAMS_AT:#x},force-raw=on"""
@@ -57,11 +66,24 @@ def topology(brps: int, ctx_cmps: int, el1: bool) -> Result:
     programs.write(OUT / f"{name}.bin", made[:seeds], False)
     saved = [(seed, programs.with_checkpoint(ops)) for seed, ops in made[:moving]]
     programs.write(OUT / f"{name}.moving", saved, False)
-    trace = native(brps, ctx_cmps, OUT / f"{name}.bin")
+    return traced(name, of_topology(brps, ctx_cmps), seeds, 10)
+
+
+def profiling() -> Result:
+    """Creates programs for a profiling unit and their traces."""
+    seeds, _ = programs_asked()
+    made = [(seed, programs.SpeWriter(seed).whole()) for seed in range(1, seeds + 1)]
+    programs.write(OUT / "spe.bin", made, False)
+    return traced("spe", WITH_UNIT, seeds, 1)
+
+
+def traced(name: str, cpu: str, seeds: int, each: int) -> Result:
+    """Runs programs on a machine, and returns whether they have at least `each` hits on average."""
+    trace = native(cpu, OUT / f"{name}.bin")
     (OUT / f"{name}.trace").write_text(f"{trace}\n")
     hits = [int(line.split()[1]) for line in trace.splitlines()]
     quiet = hits.count(0)
-    good = len(hits) == seeds and sum(hits) > seeds * 10 and quiet * 4 < seeds
+    good = len(hits) == seeds and sum(hits) > seeds * each and quiet * 4 < seeds
     what = f"{seeds} programs on {name}: {sum(hits)} hits, {quiet} programs without any"
     return fact("oracle", what, good, f"{len(hits)} traces")
 
@@ -69,7 +91,7 @@ def topology(brps: int, ctx_cmps: int, el1: bool) -> Result:
 def step() -> list[Result]:
     """Creates the programs and traces of all topologies, and returns the results."""
     build.all_of({"model", "files:oracle"})
-    return [topology(*one) for one in TOPOLOGIES]
+    return [*(topology(*one) for one in TOPOLOGIES), profiling()]
 
 
 def vm_files(file: pathlib.Path) -> dict[str, machine.File]:
@@ -117,8 +139,9 @@ def what_it_said(cpu: Machine, code: int | None, tap: str) -> list[str]:
 
 def in_vm(cpu: Machine, given: str, file: pathlib.Path) -> str:
     """Returns the trace of the programs in a VM on a machine. `given` is the VM's topology, B/C, or
-    "-" for the host's."""
-    command = f"/vmm {LOAD}{'' if given == '-' else f' --breakpoints {given}'}"
+    "-" for the host's; or the profiling unit that the VM gets."""
+    option = "--spe" if given.startswith("arm_spe") else "--breakpoints"
+    command = f"/vmm {LOAD}{'' if given == '-' else f' {option} {given}'}"
     return "\n".join(in_machine(cpu, "armature", "in-vm", command, vm_files(file), LIMIT))
 
 
@@ -157,18 +180,20 @@ def minimise(ops: Program, sides: list[Side]) -> Program:
 def main(words: list[str]) -> int:
     """Minimises a program: "minimise B/C SEED CPU [GIVEN [MODE]]" prints the shortest part whose
     trace in a VM with B/C on a machine with CPU differs from that on a machine with B/C. GIVEN is
-    the VM's topology if not B/C; "-" is the host's."""
+    the VM's topology if not B/C; "-" is the host's. For B/C arm_spe_0 the program is one for a
+    profiling unit, which the VM has."""
     if words[:1] != ["minimise"] or not 4 <= len(words) <= 6:
-        raise Failure("usage: oracle minimise B/C SEED CPU [GIVEN [MODE]]")
+        raise Failure("usage: oracle minimise B/C|arm_spe_0 SEED CPU [GIVEN [MODE]]")
     counts, seed, cpu, given, mode = [*words[1:], *[words[1], "vhe"][len(words) - 4 :]]
     build.all_of({"model", "files:oracle", "kernel:armature"})
-    brps, ctx_cmps = map(int, counts.split("/"))
     board = Machine(cpu=cpu, mode=mode)
-    sides: list[Side] = [
-        lambda file: native(brps, ctx_cmps, file),
-        lambda file: in_vm(board, given, file),
-    ]
-    ops = minimise(programs.of_seed(int(seed, 16), brps, ctx_cmps), sides)
+    if counts.startswith("arm_spe"):
+        bare, whole = WITH_UNIT, programs.SpeWriter(int(seed, 16)).whole()
+    else:
+        brps, ctx_cmps = map(int, counts.split("/"))
+        bare, whole = of_topology(brps, ctx_cmps), programs.of_seed(int(seed, 16), brps, ctx_cmps)
+    sides: list[Side] = [lambda file: native(bare, file), lambda file: in_vm(board, given, file)]
+    ops = minimise(whole, sides)
     print(f"seed {seed} on {counts}: {len(ops)} operations are enough")
     for op in ops:
         print(f"  {programs.describe(op)}")

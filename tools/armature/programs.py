@@ -10,8 +10,11 @@ words: kind | number << 8, and a value.
   CONTEXTIDR, MDSCR, OSLAR   write the value to that register
   RUN           run the code at EL `number`
   CHECKPOINT    lets a VMM stop; it leaves no trace
+  SPE_WRITE, SPE_READ   access the register `number` of a profiling unit (SPE_REGISTERS)
+  SPE_RUN       profile a loop of `value` turns
 
-A program is a function of its seed and of the counts of breakpoints and of context-aware ones.
+A program is a function of its seed, and of the counts of breakpoints and of context-aware ones; or
+it is one for a profiling unit.
 """
 
 import collections.abc
@@ -25,6 +28,7 @@ Op = tuple[int, int, int]
 Program = list[Op]
 
 WRITE, READ, CONTEXTIDR, MDSCR, OSLAR, RUN, CHECKPOINT = range(1, 8)
+SPE_WRITE, SPE_READ, SPE_RUN = range(8, 11)
 BVR, BCR, WVR, WCR = range(4)
 CONTEXTS = [0x11, 0x22, 0x33]
 # Byte address selects (BAS) for bytes of a word, and of a doubleword.
@@ -155,6 +159,75 @@ def without_el2(ops: Program) -> Program:
     ]
 
 
+SPE_REGISTERS = """PMSCR PMSICR PMSIRR PMSFCR PMSEVFR PMSLATFR PMSNEVFR PMBLIMITR PMBPTR PMBSR
+    PMSIDR PMBIDR""".split()
+PMSCR, PMBLIMITR, PMBPTR, PMBSR = (
+    SPE_REGISTERS.index(name) for name in ("PMSCR", "PMBLIMITR", "PMBPTR", "PMBSR")
+)
+# Where buffers are, in the machine's memory: they start in these 64 KiB, and have up to 12 pages.
+SPE_BUFFER, SPE_SIZE = 0x45C0_0000, 0x1_0000
+PAGE = 0x1000
+# A run with so many turns gives about 155 records, of 64 bytes: more than a page has, and less than
+# four have.
+SPE_TURNS = 10000
+
+
+class SpeWriter:
+    """The generator of a program for a profiling unit."""
+
+    def __init__(self, seed: int) -> None:
+        """Starts the program of a seed."""
+        self.rng = random.Random(f"spe {seed}")
+
+    def buffer(self) -> Program:
+        """Returns writes of a pointer and a limit, which enables the buffer in most cases. The
+        limit may be before the pointer."""
+        rng = self.rng
+        page = rng.randrange(SPE_SIZE // PAGE)
+        pointer = SPE_BUFFER + page * PAGE + rng.choice([0, 0, 0, 64, 640, rng.randrange(PAGE)])
+        pages = rng.choice([1, 1, -1, 0, 8, 8, 12])
+        limit = SPE_BUFFER + max(0, page + pages) * PAGE
+        mode = constants()["PMBLIMITR_EL1_FM_DISCARD"] if rng.random() < 0.1 else 0
+        enabled = int(rng.random() < 0.85)
+        limit |= field("PMBLIMITR_EL1", E=enabled, FM=mode)
+        writes = [(SPE_WRITE, PMBPTR, pointer), (SPE_WRITE, PMBLIMITR, limit)]
+        return writes if rng.random() < 0.8 else writes[::-1]
+
+    def status(self) -> Program:
+        """Returns a write of PMBSR_EL1: mostly one that clears the event, as drivers do."""
+        value = 0 if self.rng.random() < 0.6 else self.rng.getrandbits(32)
+        return [(SPE_WRITE, PMBSR, value)]
+
+    def other(self) -> Program:
+        """Returns a write of arbitrary bits to a register that says nothing of the buffer. It does
+        not start to profile."""
+        number = self.rng.randrange(PMBLIMITR)
+        value = self.rng.getrandbits(64)
+        if number == PMSCR:
+            value &= ~field("PMSCR_EL1", E1SPE=1, E0SPE=1)
+        return [(SPE_WRITE, number, value)]
+
+    def step(self) -> Program:
+        """Returns the next operations."""
+        what = self.rng.random()
+        if what < 0.25:
+            return self.buffer() + self.rng.choice([[], [(SPE_RUN, 0, SPE_TURNS)]])
+        if what < 0.35:
+            return self.status()
+        if what < 0.5:
+            return self.other()
+        if what < 0.75:
+            return [(SPE_READ, self.rng.randrange(len(SPE_REGISTERS)), 0)]
+        return [(SPE_RUN, 0, self.rng.choice([1, SPE_TURNS]))]
+
+    def whole(self) -> Program:
+        """Returns the program, which ends with reads of all registers."""
+        ops: Program = self.buffer()
+        for _ in range(self.rng.randrange(5, 25)):
+            ops += self.step()
+        return ops + [(SPE_READ, number, 0) for number in range(len(SPE_REGISTERS))]
+
+
 def with_checkpoint(ops: Program) -> Program:
     """Returns the operations with a checkpoint after two thirds of them."""
     at = len(ops) * 2 // 3
@@ -185,4 +258,7 @@ def describe(op: Op) -> str:
         OSLAR: f"OSLAR_EL1 = {value}",
         RUN: f"run at EL{number}",
         CHECKPOINT: "checkpoint",
+        SPE_WRITE: f"{SPE_REGISTERS[number % len(SPE_REGISTERS)]}_EL1 = {value:#x}",
+        SPE_READ: f"read {SPE_REGISTERS[number % len(SPE_REGISTERS)]}_EL1",
+        SPE_RUN: f"profile {value} turns",
     }[kind]

@@ -16,12 +16,13 @@ from armature.place import BUILD, asked
 from armature.process import Failure, inside, say
 
 WORK = BUILD / "show"
-LIMIT = 120
+LIMIT = 300
 PROGRAMS = {
     "icache_bound": "kvm",
     "nolse_hwcap": "arm64",
     "debug_topology": "kvm",
     "memory_model": "arm64",
+    "vmm": "oracle",
 }
 
 STORM = """
@@ -50,6 +51,21 @@ TSO = """
 sed -n 's/^ok [0-9]* //p; /^not ok/p' /tmp/out | grep -v SKIP
 """
 
+PROFILE = r"""
+/tests.d/vmm --kernel /l2/Image --initrd /l2/initrd --memory 384 --spe arm_spe_0 --place 0 \
+    --cmdline 'console=ttyS0 quiet panic=-1' > /tmp/out 2> /tmp/err || echo "not ok: exit $?"
+sed 's/^vmm: //' /tmp/err
+tr -d '\r' < /tmp/out | sed -n 's/^guest: //p'
+"""
+IN_GUEST = r"""
+cd /tmp
+export HOME=/tmp PATH=$PATH:/usr/bin
+perf record -q -c 2048 -e arm_spe_0/jitter=1/u -- workload profile > /dev/null 2>&1
+echo "guest: perf record: $(perf script --itrace=i1i -F ip 2> /dev/null | grep -c .) samples"
+perf report --stdio -q --itrace=i1i -F overhead,symbol 2> /dev/null | grep hot_ |
+    head -n 2 | sed 's/^ */guest: perf report: /'
+"""
+
 FOUND = r"""
 dmesg | sed 's/^\[[^]]*\] *//' |
     grep -E 'hw-breakpoint|arm_spe|SANITY|PPI partition|Detected .*cache|kvm \[1\]: .*initialized'
@@ -68,6 +84,8 @@ class Scene:
     must: tuple[str, ...]
     program: str | None = None
     plugin: str | None = None
+    # The script of a Linux guest with perf, which `script` boots.
+    guest: str | None = None
 
 
 CONTAIN = "arm64.nolse_atomics kvm-arm.nolse_policy=contain"
@@ -114,15 +132,26 @@ SCENES = (
         ("SET(TSO) succeeds",),
         "memory_model",
     ),
+    Scene(
+        "Profiling in a guest, where only some CPUs can",
+        "perf in a Linux guest whose VMM starts on CPU 0; CPU 1 has FEAT_SPE, CPU 0 has not",
+        Machine("max,spe=off:on", memory="2G"),
+        PROFILE,
+        ("vCPU 0: CPU 0 does not have arm_spe_0: moved", "perf record: ", "perf report: "),
+        "vmm",
+        guest=IN_GUEST,
+    ),
 )
 
 
 def file_of(program: str) -> pathlib.Path:
     """Returns the path of a selftest."""
-    directory = {"kvm": "kvm/arm64", "arm64": f"arm64/{program.split('_hwcap')[0]}"}[
-        PROGRAMS[program]
-    ]
-    return BUILD / "selftests" / directory / program
+    directory = {
+        "kvm": "selftests/kvm/arm64",
+        "arm64": f"selftests/arm64/{program.split('_hwcap')[0]}",
+        "oracle": "oracle",
+    }[PROGRAMS[program]]
+    return BUILD / directory / program
 
 
 def heading(scene: Scene) -> None:
@@ -144,6 +173,18 @@ def counted(counts: pathlib.Path) -> None:
         print("  counted: " + ", ".join(f"{name} {figure}" for name, figure in sorted(figures)))
 
 
+def files_of_guest(script: str) -> dict[str, machine.File]:
+    """Returns the kernel and the initramfs of a guest that runs a script, by path in the machine
+    that boots it."""
+    own: dict[str, machine.File] = {
+        "/show": script,
+        "/": build.foreign("perf"),
+        "/tests.d/workload": BUILD / "perf/workload",
+    }
+    machine.initramfs(WORK / "l2", own)
+    return {"/l2/initrd": WORK / "l2", "/l2/Image": Kernel("armature").image()}
+
+
 def play(scene: Scene) -> tuple[list[str], int | None]:
     """Boots the machine and runs the script; returns its output, and QEMU's exit status.
     Warnings go to the console too, which is searched for splats."""
@@ -153,6 +194,8 @@ def play(scene: Scene) -> tuple[list[str], int | None]:
     files: dict[str, machine.File] = {"/show": f"{scene.script}\necho shown\n"}
     if scene.program:
         files[f"/tests.d/{scene.program}"] = file_of(scene.program)
+    if scene.guest:
+        files |= files_of_guest(scene.guest)
     machine.initramfs(WORK / "initrd", files)
     board = dataclasses.replace(scene.machine, cmdline=f"loglevel=5 {scene.machine.cmdline}")
     more = (
@@ -221,7 +264,8 @@ def main() -> int:
             "plugins",
             "files:kvm",
             "files:arm64",
-            *(["model"] if asked("CPU") else []),
+            "model",
+            *([] if asked("CPU") else ["files:oracle", "files:perf", "perf"]),
         }
     )
     WORK.mkdir(exist_ok=True)

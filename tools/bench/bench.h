@@ -45,5 +45,6 @@ _Noreturn void machine_down(int status);
 void bench_counter(void);
 void bench_host(void);
 void bench_kvm(void);
+void bench_spe(void);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The guest, EL1 with the MMU off: endless loops that each store, to the
- * address in x19 that has no memory behind it, what their region measured.
+ * The guest, EL1, with the MMU off except for the profiling unit: endless loops that each store,
+ * to the address in x19 that has no memory behind it, what their region measured.
  */
 	.macro	begin, name
 	.global	\name
@@ -100,6 +100,52 @@ begin guest_debug_write_idle
 	msr	dbgbvr1_el1, xzr
 	stop
 	b	guest_debug_write_idle
+
+/*
+ * The unit's buffer is from x20 to x22, whose bit 0 enables it. The accesses are those of Linux's
+ * driver, arm_spe_pmu_start() and arm_spe_pmu_stop(), without PMSCR_EL1: nothing is sampled.
+ */
+	.macro	spe_start
+	msr	s3_0_c9_c10_1, x20	// PMBPTR_EL1
+	msr	s3_0_c9_c10_0, x22	// PMBLIMITR_EL1
+	isb
+	.endm
+
+	.macro	spe_stop
+	hint	#17			// PSB CSYNC
+	dsb	nsh
+	isb
+	mrs	x11, s3_0_c9_c10_3	// PMBSR_EL1
+	mrs	x11, s3_0_c9_c10_1	// PMBPTR_EL1
+	msr	s3_0_c9_c10_0, xzr	// PMBLIMITR_EL1
+	isb
+	.endm
+
+/* Hypercalls with the buffer enabled: nothing is sampled, since PMSCR_EL1 is 0. */
+begin guest_spe_enabled
+	mov	w0, #0x84000000
+	spe_start
+1:	start
+	hvc	#0
+	stop
+	b	1b
+
+begin guest_spe_pair
+	start
+	spe_start
+	spe_stop
+	stop
+	b	guest_spe_pair
+
+/* A start, each at the next place (x21). */
+begin guest_spe_windows
+	start
+	spe_start
+	stop
+	spe_stop
+	add	x20, x20, x21
+	add	x22, x22, x21
+	b	guest_spe_windows
 
 /* Call x20, then the same place one step (x21) on. */
 begin guest_call

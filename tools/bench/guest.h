@@ -12,6 +12,9 @@ extern char guest_store[];
 extern char guest_debug_hypercall[], guest_debug_store[];
 extern char guest_debug_write[];
 extern char guest_debug_write_idle[];
+extern char guest_spe_enabled[];
+extern char guest_spe_pair[];
+extern char guest_spe_windows[];
 extern char guest_call[];
 
 #endif

@@ -78,6 +78,7 @@ void machine_up(void)
 	if (getpid() != 1)
 		return;
 	mount_at("proc", "/proc");
+	mount_at("sysfs", "/sys");
 	mount_at("devtmpfs", "/dev");
 	print_kvm_mode();
 	print_idle();

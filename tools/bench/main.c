@@ -14,6 +14,7 @@ int main(void)
 	bench_counter();
 	bench_host();
 	bench_kvm();
+	bench_spe();
 	printf("bench-end\n");
 	machine_down(EXIT_SUCCESS);
 }

@@ -7,19 +7,25 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../../arch/arm64/include/uapi/asm/kvm_spe.h"
 #include "bench.h"
 #include "vm.h"
+
+/* The interrupt of the unit (Arm BSA) */
+#define SPE_PPI			21
 
 #define CORE_REG(field)							\
 	(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE |		\
 	 KVM_REG_ARM_CORE_REG(field))
 
-static void init_vcpu(struct vm *vm)
+static void init_vcpu(struct vm *vm, int spe)
 {
 	struct kvm_vcpu_init init;
 
 	check(!ioctl(vm->fd, KVM_ARM_PREFERRED_TARGET, &init), "vCPU target");
 	init.features[0] |= 1U << KVM_ARM_VCPU_PSCI_0_2;
+	if (spe)
+		init.features[0] |= 1U << KVM_ARM_VCPU_SPE;
 	check(!ioctl(vm->vcpu, KVM_ARM_VCPU_INIT, &init), "KVM_ARM_VCPU_INIT");
 }
 
@@ -34,7 +40,7 @@ static void map_run(struct vm *vm)
 	check(vm->run != MAP_FAILED, "mmap of kvm_run");
 }
 
-void vm_create(struct vm *vm)
+static void create(struct vm *vm, int spe)
 {
 	vm->slots = 0;
 	vm->kvm = open("/dev/kvm", O_RDWR);
@@ -44,7 +50,58 @@ void vm_create(struct vm *vm)
 	vm->vcpu = ioctl(vm->fd, KVM_CREATE_VCPU, 0);
 	check(vm->vcpu >= 0, "KVM_CREATE_VCPU");
 	map_run(vm);
-	init_vcpu(vm);
+	init_vcpu(vm, spe);
+}
+
+void vm_create(struct vm *vm)
+{
+	create(vm, 0);
+}
+
+static void set_attr(int fd, uint32_t group, uint64_t attr, const void *value)
+{
+	struct kvm_device_attr request = {
+		.group = group,
+		.attr = attr,
+		.addr = (uintptr_t)value,
+	};
+
+	check(!ioctl(fd, KVM_SET_DEVICE_ATTR, &request), "KVM_SET_DEVICE_ATTR");
+}
+
+static void create_gic(struct vm *vm)
+{
+	struct kvm_create_device device = { .type = KVM_DEV_TYPE_ARM_VGIC_V3 };
+	uint64_t distributor = 0x08000000, redistributors = 0x080a0000;
+
+	check(!ioctl(vm->fd, KVM_CREATE_DEVICE, &device), "KVM_CREATE_DEVICE");
+	set_attr(device.fd, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_V3_ADDR_TYPE_DIST, &distributor);
+	set_attr(device.fd, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_V3_ADDR_TYPE_REDIST,
+		 &redistributors);
+	set_attr(device.fd, KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT, NULL);
+	close(device.fd);
+}
+
+int vm_has_spe(void)
+{
+	int kvm = open("/dev/kvm", O_RDWR);
+	int has = kvm >= 0 && ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_ARM_SPE) == 1;
+
+	close(kvm);
+	return has;
+}
+
+void vm_create_with_gic(struct vm *vm, int spe)
+{
+	int irq = SPE_PPI;
+
+	create(vm, spe);
+	create_gic(vm);
+	if (!spe)
+		return;
+	set_attr(vm->vcpu, KVM_ARM_VCPU_SPE_CTRL, KVM_ARM_VCPU_SPE_SPU, &spe);
+	set_attr(vm->vcpu, KVM_ARM_VCPU_SPE_CTRL, KVM_ARM_VCPU_SPE_IRQ, &irq);
+	set_attr(vm->vcpu, KVM_ARM_VCPU_SPE_CTRL, KVM_ARM_VCPU_SPE_INIT, NULL);
 }
 
 void vm_destroy(struct vm *vm)
@@ -107,6 +164,20 @@ int vm_narrow(struct vm *vm)
 		return 0;
 	set_reg(vm, DFR0, (dfr0 & ~(BRPS(15) | CTX_CMPS(15))) | BRPS(3) | CTX_CMPS(1));
 	return 1;
+}
+
+/* Arm ARM: write-back memory, inner shareable, for walks as well; 40 bits of physical addresses. */
+#define SCTLR_M_C_I	(1UL << 0 | 1UL << 2 | 1UL << 12)
+#define TCR_48_BITS	(16UL | 1UL << 8 | 1UL << 10 | 3UL << 12 | 1UL << 23 | 2UL << 32)
+
+void vm_set_tables(struct vm *vm, uint64_t tables)
+{
+	uint64_t sctlr = ARM64_SYS_REG(3, 0, 1, 0, 0);
+
+	set_reg(vm, ARM64_SYS_REG(3, 0, 10, 2, 0), 0xff);
+	set_reg(vm, ARM64_SYS_REG(3, 0, 2, 0, 0), tables);
+	set_reg(vm, ARM64_SYS_REG(3, 0, 2, 0, 2), TCR_48_BITS);
+	set_reg(vm, sctlr, get_reg(vm, sctlr) | SCTLR_M_C_I);
 }
 
 /* User space numbers core registers in 32-bit words: two for an X register. */

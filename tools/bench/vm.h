@@ -26,6 +26,18 @@ void vm_add_memory(struct vm *vm, uint64_t ipa, void *host, size_t size);
 void vm_set_x(struct vm *vm, unsigned int n, uint64_t value);
 void vm_set_pc(struct vm *vm, uint64_t value);
 
+/* Returns whether VMs can have a profiling unit. */
+int vm_has_spe(void);
+
+/*
+ * Creates a VM with an interrupt controller and, if @spe is not 0, the profiling unit with this
+ * perf type.
+ */
+void vm_create_with_gic(struct vm *vm, int spe);
+
+/* Switches the guest's MMU on, with tables of 4 KiB pages, 48 bits and four levels at @tables. */
+void vm_set_tables(struct vm *vm, uint64_t tables);
+
 /*
  * Gives the guest 4 breakpoints, of which 2 are context-aware, before it has run.
  * False if this kernel does not do that: then it has as many as the host.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Runs debug programs at EL1, without a kernel, and prints their traces.
+//! Runs programs for debug registers or a profiling unit at EL1, without a kernel, and prints their
+//! traces.
 //!
 //! The same image runs on the board of an emulator and in a VM: memory starts at 0x4000_0000,
 //! an output register is at 0x0900_0000, and PSCI by HVC ends the run. `programs.py` writes the
@@ -10,7 +11,8 @@
 //! <seed> <hits> <hash of the trace>
 //! ```
 //!
-//! or, on request, the events of the trace instead of the hash.
+//! or, on request, the events of the trace instead of the hash. In programs for a profiling unit
+//! (FEAT_SPE), a hit is a run in which the unit wrote, or had an event.
 
 #![no_std]
 #![no_main]
@@ -216,6 +218,8 @@ static mut OUT: Out = Out {
 struct Trace<'a> {
     hash: u64,
     hits: u32,
+    /// Whether the unit may have moved its pointer.
+    moved: bool,
     out: Option<&'a mut Out>,
 }
 
@@ -227,6 +231,7 @@ impl<'a> Trace<'a> {
         Self {
             hash: FNV_OFFSET,
             hits: 0,
+            moved: false,
             out,
         }
     }
@@ -262,6 +267,9 @@ const MDSCR: u8 = 4;
 const OSLAR: u8 = 5;
 const RUN: u8 = 6;
 const CHECKPOINT: u8 = 7;
+const SPE_WRITE: u8 = 8;
+const SPE_READ: u8 = 9;
+const SPE_RUN: u8 = 10;
 
 /// The registers of breakpoint and watchpoint 0, as programs number them; the numbers for n are
 /// higher by 4 * n.
@@ -396,9 +404,106 @@ fn execute(op: Op, trace: &mut Trace<'_>) {
         MDSCR => msr!("mdscr_el1", op.value),
         OSLAR => msr!("oslar_el1", op.value),
         RUN => probe(op.number, trace),
+        SPE_WRITE => {
+            spe_write(op.number, op.value);
+            trace.moved &= op.number != PMBPTR;
+        }
+        SPE_READ if op.number == PMBPTR && trace.moved => {}
+        SPE_READ => trace.event('r', op.number.into(), spe_read(op.number)),
+        SPE_RUN => profile(op.value, trace),
         // SAFETY: The store only tells a VMM to stop, and changes nothing in this program.
         CHECKPOINT => unsafe { write_volatile(CHECKPOINTS, 1) },
         _ => {}
+    }
+}
+
+/// The registers of a profiling unit, as programs number them.
+const PMSCR: u8 = 0;
+const PMSICR: u8 = 1;
+const PMSIRR: u8 = 2;
+const PMSFCR: u8 = 3;
+const PMSEVFR: u8 = 4;
+const PMSLATFR: u8 = 5;
+const PMSNEVFR: u8 = 6;
+const PMBLIMITR: u8 = 7;
+const PMBPTR: u8 = 8;
+const PMBSR: u8 = 9;
+/// The first of those that cannot be written.
+const PMSIDR: u8 = 10;
+
+/// Writes a register of the unit.
+fn spe_write(number: u8, value: u64) {
+    match number {
+        PMSCR => msr!("s3_0_c9_c9_0", value),
+        PMSICR => msr!("s3_0_c9_c9_2", value),
+        PMSIRR => msr!("s3_0_c9_c9_3", value),
+        PMSFCR => msr!("s3_0_c9_c9_4", value),
+        PMSEVFR => msr!("s3_0_c9_c9_5", value),
+        PMSLATFR => msr!("s3_0_c9_c9_6", value),
+        PMSNEVFR => msr!("s3_0_c9_c9_1", value),
+        PMBLIMITR => msr!("s3_0_c9_c10_0", value),
+        PMBPTR => msr!("s3_0_c9_c10_1", value),
+        PMBSR => msr!("s3_0_c9_c10_3", value),
+        _ => {}
+    }
+}
+
+macro_rules! mrs {
+    ($register:literal) => {{
+        let value: u64;
+        // SAFETY: These registers can be read.
+        unsafe { asm!(concat!("mrs {}, ", $register), out(reg) value) };
+        value
+    }};
+}
+
+/// Reads a register of the unit.
+fn spe_read(number: u8) -> u64 {
+    match number {
+        PMSCR => mrs!("s3_0_c9_c9_0"),
+        PMSICR => mrs!("s3_0_c9_c9_2"),
+        PMSIRR => mrs!("s3_0_c9_c9_3"),
+        PMSFCR => mrs!("s3_0_c9_c9_4"),
+        PMSEVFR => mrs!("s3_0_c9_c9_5"),
+        PMSLATFR => mrs!("s3_0_c9_c9_6"),
+        PMSNEVFR => mrs!("s3_0_c9_c9_1"),
+        PMBLIMITR => mrs!("s3_0_c9_c10_0"),
+        PMBPTR => mrs!("s3_0_c9_c10_1"),
+        PMBSR => mrs!("s3_0_c9_c10_3"),
+        PMSIDR => mrs!("s3_0_c9_c9_7"),
+        _ => mrs!("s3_0_c9_c10_7"),
+    }
+}
+
+/// Profiles a loop with so many turns of four instructions, one sample in 257, and traces what
+/// became of the buffer. An exit of a vCPU may lose a sample: from then on, until it is written,
+/// the pointer is not traced, only whether it has moved.
+fn profile(turns: u64, trace: &mut Trace<'_>) {
+    for filter in [PMSICR, PMSFCR, PMSEVFR, PMSLATFR, PMSNEVFR] {
+        spe_write(filter, 0);
+    }
+    spe_write(PMSIRR, PMSIRR_EL1_INTERVAL & 1 << 8);
+    let before = spe_read(PMBPTR);
+    spe_write(PMSCR, PMSCR_EL1_E1SPE);
+    // SAFETY: The loop only counts.
+    unsafe {
+        asm!("1: nop", "nop", "subs {0}, {0}, #1", "b.ne 1b", inout(reg) turns.max(1) => _);
+    }
+    spe_write(PMSCR, 0);
+    // SAFETY: The instructions only complete what the unit has under way: PSB CSYNC, DSB.
+    unsafe { asm!("hint #17", "dsb nsh", "isb") };
+    spe_write(PMSICR, 0);
+    let (after, status) = (spe_read(PMBPTR), spe_read(PMBSR));
+    trace.event('s', 0, status);
+    trace.event('p', 0, u64::from(after != before));
+    trace.moved |= after != before;
+    trace.hits += u32::from(after != before || status & PMBSR_EL1_S != 0);
+}
+
+/// Writes zero to each register of the unit that programs write.
+fn reset_unit() {
+    for register in PMSCR..PMSIDR {
+        spe_write(register, 0);
     }
 }
 
@@ -440,6 +545,10 @@ fn run_program(seed: u64, ops: &[Op], verbose: bool, out: &mut Out) {
     let _ = write!(out, "{seed:x}");
     let mut trace = Trace::new(verbose.then_some(&mut *out));
 
+    // A CPU without a unit has none of its registers.
+    if ops.iter().any(|op| op.kind >= SPE_WRITE) {
+        reset_unit();
+    }
     reset();
     for op in ops {
         execute(*op, &mut trace);

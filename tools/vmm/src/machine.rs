@@ -1,121 +1,117 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A VM with one vCPU and one region of memory.
+//! A VM: its memory, its vCPUs, its interrupt controller.
 
-use std::{error::Error, fmt, fs, io, os::fd::AsRawFd, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        Mutex,
+    },
+    thread,
+    time::Duration,
+};
 
 use kvm_bindings::{
-    kvm_userspace_memory_region, kvm_vcpu_init, KVM_ARM_VCPU_PSCI_0_2, KVM_SYSTEM_EVENT_SHUTDOWN,
+    kvm_userspace_memory_region, kvm_vcpu_init, KVM_ARM_VCPU_PMU_V3, KVM_ARM_VCPU_PMU_V3_CTRL,
+    KVM_ARM_VCPU_PMU_V3_INIT, KVM_ARM_VCPU_PMU_V3_IRQ, KVM_ARM_VCPU_POWER_OFF,
+    KVM_ARM_VCPU_PSCI_0_2,
 };
-use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
+use kvm_ioctls::{Cap, Kvm, VmFd};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap, GuestMemoryRegion};
+use vmm_sys_util::eventfd::EventFd;
 
-use crate::registers::{self, Register, ID_AA64DFR0_EL1, PC};
+use crate::{
+    board::Board,
+    failure::{During, Result},
+    gic::Gic,
+    linux::PMU_INTERRUPT,
+    registers::{self, Register, ID_AA64DFR0_EL1},
+    spe::{self, Unit},
+    vcpu::{Stop, Vcpu},
+};
 
 /// The start of memory, as on QEMU's "virt" board.
 pub const MEMORY_START: u64 = 0x4000_0000;
 
-/// The size of memory in bytes.
-pub const MEMORY_SIZE: usize = 96 << 20;
-
-/// An upper limit on the number of registers that KVM has.
-const MAX_REGISTERS: usize = 4096;
-
-/// KVM_GET_REG_LIST: _IOWR(KVMIO, 0xb0, struct kvm_reg_list).
-const KVM_GET_REG_LIST: libc::c_ulong = 0xc008_aeb0;
-
-/// An error of the VMM: the failed operation, and the cause.
-#[derive(Debug)]
-pub struct Failure {
-    what: String,
-    why: Box<dyn Error>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.why)
-    }
-}
-
-/// A result with a [`Failure`].
-pub type Result<T = ()> = std::result::Result<T, Failure>;
-
-/// Adds the failed operation to an error.
-pub trait During<T> {
-    /// Converts an error to a [`Failure`] of `what`.
-    fn during(self, what: impl Into<String>) -> Result<T>;
-}
-
-impl<T, E: Into<Box<dyn Error>>> During<T> for std::result::Result<T, E> {
-    fn during(self, what: impl Into<String>) -> Result<T> {
-        self.map_err(|why| Failure {
-            what: what.into(),
-            why: why.into(),
-        })
-    }
-}
-
-/// The devices outside the guest's memory.
-pub trait Bus {
-    /// Handles a guest's store to `address`. Returns whether the vCPU must stop after the store.
-    fn write(&mut self, address: u64, data: &[u8]) -> Result<bool>;
-}
-
-/// The reason why a vCPU has stopped.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// The guest has switched itself off.
-    Off,
-    /// The bus has stopped the vCPU, which may continue.
-    Bus,
+/// What a machine is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// The size of memory in bytes.
+    pub memory: u64,
+    /// The number of vCPUs.
+    pub vcpus: u32,
+    /// True if it has an interrupt controller.
+    pub gic: bool,
+    /// True if its vCPUs have performance monitors.
+    pub pmu: bool,
 }
 
 /// The machine.
 pub struct Machine {
-    // Dropped in this order: the vCPU belongs to the VM, which uses the memory.
-    vcpu: VcpuFd,
-    _vm: VmFd,
+    // Dropped in this order: the vCPUs belong to the VM, which uses the memory.
+    /// Its vCPUs.
+    pub vcpus: Vec<Vcpu>,
+    /// Its interrupt controller.
+    pub gic: Option<Gic>,
+    vm: VmFd,
     memory: GuestMemoryMmap,
+    /// What it is made of.
+    pub shape: Shape,
+    /// Its statistical profiling unit.
+    pub unit: Option<Unit>,
 }
 
 impl Machine {
+    /// The interrupt of the serial port, the first one that is shared.
+    pub const SERIAL_INTERRUPT: u32 = 0;
+
     /// Creates a machine that has not run.
-    pub fn new() -> Result<Self> {
+    pub fn new(shape: Shape, unit: Option<Unit>) -> Result<Self> {
         let kvm = Kvm::new().during("/dev/kvm")?;
         let vm = kvm.create_vm().during("KVM_CREATE_VM")?;
-        let memory = Self::give_memory(&vm)?;
-        let vcpu = vm.create_vcpu(0).during("KVM_CREATE_VCPU")?;
-        let mut init = kvm_vcpu_init::default();
-        vm.get_preferred_target(&mut init)
-            .during("KVM_ARM_PREFERRED_TARGET")?;
-        init.features[0] |= 1 << KVM_ARM_VCPU_PSCI_0_2;
-        vcpu.vcpu_init(&init).during("KVM_ARM_VCPU_INIT")?;
+        let memory = give_memory(&vm, shape.memory)?;
+        let shape = Shape {
+            pmu: shape.pmu && vm.check_extension(Cap::ArmPmuV3),
+            ..shape
+        };
+        if unit.is_some() && kvm.check_extension_raw(spe::KVM_CAP_ARM_SPE) != 1 {
+            return Err("this host has no SPE for guests").during("KVM_CAP_ARM_SPE");
+        }
+        let vcpus = create_vcpus(&vm, shape, unit.is_some())?;
+        let gic = match shape.gic {
+            true => Some(Gic::new(&vm, shape.vcpus)?),
+            false => None,
+        };
+        for vcpu in &vcpus {
+            if shape.pmu {
+                set_up_pmu(vcpu)?;
+            }
+            if let Some(unit) = &unit {
+                unit.give(vcpu)?;
+            }
+        }
         Ok(Self {
-            vcpu,
-            _vm: vm,
+            vcpus,
+            gic,
+            vm,
             memory,
+            shape,
+            unit,
         })
     }
 
-    /// Gives a VM its memory, which must live as long as the VM.
-    fn give_memory(vm: &VmFd) -> Result<GuestMemoryMmap> {
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(MEMORY_START), MEMORY_SIZE)])
-            .during("memory")?;
-        for (slot, region) in memory.iter().enumerate() {
-            let region = kvm_userspace_memory_region {
-                slot: slot as u32,
-                guest_phys_addr: region.start_addr().0,
-                memory_size: region.len(),
-                userspace_addr: memory
-                    .get_host_address(region.start_addr())
-                    .during("memory")? as u64,
-                flags: 0,
-            };
-            // SAFETY: The region is mapped for as long as `memory` lives, which the VM
-            // does not outlive.
-            unsafe { vm.set_user_memory_region(region) }.during("KVM_SET_USER_MEMORY_REGION")?;
+    /// Returns the interrupt of the serial port. It reaches a guest that has an interrupt
+    /// controller.
+    pub fn serial_interrupt(&self) -> Result<EventFd> {
+        let interrupt = EventFd::new(libc::EFD_NONBLOCK).during("eventfd")?;
+        if self.gic.is_some() {
+            self.vm
+                .register_irqfd(&interrupt, Self::SERIAL_INTERRUPT)
+                .during("KVM_IRQFD")?;
         }
-        Ok(memory)
+        Ok(interrupt)
     }
 
     /// Copies a file to memory at `address`.
@@ -126,88 +122,168 @@ impl Machine {
             .during(format!("{} at {address:#x}", path.display()))
     }
 
-    /// Sets where the vCPU starts.
-    pub fn start_at(&self, address: u64) -> Result {
-        self.set(&Register::new(PC, address.to_le_bytes().to_vec()))
-    }
-
     /// Gives the guest these counts of breakpoints and context-aware ones. Must be called before
     /// the first run.
     pub fn set_breakpoints(&self, breakpoints: u64, context_aware: u64) -> Result {
-        let dfr0 = self.get(ID_AA64DFR0_EL1)?.as_u64();
-        let dfr0 = registers::with_breakpoints(dfr0, breakpoints, context_aware);
-        self.set(&Register::new(ID_AA64DFR0_EL1, dfr0.to_le_bytes().to_vec()))
-    }
-
-    /// Runs the vCPU until something stops it.
-    pub fn run(&mut self, bus: &mut dyn Bus) -> Result<Stop> {
-        loop {
-            match self.vcpu.run().during("KVM_RUN")? {
-                VcpuExit::MmioWrite(address, data) => {
-                    if bus.write(address, data)? {
-                        return Ok(Stop::Bus);
-                    }
-                }
-                VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_SHUTDOWN, _) => return Ok(Stop::Off),
-                other => return Err(format!("{other:?}")).during("unexpected exit"),
-            }
+        for vcpu in &self.vcpus {
+            let dfr0 = vcpu.get(ID_AA64DFR0_EL1)?.as_u64();
+            let dfr0 = registers::with_breakpoints(dfr0, breakpoints, context_aware);
+            vcpu.set(&Register::new(ID_AA64DFR0_EL1, dfr0.to_le_bytes().to_vec()))?;
         }
-    }
-
-    /// Completes the store at which the vCPU has stopped, without running further instructions.
-    ///
-    /// KVM steps over an emulated access only at the next KVM_RUN: registers saved
-    /// before would make the guest store twice.
-    pub fn settle(&mut self) -> Result {
-        self.vcpu.set_kvm_immediate_exit(1);
-        let result = match self.vcpu.run() {
-            Err(e) if e.errno() == libc::EINTR => Ok(()),
-            Err(e) => Err(e).during("KVM_RUN"),
-            Ok(exit) => Err(format!("{exit:?}")).during("unexpected exit"),
-        };
-        self.vcpu.set_kvm_immediate_exit(0);
-        result
-    }
-
-    /// Returns the registers of the vCPU's state, in KVM's order.
-    pub fn register_list(&self) -> Result<Vec<u64>> {
-        // The list type of kvm-bindings has room for 500 registers; a vCPU may have more.
-        let mut list = vec![0; 1 + MAX_REGISTERS];
-        list[0] = MAX_REGISTERS as u64;
-        // SAFETY: The list begins with the number of entries that follow, and KVM writes at most
-        // these entries.
-        let result = unsafe {
-            libc::ioctl(
-                self.vcpu.as_raw_fd(),
-                KVM_GET_REG_LIST as _,
-                list.as_mut_ptr(),
-            )
-        };
-        if result < 0 {
-            return Err(io::Error::last_os_error()).during("KVM_GET_REG_LIST");
-        }
-        Ok(list[1..=list[0] as usize].to_vec())
-    }
-
-    /// Reads a register.
-    pub fn get(&self, id: u64) -> Result<Register> {
-        let mut value = vec![0; registers::size(id)];
-        self.vcpu
-            .get_one_reg(id, &mut value)
-            .during(format!("KVM_GET_ONE_REG {id:#x}"))?;
-        Ok(Register::new(id, value))
-    }
-
-    /// Writes a register.
-    pub fn set(&self, register: &Register) -> Result {
-        self.vcpu
-            .set_one_reg(register.id, &register.value)
-            .during(format!("KVM_SET_ONE_REG {:#x}", register.id))?;
         Ok(())
+    }
+
+    /// Runs the vCPUs, each in a thread on the CPUs `place`, until something stops one of them, or
+    /// `pause` is set.
+    pub fn run(
+        &mut self,
+        board: &Mutex<Board>,
+        place: &[usize],
+        pause: &AtomicBool,
+    ) -> Result<Stop> {
+        let unit = self.unit.as_ref();
+        let threads = Threads::default();
+        let run = |vcpu: &mut Vcpu| {
+            threads.enter();
+            let result = spe::place_this_thread(place)
+                .during(format!("placing vCPU {} on {place:?}", vcpu.id))
+                .and_then(|()| vcpu.run(board, unit, &threads.stop));
+            threads.leave();
+            result
+        };
+
+        let stops = thread::scope(|scope| {
+            let running: Vec<_> = self
+                .vcpus
+                .iter_mut()
+                .map(|vcpu| scope.spawn(|| run(vcpu)))
+                .collect();
+            while running.iter().any(|thread| !thread.is_finished()) {
+                thread::sleep(Duration::from_millis(5));
+                threads.kick(pause.load(Ordering::SeqCst));
+            }
+            running
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect::<Result<Vec<_>>>()
+        })?;
+        Ok(match stops.contains(&Stop::Off) {
+            true => Stop::Off,
+            false => Stop::Paused,
+        })
     }
 
     /// Returns the guest's memory.
     pub fn memory(&self) -> &GuestMemoryMmap {
         &self.memory
     }
+}
+
+/// The threads of vCPUs. All stop when one of them does.
+#[derive(Default)]
+struct Threads {
+    stop: AtomicBool,
+    running: Mutex<Vec<libc::pthread_t>>,
+}
+
+impl Threads {
+    /// Notes that this thread may be in KVM_RUN.
+    fn enter(&self) {
+        // SAFETY: Always safe to call.
+        self.running
+            .lock()
+            .unwrap()
+            .push(unsafe { libc::pthread_self() });
+    }
+
+    /// Notes that it no longer is, and stops the others.
+    fn leave(&self) {
+        // SAFETY: Always safe to call.
+        let own = unsafe { libc::pthread_self() };
+        self.stop.store(true, Ordering::SeqCst);
+        self.running.lock().unwrap().retain(|other| *other != own);
+    }
+
+    /// Takes all threads out of KVM_RUN, if one has stopped or is to.
+    fn kick(&self, pause: bool) {
+        self.stop.fetch_or(pause, Ordering::SeqCst);
+        if self.stop.load(Ordering::SeqCst) {
+            for thread in self.running.lock().unwrap().iter() {
+                // SAFETY: A thread of the list does not end while the list is locked.
+                unsafe { libc::pthread_kill(*thread, KICK) };
+            }
+        }
+    }
+}
+
+/// The signal that takes a thread out of KVM_RUN.
+const KICK: libc::c_int = libc::SIGUSR2;
+
+/// Lets signals interrupt system calls: [`KICK`], and `SIGUSR1`, which calls `pause`.
+pub fn handle_signals(pause: extern "C" fn(libc::c_int)) {
+    extern "C" fn nothing(_: libc::c_int) {}
+
+    for (signal, handler) in [(KICK, nothing as extern "C" fn(_)), (libc::SIGUSR1, pause)] {
+        // SAFETY: All fields of the structure may be 0; the handlers call nothing.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = handler as libc::sighandler_t;
+            libc::sigaction(signal, &action, std::ptr::null_mut());
+        }
+    }
+}
+
+/// Gives a VM its memory, which must live as long as the VM.
+fn give_memory(vm: &VmFd, size: u64) -> Result<GuestMemoryMmap> {
+    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(MEMORY_START), size as usize)])
+        .during("memory")?;
+    for (slot, region) in memory.iter().enumerate() {
+        let region = kvm_userspace_memory_region {
+            slot: slot as u32,
+            guest_phys_addr: region.start_addr().0,
+            memory_size: region.len(),
+            userspace_addr: memory
+                .get_host_address(region.start_addr())
+                .during("memory")? as u64,
+            flags: 0,
+        };
+        // SAFETY: The region is mapped for as long as `memory` lives, which the VM
+        // does not outlive.
+        unsafe { vm.set_user_memory_region(region) }.during("KVM_SET_USER_MEMORY_REGION")?;
+    }
+    Ok(memory)
+}
+
+/// Sets a vCPU's performance monitors up, once there is an interrupt controller.
+fn set_up_pmu(vcpu: &Vcpu) -> Result {
+    for (attr, value) in [
+        (KVM_ARM_VCPU_PMU_V3_IRQ, Some(PMU_INTERRUPT as i32)),
+        (KVM_ARM_VCPU_PMU_V3_INIT, None),
+    ] {
+        vcpu.set_attribute(KVM_ARM_VCPU_PMU_V3_CTRL, attr.into(), value)?;
+    }
+    Ok(())
+}
+
+/// Creates the vCPUs. All but the first are off.
+fn create_vcpus(vm: &VmFd, shape: Shape, spe: bool) -> Result<Vec<Vcpu>> {
+    let mut target = kvm_vcpu_init::default();
+    vm.get_preferred_target(&mut target)
+        .during("KVM_ARM_PREFERRED_TARGET")?;
+    (0..shape.vcpus)
+        .map(|id| {
+            let fd = vm.create_vcpu(id.into()).during("KVM_CREATE_VCPU")?;
+            let mut init = target;
+            for (there, feature) in [
+                (true, KVM_ARM_VCPU_PSCI_0_2),
+                (id > 0, KVM_ARM_VCPU_POWER_OFF),
+                (shape.pmu, KVM_ARM_VCPU_PMU_V3),
+                (spe, spe::KVM_ARM_VCPU_SPE),
+            ] {
+                init.features[0] |= u32::from(there) << feature;
+            }
+            fd.vcpu_init(&init).during("KVM_ARM_VCPU_INIT")?;
+            Ok(Vcpu::new(id, fd))
+        })
+        .collect()
 }

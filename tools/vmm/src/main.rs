@@ -1,74 +1,109 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A small VMM: one vCPU, memory, an output register.
+//! A small VMM: it boots Linux, or runs a program of its own on one vCPU.
 //!
 //! It shows and tests how a VMM uses the capabilities of the host kernel: it gives a VM fewer
-//! breakpoints, saves the VM on one host and restores it on another.
+//! breakpoints or a profiling unit that only some CPUs have, saves the VM on one host and restores
+//! it on another.
 
+mod board;
+mod failure;
+mod gic;
+mod linux;
 mod machine;
 mod registers;
+mod spe;
 mod state;
+mod vcpu;
 
 use std::{
-    io::{self, Write},
     path::PathBuf,
     process::ExitCode,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        Mutex,
+    },
 };
 
-use machine::{Bus, During, Machine, Result, Stop};
+use board::Board;
+use failure::Result;
+use linux::Linux;
+use machine::{Machine, Shape};
+use spe::Unit;
+use vcpu::Stop;
 
-const USAGE: &str = "usage: vmm [--load ADDRESS:FILE]... [--start ADDRESS] [--breakpoints B/C]
-           [--restore FILE] [--save FILE --checkpoint N]
+const USAGE: &str = "usage:
+       vmm --kernel IMAGE [--initrd FILE] [--cmdline TEXT] [--cpus N] [--memory MIB]
+       vmm --load ADDRESS:FILE... --start ADDRESS [--breakpoints B/C]
+       vmm --restore FILE
+options for all of them: [--spe DEVICE] [--place CPU] [--save FILE [--checkpoint N]]
 
-  --load ADDRESS:FILE   copy FILE to memory at ADDRESS; memory is 96 MiB from 0x40000000
+  --kernel IMAGE        boot an arm64 Linux kernel; the console is a 16550A, ttyS0
+  --initrd FILE         with this initial file system
+  --cmdline TEXT        and this command line
+  --cpus N              on N vCPUs (default 1, at most 16)
+  --memory MIB          with so much memory, from 0x40000000 (default 256; without a kernel 96)
+  --load ADDRESS:FILE   copy FILE to memory at ADDRESS
   --start ADDRESS       where the vCPU starts
   --breakpoints B/C     give the guest B breakpoints, C of them context-aware
   --restore FILE        run what was saved in FILE
-  --save FILE           stop at a checkpoint, and save to FILE what is to run on
+  --spe DEVICE          give the guest this profiling unit of the host, such as arm_spe_0
+  --place CPU           start the vCPUs on this CPU (default: those of the unit, or all)
+  --save FILE           save to FILE what is to run on: at a checkpoint, or at SIGUSR1
   --checkpoint N        at the Nth, counted from where this run begins (default 1)
 
-The guest prints by stores to 0x09000000, and has a checkpoint at each store to
+A guest without a kernel prints by stores to 0x09000000, and has a checkpoint at each store to
 0x09080000. Exit status: 0 if the guest switched itself off, 3 if it was saved.";
 
 /// Exit status of a run that ends with a saved machine.
 const SAVED: u8 = 3;
 
-const OUTPUT: u64 = 0x0900_0000;
-const CHECKPOINT: u64 = 0x0908_0000;
-
-/// The devices of the guest.
-struct Board {
-    output: io::BufWriter<io::Stdout>,
-    /// The number of checkpoints up to the one that stops the vCPU; 0 if none does.
-    checkpoints_left: u64,
-}
-
-impl Bus for Board {
-    fn write(&mut self, address: u64, data: &[u8]) -> Result<bool> {
-        match address {
-            OUTPUT => {
-                self.output.write_all(&data[..1]).during("output")?;
-                Ok(false)
-            }
-            CHECKPOINT if self.checkpoints_left > 0 => {
-                self.checkpoints_left -= 1;
-                Ok(self.checkpoints_left == 0)
-            }
-            CHECKPOINT => Ok(false),
-            _ => Err("nothing is there").during(format!("store to {address:#x}")),
-        }
-    }
-}
+const MIB: u64 = 1 << 20;
 
 /// The command line.
 #[derive(Default)]
 struct Arguments {
     loads: Vec<(u64, PathBuf)>,
     start: Option<u64>,
+    kernel: Option<PathBuf>,
+    initrd: Option<PathBuf>,
+    cmdline: Option<String>,
+    cpus: Option<u32>,
+    memory: Option<u64>,
     breakpoints: Option<(u64, u64)>,
     restore: Option<PathBuf>,
+    spe: Option<String>,
+    place: Option<usize>,
     save: Option<PathBuf>,
     checkpoint: Option<u64>,
+}
+
+impl Arguments {
+    /// Returns whether the options can be used together.
+    fn are_valid(&self) -> bool {
+        let ways = [
+            self.start.is_some(),
+            self.kernel.is_some(),
+            self.restore.is_some(),
+        ];
+        let of_linux = self.initrd.is_some() || self.cmdline.is_some() || self.cpus.is_some();
+        ways.iter().filter(|way| **way).count() == 1
+            && (self.kernel.is_some() || !of_linux)
+            && (self.restore.is_none() || self.memory.is_none() && self.breakpoints.is_none())
+            && (self.checkpoint.is_none() || self.save.is_some())
+    }
+
+    /// Returns the machine that is to be created.
+    fn shape(&self) -> Shape {
+        let linux = self.kernel.is_some();
+        Shape {
+            memory: self.memory.unwrap_or(if linux { 256 } else { 96 }) * MIB,
+            vcpus: self.cpus.unwrap_or(1),
+            // A unit has an interrupt.
+            gic: linux || self.spe.is_some(),
+            pmu: linux,
+        }
+    }
 }
 
 /// Returns a number, decimal or hexadecimal.
@@ -83,64 +118,125 @@ fn number(word: &str) -> Option<u64> {
 fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
     let mut arguments = Arguments::default();
     while let Some(option) = words.next() {
-        let value = words.next()?;
-        match option.as_str() {
-            "--load" => {
-                let (address, file) = value.split_once(':')?;
-                arguments.loads.push((number(address)?, file.into()));
-            }
-            "--start" => arguments.start = Some(number(&value)?),
-            "--breakpoints" => {
-                let (all, context_aware) = value.split_once('/')?;
-                let pair = (number(all)?, number(context_aware)?);
-                if !(1..=16).contains(&pair.0) || !(1..=16).contains(&pair.1) {
-                    return None;
-                }
-                arguments.breakpoints = Some(pair);
-            }
-            "--restore" => arguments.restore = Some(value.into()),
-            "--save" => arguments.save = Some(value.into()),
-            "--checkpoint" => arguments.checkpoint = Some(number(&value).filter(|n| *n > 0)?),
-            _ => return None,
-        }
+        parse_one(&mut arguments, &option, words.next()?)?;
     }
-    Some(arguments).filter(|it| it.start.is_some() != it.restore.is_some())
+    Some(arguments).filter(Arguments::are_valid)
 }
 
-/// Creates the machine that the command line describes.
-fn machine(arguments: &Arguments) -> Result<Machine> {
-    let machine = Machine::new()?;
+/// Parses "B/C".
+fn breakpoints(value: &str) -> Option<(u64, u64)> {
+    let (all, context_aware) = value.split_once('/')?;
+    let pair = (number(all)?, number(context_aware)?);
+    ((1..=16).contains(&pair.0) && (1..=16).contains(&pair.1)).then_some(pair)
+}
+
+/// Parses one option with its value.
+fn parse_one(arguments: &mut Arguments, option: &str, value: String) -> Option<()> {
+    match option {
+        "--load" => {
+            let (address, file) = value.split_once(':')?;
+            arguments.loads.push((number(address)?, file.into()));
+        }
+        "--start" => arguments.start = Some(number(&value)?),
+        "--kernel" => arguments.kernel = Some(value.into()),
+        "--initrd" => arguments.initrd = Some(value.into()),
+        "--cmdline" => arguments.cmdline = Some(value),
+        "--cpus" => {
+            let cpus = number(&value).filter(|n| (1..=gic::MAX_VCPUS.into()).contains(n))?;
+            arguments.cpus = Some(cpus as u32);
+        }
+        "--memory" => {
+            arguments.memory = Some(number(&value).filter(|n| (4..=1 << 20).contains(n))?);
+        }
+        "--breakpoints" => arguments.breakpoints = Some(breakpoints(&value)?),
+        "--restore" => arguments.restore = Some(value.into()),
+        "--spe" => arguments.spe = Some(value),
+        "--place" => {
+            let known = |cpu: &u64| *cpu < libc::CPU_SETSIZE as u64;
+            arguments.place = Some(number(&value).filter(known)? as usize);
+        }
+        "--save" => arguments.save = Some(value.into()),
+        "--checkpoint" => arguments.checkpoint = Some(number(&value).filter(|n| *n > 0)?),
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Creates the machine that the command line describes, and its devices.
+fn machine(arguments: &Arguments) -> Result<(Machine, Board)> {
+    let unit = arguments.spe.as_deref().map(Unit::find).transpose()?;
+    let (machine, port) = match &arguments.restore {
+        Some(file) => {
+            let (machine, port) = state::restore(file, unit)?;
+            (machine, Some(port))
+        }
+        None => (Machine::new(arguments.shape(), unit)?, None),
+    };
     if let Some((all, context_aware)) = arguments.breakpoints {
         machine.set_breakpoints(all, context_aware)?;
     }
-    if let Some(file) = &arguments.restore {
-        state::restore(&machine, file)?;
-    }
+    load(arguments, &machine)?;
+    let checkpoint = match arguments.save {
+        Some(_) => arguments.checkpoint.unwrap_or(1),
+        None => 0,
+    };
+    let board = Board::new(machine.serial_interrupt()?, checkpoint, port)?;
+    Ok((machine, board))
+}
+
+/// Puts in memory what the command line names.
+fn load(arguments: &Arguments, machine: &Machine) -> Result {
     for (address, file) in &arguments.loads {
         machine.load(file, *address)?;
     }
     if let Some(address) = arguments.start {
-        machine.start_at(address)?;
+        machine.vcpus[0].start_at(address)?;
     }
-    Ok(machine)
+    if let Some(kernel) = &arguments.kernel {
+        let linux = Linux {
+            kernel: kernel.clone(),
+            initrd: arguments.initrd.clone(),
+            cmdline: arguments.cmdline.clone().unwrap_or_default(),
+        };
+        linux.load(machine)?;
+    }
+    Ok(())
+}
+
+/// Set when the machine is to be saved.
+static PAUSE: AtomicBool = AtomicBool::new(false);
+
+/// Handles SIGUSR1.
+extern "C" fn pause(_: libc::c_int) {
+    PAUSE.store(true, Ordering::SeqCst);
 }
 
 /// Runs the machine, and saves it if requested.
 fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let mut machine = machine(arguments)?;
-    let mut board = Board {
-        output: io::BufWriter::new(io::stdout()),
-        checkpoints_left: arguments
-            .save
-            .as_ref()
-            .map_or(0, |_| arguments.checkpoint.unwrap_or(1)),
+    machine::handle_signals(pause);
+    let (mut machine, board) = machine(arguments)?;
+    let board = Mutex::new(board);
+    let place = match (arguments.place, &machine.unit) {
+        (Some(cpu), _) => vec![cpu],
+        (None, Some(unit)) => unit.cpus.clone(),
+        (None, None) => (0..libc::CPU_SETSIZE as usize).collect(),
     };
-    let stop = machine.run(&mut board)?;
-    board.output.flush().during("output")?;
+    let stop = loop {
+        let stop = machine.run(&board, &place, &PAUSE)?;
+        // Nothing has been said about where to save it.
+        if stop == Stop::Off || arguments.save.is_some() {
+            break stop;
+        }
+        PAUSE.store(false, Ordering::SeqCst);
+    };
+    let mut board = board.into_inner().unwrap();
+    board.flush()?;
     match (&arguments.save, stop) {
-        (Some(file), Stop::Bus) => {
-            machine.settle()?;
-            state::save(&machine, file)?;
+        (Some(file), Stop::Paused) => {
+            for vcpu in &mut machine.vcpus {
+                vcpu.settle()?;
+            }
+            state::save(&machine, board.state(), file)?;
             Ok(SAVED.into())
         }
         _ => Ok(ExitCode::SUCCESS),

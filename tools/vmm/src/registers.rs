@@ -25,6 +25,11 @@ const ARM64_U64: u64 = KVM_REG_ARM64 | KVM_REG_SIZE_U64;
 pub const PC: u64 =
     ARM64_U64 | KVM_REG_ARM_CORE as u64 | (offset_of!(kvm_regs, regs.pc) / size_of::<u32>()) as u64;
 
+/// X0: the first of `regs.regs`.
+pub const X0: u64 = ARM64_U64
+    | KVM_REG_ARM_CORE as u64
+    | (offset_of!(kvm_regs, regs.regs) / size_of::<u32>()) as u64;
+
 /// ID_AA64DFR0_EL1.
 pub const ID_AA64DFR0_EL1: u64 = system(SYS_ID_AA64DFR0_EL1);
 

@@ -2,9 +2,12 @@
 
 //! The state of a machine in a file, with which it can continue on another host.
 //!
-//! All numbers are 64 bits, little-endian: the magic number; the count of registers, and
-//! for each its number and its value, padded to a multiple of 8 bytes; the count of pages
-//! of 4096 bytes, and for each its address and its bytes. Pages of zeroes are left out.
+//! All numbers are 64 bits, little-endian: the magic number; size of memory, number of vCPUs, and
+//! whether there are an interrupt controller, performance monitors and a profiling unit; for each
+//! vCPU whether it is off, the count of registers, and for each its number and its value, padded to
+//! a multiple of 8 bytes; the words of the interrupt controller, three numbers each; the registers
+//! of the serial port; the address of each page of 4096 bytes and its bytes, and 0. Pages of zeroes
+//! are left out.
 
 use std::{
     fs::{self, File},
@@ -15,61 +18,87 @@ use std::{
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::{
-    machine::{During, Machine, Result, MEMORY_SIZE, MEMORY_START},
+    board::PortState,
+    failure::{During, Result},
+    machine::{Machine, Shape, MEMORY_START},
     registers::{self, Register},
+    spe::Unit,
+    vcpu::Vcpu,
 };
 
-const MAGIC: u64 = u64::from_le_bytes(*b"vmstate1");
+const MAGIC: u64 = u64::from_le_bytes(*b"vmstate2");
 const PAGE: usize = 4096;
 
 /// Writes the state of a stopped machine. The file is written completely, or not at all.
-pub fn save(machine: &Machine, path: &Path) -> Result {
+pub fn save(machine: &Machine, port: PortState, path: &Path) -> Result {
     let unfinished = path.with_extension("part");
     let file = File::create(&unfinished).during(unfinished.display().to_string())?;
     let mut out = BufWriter::new(file);
-    write(machine, &mut out)?;
+    write(machine, port, &mut out)?;
     out.flush().during(unfinished.display().to_string())?;
     fs::rename(&unfinished, path).during(path.display().to_string())
 }
 
+/// Writes numbers.
+fn words(out: &mut impl Write, values: &[u64]) -> Result {
+    values
+        .iter()
+        .try_for_each(|value| out.write_all(&value.to_le_bytes()))
+        .during("writing")
+}
+
 /// Writes the state to `out`.
-fn write(machine: &Machine, out: &mut impl Write) -> Result {
-    let word =
-        |out: &mut dyn Write, value: u64| out.write_all(&value.to_le_bytes()).during("writing");
-    word(out, MAGIC)?;
-    let list = machine.register_list()?;
-    word(out, list.len() as u64)?;
+fn write(machine: &Machine, port: PortState, out: &mut impl Write) -> Result {
+    let shape = &machine.shape;
+    words(out, &[MAGIC, shape.memory, shape.vcpus.into()])?;
+    words(
+        out,
+        &[shape.gic, shape.pmu, machine.unit.is_some()].map(u64::from),
+    )?;
+    for vcpu in &machine.vcpus {
+        write_vcpu(vcpu, out)?;
+    }
+    let gic = match &machine.gic {
+        Some(gic) => gic.state()?,
+        None => Vec::new(),
+    };
+    words(out, &[gic.len() as u64])?;
+    for (group, attr, value) in gic {
+        words(out, &[group.into(), attr, value])?;
+    }
+    words(out, &port.map(u64::from))?;
+    write_pages(machine, out)
+}
+
+/// Writes the state of a vCPU.
+fn write_vcpu(vcpu: &Vcpu, out: &mut impl Write) -> Result {
+    let list = vcpu.register_list()?;
+    words(out, &[vcpu.power()?.into(), list.len() as u64])?;
     for id in list {
-        let mut register = machine.get(id)?;
+        let mut register = vcpu.get(id)?;
         register
             .value
             .resize(register.value.len().next_multiple_of(8), 0);
-        word(out, id)?;
+        words(out, &[id])?;
         out.write_all(&register.value).during("writing")?;
-    }
-    let pages = used_pages(machine)?;
-    word(out, pages.len() as u64)?;
-    for (address, bytes) in pages {
-        word(out, address)?;
-        out.write_all(&bytes).during("writing")?;
     }
     Ok(())
 }
 
-/// Returns the pages that are not all zeroes, each with its address.
-fn used_pages(machine: &Machine) -> Result<Vec<(u64, Vec<u8>)>> {
-    let mut pages = Vec::new();
-    for address in (MEMORY_START..MEMORY_START + MEMORY_SIZE as u64).step_by(PAGE) {
-        let mut bytes = vec![0; PAGE];
+/// Writes the pages that are not all zeroes.
+fn write_pages(machine: &Machine, out: &mut impl Write) -> Result {
+    let mut bytes = [0; PAGE];
+    for address in (MEMORY_START..MEMORY_START + machine.shape.memory).step_by(PAGE) {
         machine
             .memory()
             .read_slice(&mut bytes, GuestAddress(address))
             .during("memory")?;
         if bytes.iter().any(|byte| *byte != 0) {
-            pages.push((address, bytes));
+            words(out, &[address])?;
+            out.write_all(&bytes).during("writing")?;
         }
     }
-    Ok(pages)
+    words(out, &[0])
 }
 
 /// A file from which a machine is read.
@@ -108,32 +137,80 @@ impl Input {
         value.truncate(size);
         Ok(Register::new(id, value))
     }
+
+    /// Restores a vCPU.
+    fn vcpu(&mut self, vcpu: &Vcpu) -> Result {
+        let power = self.word()? as u32;
+        let mut list = Vec::new();
+        for _ in 0..self.word()? {
+            list.push(self.register()?);
+        }
+        // ID registers first, since the other registers depend on them.
+        list.sort_by_key(|register| !registers::is_id(register.id));
+        for register in &list {
+            // A register may be read-only if it already has the value.
+            if vcpu.get(register.id)? != *register {
+                vcpu.set(register)?;
+            }
+        }
+        vcpu.set_power(power)
+    }
+
+    /// Restores the interrupt controller.
+    fn gic(&mut self, machine: &Machine) -> Result {
+        for _ in 0..self.word()? {
+            let (group, attr, value) = (self.word()?, self.word()?, self.word()?);
+            let gic = machine
+                .gic
+                .as_ref()
+                .ok_or("there is none")
+                .during("GICv3")?;
+            gic.set(group as u32, attr, value)?;
+        }
+        Ok(())
+    }
+
+    /// Restores memory.
+    fn pages(&mut self, machine: &Machine) -> Result {
+        loop {
+            let address = self.word()?;
+            if address == 0 {
+                return Ok(());
+            }
+            machine
+                .memory()
+                .write_slice(&self.bytes(PAGE)?, GuestAddress(address))
+                .during("memory")?;
+        }
+    }
 }
 
-/// Restores the state in a file to a machine that has not run.
-pub fn restore(machine: &Machine, path: &Path) -> Result {
+/// Creates a machine that continues from the state in a file, and returns it with the registers of
+/// its serial port. A machine that has a profiling unit gets `unit`.
+pub fn restore(path: &Path, unit: Option<Unit>) -> Result<(Machine, PortState)> {
     let mut input = Input::open(path)?;
     if input.word()? != MAGIC {
         return Err("not the state of a machine").during(input.name);
     }
-    let mut list = Vec::new();
-    for _ in 0..input.word()? {
-        list.push(input.register()?);
+    let shape = Shape {
+        memory: input.word()?,
+        vcpus: input.word()? as u32,
+        gic: input.word()? != 0,
+        pmu: input.word()? != 0,
+    };
+    if (input.word()? != 0) != unit.is_some() {
+        return Err("it has a profiling unit, and --spe has to name one of this host; or neither")
+            .during(input.name);
     }
-    // ID registers first, since the other registers depend on them.
-    list.sort_by_key(|register| !registers::is_id(register.id));
-    for register in &list {
-        // A register may be read-only if it already has the value.
-        if machine.get(register.id)? != *register {
-            machine.set(register)?;
-        }
+    let machine = Machine::new(shape, unit)?;
+    for vcpu in &machine.vcpus {
+        input.vcpu(vcpu)?;
     }
-    for _ in 0..input.word()? {
-        let address = input.word()?;
-        machine
-            .memory()
-            .write_slice(&input.bytes(PAGE)?, GuestAddress(address))
-            .during("memory")?;
+    input.gic(&machine)?;
+    let mut port = PortState::default();
+    for register in &mut port {
+        *register = input.word()? as u8;
     }
-    Ok(())
+    input.pages(&machine)?;
+    Ok((machine, port))
 }
