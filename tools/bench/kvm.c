@@ -42,16 +42,6 @@ static const struct exec_fault exec_faults[] = {
 	{ "exec_fault_2m",       65 * SZ_2M,     SZ_2M, MADV_HUGEPAGE,   1 },
 };
 
-static void *map_anonymous(uintptr_t where, size_t size)
-{
-	void *mem = mmap((void *)where, size, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
-			 -1, 0);
-
-	check(mem == (void *)where, "mmap of guest memory");
-	return mem;
-}
-
 static void enter(struct vm *vm, char *loop)
 {
 	vm_set_x(vm, 19, MMIO_IPA);

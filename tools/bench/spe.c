@@ -43,10 +43,8 @@
 
 static void *map_at(uintptr_t where, size_t size)
 {
-	void *mem = mmap((void *)where, size, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	void *mem = map_anonymous(where, size);
 
-	check(mem == (void *)where, "mmap of guest memory");
 	check(!madvise(mem, size, MADV_NOHUGEPAGE), "madvise");
 	return mem;
 }

@@ -112,6 +112,16 @@ void vm_destroy(struct vm *vm)
 	close(vm->kvm);
 }
 
+void *map_anonymous(uintptr_t where, size_t size)
+{
+	void *mem = mmap((void *)where, size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+			 -1, 0);
+
+	check(mem == (void *)where, "mmap of guest memory");
+	return mem;
+}
+
 void vm_add_memory(struct vm *vm, uint64_t ipa, void *host, size_t size)
 {
 	struct kvm_userspace_memory_region region = {

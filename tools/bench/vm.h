@@ -22,6 +22,9 @@ struct vm {
 
 void vm_create(struct vm *vm);
 void vm_destroy(struct vm *vm);
+/* Returns @size bytes of private memory at @where, which is free. */
+void *map_anonymous(uintptr_t where, size_t size);
+
 void vm_add_memory(struct vm *vm, uint64_t ipa, void *host, size_t size);
 void vm_set_x(struct vm *vm, unsigned int n, uint64_t value);
 void vm_set_pc(struct vm *vm, uint64_t value);

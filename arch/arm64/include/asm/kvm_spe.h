@@ -202,7 +202,7 @@ static inline void kvm_spe_sync(struct kvm_vcpu *vcpu)
 /* The guest has switched the vCPU off: so is its buffer, and the interrupt. */
 static inline void kvm_spe_power_off(struct kvm_vcpu *vcpu)
 {
-	if (static_branch_unlikely(&kvm_spe_used) && vcpu->arch.spe.present)
+	if (vcpu->arch.spe.present)
 		__kvm_spe_power_off(vcpu);
 }
 

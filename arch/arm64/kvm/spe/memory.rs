@@ -32,7 +32,7 @@ use kernel::{
 };
 
 use super::{
-    add,
+    buffer::add,
     window::{
         Context,
         Descriptor,
