@@ -150,18 +150,10 @@ def selftests(part: str) -> None:
     out = BUILD / "selftests"
     (out / part).mkdir(parents=True, exist_ok=True)
     say("selftests", f"building those of {part}")
-    process.logged(
-        f"selftests-{part}",
-        inside(
-            "sh",
-            "-eu",
-            "-c",
-            SELFTESTS[part],
-            "sh",
-            f"-j{JOBS}",
-            binds={TREE: "/armature/src", out: "/armature/out"},
-        ),
-    )
+    binds: process.Binds = {TREE: "/armature/src", out: "/armature/out"}
+    command = inside("sh", "-eu", "-c", SELFTESTS[part], "sh", f"-j{JOBS}", binds=binds)
+    with process.resumed(out / part, out / f"headers-{part}", out / f"usr-{part}"):
+        process.logged(f"selftests-{part}", command)
 
 
 _MAKE = """
@@ -193,20 +185,10 @@ def module() -> None:
     out.mkdir(exist_ok=True)
     mark.write_text(kernel.variant)
     say("module", "building")
-    process.logged(
-        "module",
-        inside(
-            "make",
-            "-C",
-            kernels.OBJECTS,
-            "LLVM=1",
-            "ARCH=arm64",
-            f"M={TOP}",
-            f"MO={out}",
-            "modules",
-            binds={TREE: kernels.SOURCE, kernel.objects(): kernels.OBJECTS},
-        ),
-    )
+    binds: process.Binds = {TREE: kernels.SOURCE, kernel.objects(): kernels.OBJECTS}
+    words = ["LLVM=1", "ARCH=arm64", f"M={TOP}", f"MO={out}", "modules"]
+    with process.resumed(out):
+        process.logged("module", inside("make", "-C", kernels.OBJECTS, *words, binds=binds))
     say("module", "build/module/samples/rust/rust_arm64_idregs.ko")
 
 

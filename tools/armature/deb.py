@@ -58,7 +58,6 @@ def wanted(config: pathlib.Path | None) -> str:
 def configure(config: pathlib.Path | None) -> None:
     """Creates the configuration. Raises Failure if it lacks one of our options."""
     objects = OUT / "objects"
-    objects.mkdir(parents=True, exist_ok=True)
     (objects / ".config").write_text(wanted(config))
     process.logged("deb-config", make("olddefconfig"))
     if missing := not_taken(options(), (objects / ".config").read_text()):
@@ -77,9 +76,11 @@ def package(config: pathlib.Path | None) -> pathlib.Path:
     process.need_space(OUT, 3 if config else GIB)
     for old in OUT.glob("*.deb"):
         old.unlink()
-    configure(config)
-    say("deb", f"building the packages of {config or 'a kernel by the configuration of Debian'}")
-    process.logged("deb", make("bindeb-pkg"))
+    with process.resumed(OUT / "objects"):
+        configure(config)
+        name = config or "a kernel by the configuration of Debian"
+        say("deb", f"building the packages of {name}")
+        process.logged("deb", make("bindeb-pkg"))
     images = [path for path in OUT.glob("linux-image-*.deb") if "-dbg_" not in path.name]
     if len(images) != 1:
         raise Failure(f"{len(images)} packages of a kernel came out: the log is build/log/deb.log")

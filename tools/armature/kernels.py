@@ -200,9 +200,10 @@ class Kernel:
         """Configures and builds, with progress."""
         process.need_space(self.objects(), 3)
         say(self.variant, "building the kernel")
-        self.configure()
         whole = ["Image"] if self.variant == "debian" else ["Image", "modules"]
-        process.logged(f"kernel-{self.variant}", self.make(*(targets or whole)))
+        with process.resumed(self.objects()):
+            self.configure()
+            process.logged(f"kernel-{self.variant}", self.make(*(targets or whole)))
         say(self.variant, "kernel ready")
 
 

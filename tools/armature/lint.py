@@ -248,12 +248,13 @@ def step() -> list[Result]:
     build.all_of({"tree", "sysreg"})
     CLIPPY.build("prepare", "modules_prepare")
     results = []
-    for name, check in CHECKS:
-        say("lint", name)
-        log = Log(name)
-        good = check(log)
-        end = "" if good else "\n".join(process.last_lines(log.path, 15))
-        results.append(fact("lint", name, good, end))
+    with process.resumed(CLIPPY.objects()):
+        for name, check in CHECKS:
+            say("lint", name)
+            log = Log(name)
+            good = check(log)
+            end = "" if good else "\n".join(process.last_lines(log.path, 15))
+            results.append(fact("lint", name, good, end))
     return results
 
 

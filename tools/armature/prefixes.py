@@ -95,13 +95,21 @@ def make(objects: pathlib.Path, *words: str) -> list[str]:
 def runs(command: list[str], log: pathlib.Path) -> bool:
     """Runs a command with its output in a log; returns whether it succeeds."""
     with process.started(command, log) as child:
-        return child.wait() == 0
+        code = child.wait()
+    if code < 0:
+        raise process.Killed("interrupted")
+    return code == 0
 
 
 def build(name: str) -> str | None:
     """Builds the checked-out tree; returns the error, or None."""
     objects, log = BUILD / f"obj/prefix-{name}", LOGS / f"prefix-{name}.log"
-    objects.mkdir(parents=True, exist_ok=True)
+    with process.resumed(objects):
+        return compiled(name, objects, log)
+
+
+def compiled(name: str, objects: pathlib.Path, log: pathlib.Path) -> str | None:
+    """Configures and builds the checked-out tree; returns the error, or None."""
     (objects / "want.config").write_text(configuration(name))
     config = make(objects, f"KCONFIG_ALLCONFIG={OBJECTS}/want.config", "allnoconfig")
     if not runs(config, log):

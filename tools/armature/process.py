@@ -29,6 +29,10 @@ class Failure(Exception):
     """An error and its remedy, in one line."""
 
 
+class Killed(Failure):
+    """A program that a signal has ended."""
+
+
 def say(step: str, text: str) -> None:
     """Prints one line of progress with the time since the command started."""
     seconds = int(spent())
@@ -151,6 +155,8 @@ def logged(name: str, command: list[str]) -> None:
                 break
             except subprocess.TimeoutExpired:
                 say(name, "".join(last_lines(log, 1))[:70])
+    if code < 0:
+        raise Killed(f"{name} was interrupted")
     if code:
         print("\n".join(last_lines(log, 25)), file=sys.stderr)
         raise Failure(f"{name} failed; the whole log is {log.relative_to(TOP)}")
@@ -167,6 +173,32 @@ def locked(name: str) -> collections.abc.Iterator[None]:
             say("lock", f"waiting for another run that makes {name}")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def resumed(*directories: pathlib.Path) -> collections.abc.Iterator[None]:
+    """Runs a build that continues in these directories. make takes a file for finished if it is
+    newer than its sources, and a program that is killed may leave half a file: after such an end,
+    first removes what was written since that build had started."""
+    mark = directories[0] / "unfinished"
+    for directory in directories:
+        directory.mkdir(parents=True, exist_ok=True)
+    if mark.exists():
+        since = mark.stat().st_mtime_ns
+        for directory in directories:
+            for path in directory.rglob("*"):
+                if not path.is_dir() and path.lstat().st_mtime_ns >= since:
+                    path.unlink()
+    mark.touch()
+    try:
+        yield
+    except Killed:
+        raise
+    except Failure:
+        # make has removed what failed.
+        mark.unlink()
+        raise
+    mark.unlink()
 
 
 def need_space(where: pathlib.Path, gib: int) -> None:

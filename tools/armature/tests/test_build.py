@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Tests the order of builds, the configurations of kernels, and the selection of steps."""
 
+import os
 import threading
 import time
 import unittest
@@ -70,6 +71,42 @@ class Interruption(unittest.TestCase):
         self.assertLess(time.monotonic() - started, 10)
         self.assertEqual(sorted(begun), [0, 1])
         self.assertTrue(all(one.cancelled() for one in jobs[2:]))
+
+    def test_half_a_file_is_written_again(self) -> None:
+        """Checks that make does not take for finished what a killed program has begun, that nothing
+        else is built again, and that an error of the build leaves what stands."""
+        objects = process.scratch("resumed")
+        for target, recipe in (
+            ("old", "cp source $@"),
+            ("new", "head -c1 source > $@; $$KILL; cp source $@"),
+            ("bad", "cp new $@; $$FAIL; cp source $@"),
+        ):
+            with open(objects / "Makefile", "a", encoding="utf-8") as file:
+                file.write(f"{target}: source\n\t{recipe}\n")
+        (objects / "source").write_text("whole")
+        long_ago = time.time() - 60
+        os.utime(objects / "source", (long_ago, long_ago))
+
+        def make(target: str, **env: str) -> None:
+            words = [f"{key}={value}" for key, value in env.items()]
+            with process.resumed(objects):
+                process.logged("make", ["env", *words, "make", "-C", str(objects), target])
+
+        make("old")
+        time.sleep(0.05)
+        with self.assertRaises(process.Killed):
+            make("new", KILL="kill -KILL 0")
+        self.assertEqual((objects / "new").read_text(), "w")
+        old = (objects / "old").stat().st_mtime_ns
+        make("new")
+        self.assertEqual((objects / "new").read_text(), "whole")
+        self.assertEqual((objects / "old").stat().st_mtime_ns, old)
+        new = (objects / "new").stat().st_mtime_ns
+        time.sleep(0.05)
+        with unittest.mock.patch("sys.stderr"), self.assertRaises(Failure):
+            make("bad", FAIL="exit 1")
+        make("bad")
+        self.assertEqual((objects / "new").stat().st_mtime_ns, new)
 
 
 class Configuration(unittest.TestCase):
