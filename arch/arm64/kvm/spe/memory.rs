@@ -250,7 +250,8 @@ impl Walk<'_> {
 
         // The frame matters even if nobody can read it.
         let value = read_descriptor(walk.kvm, ipa).unwrap_or(0);
-        (walk.seen)(Descriptor { ipa, value });
+        let size = if info.be { 0 } else { 1 << shift };
+        (walk.seen)(Descriptor { ipa, value, size });
         0
     }
 }

@@ -212,6 +212,41 @@ impl Faults {
 pub(crate) struct Descriptor {
     pub(crate) ipa: u64,
     pub(crate) value: u64,
+    /// What it translates, in bytes; 0 if `value` is in the other byte order.
+    pub(crate) size: u64,
+}
+
+impl Descriptor {
+    const NONE: Self = Self {
+        ipa: 0,
+        value: 0,
+        size: 0,
+    };
+    /// The access flag. A walk sets it.
+    const AF: u64 = 1 << 10;
+    /// Bits of the output address which any output address has: no size of addresses is smaller.
+    const ADDRESS: u64 = 0xffff_f000;
+
+    /// Returns the next page's descriptor, and the address of that page, where this one translates
+    /// the page at `page`. They differ in nothing but the address, so that no walk is needed.
+    /// Returns [`None`] if they may, or are not in one table.
+    fn next<M: Memory>(&self, memory: &M, page: u64) -> Option<(Self, u64)> {
+        let ipa = self.ipa + 8;
+
+        if self.size != PAGE || ipa % PAGE == 0 || self.value & Self::AF == 0 {
+            return None;
+        }
+        let value = memory.descriptor(ipa)?;
+        let moved = value ^ self.value;
+        (moved & !Self::ADDRESS == 0).then_some((
+            Self {
+                ipa,
+                value,
+                ..*self
+            },
+            page ^ moved,
+        ))
+    }
 }
 
 /// The registers on which the translation of an address depends.
@@ -310,7 +345,7 @@ impl Window {
             start: 0,
             end: 0,
             context: [0; 6],
-            descriptors: List::new(Descriptor { ipa: 0, value: 0 }),
+            descriptors: List::new(Descriptor::NONE),
             frames: Frames::new(),
         }
     }
@@ -336,17 +371,21 @@ impl Window {
                 continue;
             }
             memory.watch(&self.frames);
-            match self.map(memory, pointer, &mut mapped) {
-                Err(Unmapped::Gone) => {
-                    memory.disarm();
-                    self.end = self.start;
-                    return Outcome::Gone;
+            let mut armed = memory.arm_if_mapped(&self.frames);
+            if !armed {
+                match self.map(memory, pointer, &mut mapped) {
+                    Err(Unmapped::Gone) => {
+                        memory.disarm();
+                        self.end = self.start;
+                        return Outcome::Gone;
+                    }
+                    Err(Unmapped::Later) => {}
+                    Ok(()) => armed = memory.arm_if_mapped(&self.frames),
                 }
-                Ok(()) if memory.arm_if_mapped(&self.frames) => {
-                    let limit = if pointer < limit { self.end } else { limit };
-                    return Outcome::Ready(limit, How::Walked(mapped));
-                }
-                _ => {}
+            }
+            if armed {
+                let limit = if pointer < limit { self.end } else { limit };
+                return Outcome::Ready(limit, How::Walked(mapped));
             }
         }
         memory.disarm();
@@ -381,8 +420,20 @@ impl Window {
         self.descriptors.len = 0;
         self.frames = Frames::new();
         let mut page = 0;
+        // What translated the page before, and its address.
+        let (mut leaf, mut before) = (Descriptor::NONE, None);
         while self.end < end {
-            let found = self.add_page(memory, self.end, page, write);
+            let found = match before.and_then(|at| leaf.next(memory, at)) {
+                Some((next, at)) => {
+                    leaf = next;
+                    self.add_next(memory, next, at, page)
+                }
+                None => self.add_page(memory, self.end, page, write, &mut leaf),
+            };
+            before = match found {
+                Page::At(at) => Some(at),
+                _ => None,
+            };
 
             if found == Page::Later {
                 return false;
@@ -404,15 +455,37 @@ impl Window {
         pointer.saturating_add(MAX_RECORD) <= self.end
     }
 
-    /// Adds the page at an address, and what translates it. What does not fit is for the next
-    /// window.
-    fn add_page<M: Memory>(&mut self, memory: &M, va: u64, page: u64, write: bool) -> Page {
+    /// Adds the page at `at`, which `next` translates; its table is known.
+    fn add_next<M: Memory>(&mut self, memory: &M, next: Descriptor, at: u64, page: u64) -> Page {
+        let frame = Frame {
+            gfn: memory.gfn(at),
+            write: true,
+            page,
+        };
+        if self.frames.add(frame) && self.descriptors.push(next) {
+            Page::At(at)
+        } else {
+            Page::Later
+        }
+    }
+
+    /// Adds the page at an address, and what translates it, of which the last one is the `leaf`.
+    /// What does not fit is for the next window.
+    fn add_page<M: Memory>(
+        &mut self,
+        memory: &M,
+        va: u64,
+        page: u64,
+        write: bool,
+        leaf: &mut Descriptor,
+    ) -> Page {
         let mut fits = true;
         let (frames, descriptors) = (&mut self.frames, &mut self.descriptors);
 
         let translated = memory.translate(va, &mut |descriptor| {
             let gfn = memory.gfn(descriptor.ipa);
             let mut known = descriptors.items().iter();
+            *leaf = descriptor;
 
             fits &= frames.add(Frame { gfn, write, page })
                 && (known.any(|known| *known == descriptor) || descriptors.push(descriptor));

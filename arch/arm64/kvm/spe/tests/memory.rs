@@ -100,6 +100,8 @@ pub(super) struct State {
     /// How often other CPUs act: once in so many calls.
     pub(super) quiet: u64,
     pub(super) kicks: u64,
+    /// How often an address was translated by a walk.
+    pub(super) walks: u64,
 }
 
 pub(super) struct Sim {
@@ -109,6 +111,10 @@ pub(super) struct Sim {
 
 pub(super) const VALID: u64 = 1;
 pub(super) const WRITABLE: u64 = 2;
+/// The access flag.
+pub(super) const ACCESSED: u64 = 1 << 10;
+/// Where the used part of a table begins: its last 32 descriptors.
+const FIRST: u64 = PAGE - 32 * 8;
 
 impl Sim {
     pub(super) fn new(seed: u64, broken: Broken) -> Self {
@@ -118,7 +124,7 @@ impl Sim {
         descriptors[1] = 2 << 12 | VALID;
         for one in &mut descriptors[2..] {
             let frame = TABLES + random.below(FRAMES as u64 - TABLES);
-            *one = frame << 12 | VALID | WRITABLE;
+            *one = frame << 12 | VALID | WRITABLE | ACCESSED;
         }
         let host = Host {
             page: 0,
@@ -143,6 +149,7 @@ impl Sim {
                 in_guest: false,
                 quiet,
                 kicks: 0,
+                walks: 0,
             }),
             watch: RefCell::new(Watch::new()),
         }
@@ -373,6 +380,7 @@ impl Memory for Sim {
     }
 
     fn translate(&self, va: u64, seen: &mut dyn FnMut(Descriptor)) -> Page {
+        self.state.borrow_mut().walks += 1;
         let page = (va - BASE) >> 12;
         if page >= VAS as u64 {
             return Page::Unwritable;
@@ -382,11 +390,13 @@ impl Memory for Sim {
         seen(Descriptor {
             ipa: table,
             value: value(table),
+            size: 32 * PAGE,
         });
-        let ipa = (value(table) & !0xfff) + 8 * (page % 32);
+        let ipa = (value(table) & !0xfff) + FIRST + 8 * (page % 32);
         seen(Descriptor {
             ipa,
             value: value(ipa),
+            size: PAGE,
         });
         let found = value(ipa);
         if found & (VALID | WRITABLE) == VALID | WRITABLE {
@@ -400,7 +410,7 @@ impl Memory for Sim {
         self.others(false);
         let index = match ipa >> 12 {
             0 => ipa / 8,
-            table => 2 + (table - 1) * 32 + (ipa & 0xfff) / 8,
+            table => 2 + (table - 1) * 32 + ((ipa & 0xfff) - FIRST) / 8,
         };
         Some(self.state.borrow().descriptors[index as usize])
     }

@@ -148,7 +148,8 @@ fn still() -> Sim {
         let state = &mut *sim.state.borrow_mut();
         state.quiet = u64::MAX;
         for (i, one) in state.descriptors[2..].iter_mut().enumerate() {
-            *one = (TABLES + i as u64 % (FRAMES as u64 - TABLES)) << 12 | VALID | WRITABLE;
+            *one =
+                (TABLES + i as u64 % (FRAMES as u64 - TABLES)) << 12 | VALID | WRITABLE | ACCESSED;
         }
     }
     sim
@@ -174,6 +175,43 @@ fn ends() {
             "{outcome:x?} for {pointer:x} in {limit:x}"
         );
     }
+}
+
+/// Pages of one table are walked once, as long as nothing but their addresses differs.
+#[test]
+fn neighbours_are_not_walked() {
+    let page = |n: u64| BASE + n * PAGE;
+
+    for (pointer, changed, walks) in [
+        (page(0), None, 1),
+        (page(4), None, 2),
+        // Another attribute, and the access flag.
+        (page(0), Some((9, 1 << 6)), 3),
+        (page(0), Some((9, ACCESSED)), 3),
+        (page(0), Some((0, 1 << 6)), 2),
+        (page(0), Some((31, 1 << 7)), 2),
+    ] {
+        let (sim, mut window) = (still(), Window::new());
+        if let Some((n, bit)) = changed {
+            sim.state.borrow_mut().descriptors[2 + n] ^= bit;
+        }
+        let found = window.make_ready(&sim, pointer, page(64));
+        assert!(matches!(found, Outcome::Ready(..)));
+        assert_eq!(sim.state.borrow().walks, walks, "{pointer:x} {changed:?}");
+    }
+}
+
+/// A walk that sets access flags shows that, so that a page whose flag is not set is walked.
+#[test]
+fn unused_pages_are_walked() {
+    let sim = still();
+
+    for one in &mut sim.state.borrow_mut().descriptors[2..] {
+        *one &= !ACCESSED;
+    }
+    let found = Window::new().make_ready(&sim, BASE, BASE + 32 * PAGE);
+    assert!(matches!(found, Outcome::Ready(..)));
+    assert_eq!(sim.state.borrow().walks, 32);
 }
 
 /// Without space below the limit, the limit is what the guest has written, and one page is mapped.
