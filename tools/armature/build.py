@@ -118,10 +118,11 @@ def plugins() -> None:
 
 
 def workload() -> None:
-    """Builds the workload for profilers and debuggers, and copies its script beside it."""
+    """Builds the workload for profilers and debuggers, and copies scripts beside it."""
     (BUILD / "perf").mkdir(exist_ok=True)
     built("workload", inside(TOP / "tools/machine/perf/build", BUILD / "perf"))
-    shutil.copy(TOP / "tools/machine/perf/spe-test.sh", BUILD / "perf")
+    for name in ("spe-test.sh", "spe-host.sh"):
+        shutil.copy(TOP / "tools/machine/perf" / name, BUILD / "perf")
 
 
 def oracle() -> None:
