@@ -25,6 +25,8 @@ Change
                          KERNEL=debug|rt|cfi|pauth|kcsan|debian|64k|...
   make deb             build/deb: Debian packages for arm64, by Debian's configuration of
                        this kernel or that of CONFIG=file, with our options on
+  make baseline        build/baseline: the tool that finds the CPU which all hosts of a fleet
+                       can give to VMs, for arm64 and for this host
   make module          build/module: samples/ as an external module of that kernel
 Check
   make lint            rustfmt, clippy, rustdoc, checkpatch, sparse, W=1, kernel-doc; then every
@@ -96,8 +98,8 @@ python() {
 		"$usr/$loader" --library-path "$usr/lib/$(uname -m)-linux-gnu" "$usr/bin/python3" -m armature "$@"
 }
 
-TARGETS="run migrate shell test bench edit refresh series kernel module deb lint docs doctor clean \
-distclean help"
+TARGETS="run migrate shell test bench edit refresh series kernel module baseline deb lint docs \
+doctor clean distclean help"
 case " $TARGETS oracle prefixes pure " in
 *" ${1:-help} "*) ;;
 *) die "there is no target '$1': ${TARGETS// /, }" ;;
@@ -109,7 +111,7 @@ esac
 case ${1:-help} in
 help) help ;;
 doctor) doctor ;;
-run | migrate | test | bench | kernel | module | deb | oracle | prefixes | pure | lint | docs)
+run | migrate | test | bench | kernel | module | baseline | deb | oracle | prefixes | pure | lint | docs)
 	python "$@" ;;
 shell)
 	in_use

@@ -146,6 +146,34 @@ def with_crates() -> list[str]:
     return [*with_sysreg(), f"CRATES={printed('vmm/crates.sh')}"]
 
 
+def with_tables() -> list[str]:
+    """Returns the same for the build of the tool that finds a common CPU, with the path of what
+    orders the values of fields."""
+    return [*with_sysreg(), f"CPUFEATURE={TREE / 'arch/arm64/kernel/cpufeature.c'}"]
+
+
+def baseline() -> None:
+    """Builds the tool that finds a common CPU: for arm64, and for this host, with its manual
+    pages."""
+    out = BUILD / "baseline"
+    out.mkdir(exist_ok=True)
+    say("baseline", "building the tool")
+    tool = TOP / "tools/baseline/build"
+    built("baseline", inside(*with_tables(), tool, out / "baseline"))
+    built("baseline-host", inside(*with_tables(), tool, out / "baseline-host", "host"))
+    (out / "man").mkdir(exist_ok=True)
+    process.output(inside(out / "baseline-host", "man", out / "man"))
+
+
+def baseline_tests() -> None:
+    """Builds the tool, and what tests it in machines."""
+    baseline()
+    out, source = BUILD / "baseline", TOP / "tools/baseline/test"
+    compiler = "aarch64-linux-gnu-gcc -O2 -Wall -Werror -static -o".split()
+    built("brute", inside(*compiler, out / "brute", source / "brute.c"))
+    shutil.copy(source / "machine.sh", out)
+
+
 def selftests(part: str) -> None:
     """Builds the kselftests of KVM ("kvm") or our own for arm64 ("arm64"), statically linked."""
     out = BUILD / "selftests"
@@ -226,6 +254,7 @@ GOALS = {
     "l2": Goal(lambda: foreign("qemu")),
     "plugins": Goal(plugins),
     "sysreg": Goal(sysreg, {"tree"}),
+    "baseline": Goal(baseline, {"sysreg"}),
 }
 # Builders of the files that tests use in machines, by place (matrix.PLACES); those of "kernel" are
 # built with the kernel.
@@ -233,6 +262,7 @@ FILES = {
     "kvm": Goal(lambda: selftests("kvm"), {"tree"}),
     "arm64": Goal(lambda: selftests("arm64"), {"tree"}),
     "oracle": Goal(oracle, {"sysreg"}),
+    "baseline": Goal(baseline_tests, {"sysreg"}),
     "perf": Goal(workload),
     "l2": Goal(lambda: None),
     "module": Goal(module, {f"kernel:{module_kernel()}"}),

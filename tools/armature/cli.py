@@ -47,6 +47,14 @@ def module(_: Words) -> int:
     return 0
 
 
+def baseline(_: Words) -> int:
+    """Builds the tool that finds the CPU which all hosts of a fleet can give to VMs."""
+    build.all_of({"baseline"})
+    for name in ("baseline", "baseline-host", "man"):
+        print(f"build/baseline/{name}")
+    return 0
+
+
 def lint_all() -> int:
     """Lints, then builds every prefix of the series; returns 1 if something is wrong."""
     return lint.show(lint.step()) | prefixes.main([])
@@ -71,6 +79,7 @@ COMMANDS: dict[str, collections.abc.Callable[[Words], int]] = {
     "kernel": kernel,
     "deb": plain(deb.main),
     "module": module,
+    "baseline": baseline,
     "oracle": oracle.main,
     "prefixes": prefixes.main,
     "lint": plain(lint_all),

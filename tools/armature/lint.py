@@ -129,6 +129,8 @@ def rust_clippy(log: Log) -> bool:
         good.append(log.run(inside(*driver, "--crate-type", kind, f"{program}.rs")))
     vmm = [*build.with_crates(), "CLIPPY=1", "tools/vmm/build"]
     good.append(log.run(inside(*vmm, BUILD / "oracle/vmm")))
+    tool = [*build.with_tables(), "CLIPPY=1", "tools/baseline/build"]
+    good.append(log.run(inside(*tool, BUILD / "baseline/clippy")))
     return all(good) and not OUR_RUST.search(log.text())
 
 

@@ -82,11 +82,24 @@ def component(root: pathlib.Path) -> list[Result]:
     # The build root clears the environment.
     wish = [f"SEQUENCES={asked('SEQUENCES')}"] if asked("SEQUENCES") else []
     good = log.run(inside("env", *wish, program, "--test-threads", "2"))
+    return tests_of(name, log, good)
+
+
+def tests_of(name: str, log: Log, good: bool) -> list[Result]:
+    """Returns the results of a Rust test program, whose exit status was 0 if `good`."""
     tests = re.findall(r"^test (\S+) .*\.\.\. (\w+)$", log.text(), re.M)
     results = [fact(STEP, f"{name}::{test}", status == "ok") for test, status in tests]
     if not good or not results:
         results.append(fact(STEP, f"{name} ends well", False, log.text()[-300:]))
     return results
+
+
+def tool() -> list[Result]:
+    """Returns the results of the tests of tools/baseline."""
+    log = Log("pure-baseline")
+    (BUILD / "baseline").mkdir(exist_ok=True)
+    words = [*build.with_tables(), "TEST=1", TOP / "tools/baseline/build"]
+    return tests_of("baseline", log, log.run(inside(*words, BUILD / "baseline/test", "host")))
 
 
 def mutations() -> list[tuple[str, str]]:
@@ -146,6 +159,7 @@ def step() -> list[Result]:
     results = []
     for root in sorted(TOP.glob("arch/arm64/k*/*/tests.rs")):
         results += component(root)
+    results += tool()
     say("pure", "the exploration without one thing at a time")
     changed = mutations()
     barriers = len(changed) - len(MUTATIONS)

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Hosts that are not at hand: reads dumps of their registers, and derives what KVM would accept
+//! from the masks of a kernel that was asked, and from which values are safe.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use crate::{
+    host::{Choice, Group, Hex, Host},
+    registers::{self, Register},
+    Error,
+};
+
+/// What Firecracker's cpu-template-helper writes.
+#[derive(Deserialize)]
+struct Fingerprint {
+    guest_cpu_config: Template,
+}
+
+/// A custom CPU template of Firecracker, as "template dump" writes it.
+#[derive(Deserialize)]
+struct Template {
+    reg_modifiers: Vec<Modifier>,
+}
+
+#[derive(Deserialize)]
+struct Modifier {
+    addr: String,
+    bitmap: String,
+}
+
+/// Fields that a VM has only with a feature, and loses without it.
+const OF_FEATURES: &[(&str, &str, &[&str])] = &[
+    ("sve", "ID_AA64PFR0_EL1", &["SVE"]),
+    (
+        "sve",
+        "ID_AA64ZFR0_EL1",
+        &[
+            "F64MM", "F32MM", "F16MM", "I8MM", "SM4", "SHA3", "B16B16", "BF16", "BitPerm",
+            "EltPerm", "AES", "SVEver",
+        ],
+    ),
+    ("ptrauth", "ID_AA64ISAR1_EL1", &["APA", "API", "GPA", "GPI"]),
+    ("ptrauth", "ID_AA64ISAR2_EL1", &["APA3", "GPA3"]),
+    ("pmu", "ID_AA64DFR0_EL1", &["PMUVer"]),
+    ("pmu", "ID_DFR0_EL1", &["PerfMon"]),
+];
+
+/// Reads a dump: Firecracker's JSON, or lines with a register and its value, where the register is
+/// an architecture's name or KVM's identifier. `path` is for messages.
+pub fn read(path: &str, text: &str) -> Result<BTreeMap<String, Hex>, Error> {
+    let found = if text.trim_start().starts_with('{') {
+        firecracker(text).map_err(|what| Error(format!("{path}: {what}")))?
+    } else {
+        lines(path, text)?
+    };
+    if found.is_empty() {
+        return Err(Error(format!("{path}: no ID register is in it")));
+    }
+    Ok(found)
+}
+
+fn firecracker(text: &str) -> Result<BTreeMap<String, Hex>, String> {
+    let template = serde_json::from_str(text)
+        .map(|Fingerprint { guest_cpu_config }| guest_cpu_config)
+        .or_else(|_| serde_json::from_str::<Template>(text))
+        .map_err(|error| format!("not a file of cpu-template-helper: {error}"))?;
+    let mut found = BTreeMap::new();
+    for Modifier { addr, bitmap } in template.reg_modifiers {
+        let id = number(&addr).ok_or_else(|| format!("'{addr}' is not a number"))?;
+        let Some(register) = registers::all().find(|register| register.id == id) else {
+            continue;
+        };
+        let bits: String = bitmap.chars().filter(|c| *c != '_').collect();
+        let value = bits
+            .strip_prefix("0b")
+            .and_then(|digits| u64::from_str_radix(digits, 2).ok())
+            .ok_or_else(|| format!("{addr}: '{bitmap}' is not a value in binary"))?;
+        found.insert(register.name.into(), Hex(value));
+    }
+    Ok(found)
+}
+
+fn lines(path: &str, text: &str) -> Result<BTreeMap<String, Hex>, Error> {
+    let mut found = BTreeMap::new();
+    for (i, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let words: Vec<_> = line
+            .split(|c: char| c.is_whitespace() || "=:,".contains(c))
+            .filter(|word| !word.is_empty())
+            .collect();
+        let wrong = || Error(format!("{path}:{}: not a register and its value", i + 1));
+        let [name, value] = words[..] else {
+            return Err(wrong());
+        };
+        let value = number(value).ok_or_else(wrong)?;
+        let register = registers::named(name).or_else(|| {
+            let id = number(name)?;
+            registers::all().find(|register| register.id == id)
+        });
+        match register {
+            Some(register) => {
+                if found.insert(register.name.into(), Hex(value)).is_some() {
+                    return Err(Error(format!(
+                        "{path}:{}: {register} is given twice",
+                        i + 1
+                    )));
+                }
+            }
+            None if number(name).is_some() => {}
+            None => return Err(Error(format!("{path}:{}: no register {name}", i + 1))),
+        }
+    }
+    Ok(found)
+}
+
+fn number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+/// Describes a host by its registers and by a host that has the kernel which it will run.
+pub fn derive(name: &str, registers: BTreeMap<String, Hex>, like: &Host) -> Host {
+    let own = |register: &Register| Some(registers.get(register.name)?.0);
+    let choices = Group::all()
+        .into_iter()
+        .filter_map(|group| {
+            let now = group.value(own)?;
+            let accepted = accepted(&group, &now, like);
+            (accepted.len() > 1).then(|| Choice {
+                fields: group.names().to_vec(),
+                accepted,
+            })
+        })
+        .collect();
+    let mut features: BTreeMap<String, BTreeMap<String, Hex>> = BTreeMap::new();
+    for (feature, register, fields) in OF_FEATURES {
+        let Some(register) = registers::named(register) else {
+            continue;
+        };
+        let Some(value) = own(register) else { continue };
+        let fields = fields.iter().filter_map(|field| register.field(field));
+        let without = fields.fold(value, |value, field| field.with(value, 0));
+        if without != value {
+            let feature = features.entry((*feature).into()).or_default();
+            feature.insert(register.name.into(), Hex(without));
+        }
+    }
+    Host {
+        name: name.into(),
+        kernel: like.kernel.clone(),
+        derived_from: Some(like.name.clone()),
+        baseline: like.baseline,
+        told: like.told.clone(),
+        registers,
+        choices,
+        features,
+        ..Host::default()
+    }
+}
+
+/// Returns the values of a group that KVM would accept.
+fn accepted(group: &Group, own: &[u64], like: &Host) -> BTreeSet<Vec<u64>> {
+    let mut found = BTreeSet::from([Vec::new()]);
+    for ((register, field), own) in group.parts().zip(own) {
+        let writable = match like.told.get(register.name) {
+            Some(mask) => mask.0 & field.mask() == field.mask(),
+            // The masks are those of ID registers; firmware can be lowered.
+            None => register.is_pseudo(),
+        };
+        let values: Vec<u64> = field
+            .tries()
+            .into_iter()
+            .filter(|value| value == own || writable && field.is_safe(*value, *own))
+            .collect();
+        found = found
+            .iter()
+            .flat_map(|start| {
+                values.iter().map(|value| {
+                    let mut all = start.clone();
+                    all.push(*value);
+                    all
+                })
+            })
+            .collect();
+    }
+    found.retain(|value| value == own || is_valid(group, value));
+    found.insert(own.to_vec());
+    found
+}
+
+/// Returns whether KVM may accept the values of fields, which are safe, together.
+fn is_valid(group: &Group, value: &[u64]) -> bool {
+    let names = group.names();
+    match (names[0].as_str(), value) {
+        // kvm_debug_topology_valid(): there are two breakpoints at least.
+        ("ID_AA64DFR0_EL1.BRPs", [breakpoints, context_aware]) => {
+            *breakpoints >= 1 && context_aware <= breakpoints
+        }
+        // set_id_aa64dfr0_el1(): Armv8.0 at least.
+        ("ID_AA64DFR0_EL1.DebugVer", [version]) => *version >= 6,
+        // set_id_aa64pfr0_el1(): the VM has these levels.
+        ("ID_AA64PFR0_EL1.EL0" | "ID_AA64PFR0_EL1.EL1", [level]) => *level != 0,
+        _ => true,
+    }
+}

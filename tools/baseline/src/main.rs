@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Finds the CPU that all hosts of a fleet can give to their VMs, so that VMs can move between
+//! hosts whose CPUs differ.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+mod diff;
+mod dump;
+mod errata;
+mod host;
+#[cfg(target_arch = "aarch64")]
+mod kvm;
+mod merge;
+mod output;
+mod registers;
+#[cfg(test)]
+mod tests;
+mod text;
+mod words;
+
+use host::{Fleet, Host, FORMAT};
+use output::Format;
+
+/// Why a command has failed: one line.
+#[derive(Debug, PartialEq)]
+pub struct Error(pub String);
+
+/// Finds the CPU that all hosts of a fleet can give to their VMs.
+///
+/// A VM can move between hosts only if it has a CPU that all of them can offer. "probe" asks KVM on
+/// each host what it can give to VMs; "merge" finds what all have in common, and writes it for the
+/// kernel (kvm.baseline=), for VMMs, or as a report; "check" tells on a host whether it accepts the
+/// result.
+#[derive(Parser)]
+#[command(version, name = "baseline")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Asks KVM on this host what it can give to VMs.
+    ///
+    /// Tries every value of every field of the ID registers in scratch VMs. Needs Linux 6.7 or
+    /// later, and a user that may open /dev/kvm. Takes up to a minute.
+    Probe {
+        /// The name of the host in the result, if not its hostname.
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        out: Out,
+    },
+    /// Finds the CPU that all these hosts can give to VMs.
+    ///
+    /// Each field gets the default of a host which all others accept; if there is none, the best
+    /// value that all accept.
+    Merge {
+        /// Files that "probe", "dump" or "merge --format json" has written.
+        #[arg(required = true, value_name = "HOST")]
+        hosts: Vec<PathBuf>,
+        /// What to write.
+        #[arg(long, value_enum, default_value_t = Format::Json)]
+        format: Format,
+        /// Chooses a CPU even if guests then do not know of errata of other hosts.
+        #[arg(long)]
+        accept_errata: bool,
+        /// Names only fields in which the hosts differ, for a short command line of the kernel.
+        #[arg(long)]
+        fewest: bool,
+        #[command(flatten)]
+        out: Out,
+    },
+    /// Tells whether this host accepts a merged CPU, or the text for the kernel.
+    ///
+    /// Sets it in a scratch VM, runs that, and names the first field that KVM refuses. Run this
+    /// before the VMM's daemon starts.
+    Check {
+        /// What "merge" has written, as JSON or for the kernel.
+        file: PathBuf,
+    },
+    /// Tells in what two hosts, fleets or texts for the kernel differ.
+    ///
+    /// Exits with 1 if they do. Fields that one of them does not name are of a newer kernel.
+    Diff { a: PathBuf, b: PathBuf },
+    /// Prints what hosts have, a field a line: KVM's identifier and the bits, the name, the value, and
+    /// all values that KVM accepts.
+    Show { file: PathBuf },
+    /// Describes a host that is not at hand by a dump of its ID registers.
+    ///
+    /// Reads what Firecracker's cpu-template-helper writes, or lines with a register and its value.
+    /// What KVM accepts there is derived from that kernel's masks: run "check" on the host later.
+    Dump {
+        /// The dump.
+        file: PathBuf,
+        /// The name of the host.
+        #[arg(long)]
+        name: String,
+        /// A host with the same kernel that was probed.
+        #[arg(long, value_name = "HOST")]
+        like: PathBuf,
+        #[command(flatten)]
+        out: Out,
+    },
+    /// Writes the manual pages.
+    #[command(hide = true)]
+    Man { directory: PathBuf },
+}
+
+#[derive(clap::Args)]
+struct Out {
+    /// Where to write it, if not to the standard output.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl Out {
+    /// Writes all of it, or nothing.
+    fn write(&self, text: &str) -> Result<(), Error> {
+        let Some(path) = &self.output else {
+            return io::stdout()
+                .write_all(text.as_bytes())
+                .map_err(|error| Error(format!("the standard output: {error}")));
+        };
+        let mut part = path.clone().into_os_string();
+        part.push(".part");
+        fs::write(&part, text)
+            .and_then(|()| fs::rename(&part, path))
+            .map_err(|error| {
+                let _ = fs::remove_file(&part);
+                Error(format!("{}: {error}", path.display()))
+            })
+    }
+}
+
+fn read(path: &Path) -> Result<(String, String), Error> {
+    let name = path.display().to_string();
+    let text = fs::read_to_string(path).map_err(|error| Error(format!("{name}: {error}")))?;
+    Ok((name, text))
+}
+
+fn fleet(paths: &[PathBuf]) -> Result<Fleet, Error> {
+    let files = paths.iter().map(|path| {
+        let (name, text) = read(path)?;
+        let fleet = Fleet::parse(&name, &text)?;
+        Ok((name, fleet))
+    });
+    Fleet::join(files.collect::<Result<_, Error>>()?)
+}
+
+fn merged(fleet: &Fleet, accept_errata: bool) -> Result<merge::Baseline, Error> {
+    merge::merge(fleet, merge::Policy { accept_errata })
+        .map_err(|reasons| Error(format!("no common CPU: {}", reasons.join("; "))))
+}
+
+fn one(host: Host) -> String {
+    let hosts = vec![host];
+    let fleet = Fleet {
+        format: FORMAT,
+        hosts,
+    };
+    serde_json::to_string_pretty(&fleet).expect("it has no maps by number") + "\n"
+}
+
+#[cfg(target_arch = "aarch64")]
+fn probe(name: Option<String>) -> Result<Host, Error> {
+    kvm::probe(name)
+}
+
+#[cfg(target_arch = "aarch64")]
+fn check(text: &text::Text) -> Result<(), Error> {
+    kvm::check(text)
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+fn probe(_: Option<String>) -> Result<Host, Error> {
+    Err(Error("probe asks KVM on arm64: run it on the host".into()))
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+fn check(_: &text::Text) -> Result<(), Error> {
+    Err(Error("check asks KVM on arm64: run it on the host".into()))
+}
+
+fn run(command: Command) -> Result<ExitCode, Error> {
+    match command {
+        Command::Probe { name, out } => out.write(&one(probe(name)?))?,
+        Command::Merge {
+            hosts,
+            format,
+            accept_errata,
+            fewest,
+            out,
+        } => {
+            let fleet = fleet(&hosts)?;
+            let baseline = merged(&fleet, accept_errata)?;
+            let text = text::Text::of(&baseline, &fleet, fewest).write();
+            if text.len() > text::LONGEST {
+                return Err(Error(format!(
+                    "the text for the kernel has {} bytes, and it takes {}: use --fewest",
+                    text.len(),
+                    text::LONGEST
+                )));
+            }
+            if format == Format::Kernel && text.len() > text::COMMAND_LINE / 2 {
+                eprintln!(
+                    "baseline: {} bytes; a command line has {} for all parameters: \
+                     use --fewest there, or /sys/module/kvm/parameters/baseline",
+                    text.len(),
+                    text::COMMAND_LINE
+                );
+            }
+            out.write(&output::write(&fleet, &baseline, format, fewest))?;
+        }
+        Command::Check { file } => {
+            let (name, content) = read(&file)?;
+            let text = if content.trim_start().starts_with('{') {
+                let fleet = Fleet::parse(&name, &content)?;
+                text::Text::of(&merged(&fleet, true)?, &fleet, false)
+            } else {
+                text::Text::parse(&name, &content)?
+            };
+            check(&text)?;
+            println!("This host accepts it.");
+        }
+        Command::Diff { a, b } => {
+            let [a, b] = [a, b].map(|path| {
+                let (name, text) = read(&path)?;
+                diff::Side::read(&name, &text)
+            });
+            let lines = diff::lines(&a?, &b?);
+            for line in &lines {
+                println!("{line}");
+            }
+            if !lines.is_empty() {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Show { file } => {
+            for host in &fleet(&[file])?.hosts {
+                print!("{}", output::fields(host));
+            }
+        }
+        Command::Dump {
+            file,
+            name,
+            like,
+            out,
+        } => {
+            let (path, text) = read(&file)?;
+            let registers = dump::read(&path, &text)?;
+            let known = fleet(&[like])?;
+            let [like] = &known.hosts[..] else {
+                return Err(Error("--like takes the file of one host".into()));
+            };
+            out.write(&one(dump::derive(&name, registers, like)))?;
+        }
+        Command::Man { directory } => clap_mangen::generate_to(Args::command(), &directory)
+            .map_err(|error| Error(format!("{}: {error}", directory.display())))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse().command) {
+        Ok(code) => code,
+        Err(Error(what)) => {
+            eprintln!("baseline: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}

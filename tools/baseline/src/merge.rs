@@ -1,0 +1,662 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Finds the CPU that all hosts can give to a VM.
+//!
+//! A field gets the default of a host which all others accept, so that as little as possible has to
+//! be set; only if there is none, the best value that all accept. The result is a function of the
+//! set of hosts, which a merged file keeps: so it does not matter in which order they are merged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    errata,
+    host::{Fleet, Group, Hex, Host, Implementation, FEATURES},
+    registers::{self, Register, OF_DEVICES},
+};
+
+/// What the user has decided.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Policy {
+    /// Another MIDR_EL1 may be given, though guests then miss workarounds.
+    pub accept_errata: bool,
+}
+
+/// The CPU.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Baseline {
+    /// Values of ID registers, and the bits for which they hold, in the order of encodings.
+    pub registers: Vec<Set>,
+    pub firmware: Vec<Set>,
+    /// Features that not all hosts have.
+    pub without: Vec<&'static str>,
+    /// The longest vector, in bits, if the VM has any.
+    pub sve_length: Option<u32>,
+    /// Event counters, if the VM has any.
+    pub pmu_counters: Option<u32>,
+    /// Who made the CPU, if not all hosts say the same.
+    pub implementation: Option<Implementation>,
+    /// What all hosts have in common, and what a host must have that joins.
+    pub cntfrq_el0: Option<u64>,
+    pub dczid_el0: Option<u64>,
+    /// What some hosts have to give up.
+    pub rows: Vec<Row>,
+    /// What the user has to know.
+    pub notes: Vec<String>,
+}
+
+/// A register of the baseline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Set {
+    pub register: &'static str,
+    pub value: u64,
+    pub mask: u64,
+}
+
+/// A field in which hosts differ.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub field: String,
+    pub chosen: String,
+    /// What each host has by default, in the order of the hosts.
+    pub values: Vec<String>,
+    /// The hosts because of which others give up something.
+    pub limiting: Vec<usize>,
+}
+
+/// Why there is no such CPU, a line a reason.
+pub type Reasons = Vec<String>;
+
+/// Finds the CPU. Returns all reasons if there is none.
+pub fn merge(fleet: &Fleet, policy: Policy) -> Result<Baseline, Reasons> {
+    let hosts = &fleet.hosts;
+    let lacks = |feature: &&str| {
+        hosts
+            .iter()
+            .any(|host| !host.features.contains_key(*feature))
+    };
+    let mut without: Vec<_> = FEATURES.into_iter().filter(lacks).collect();
+    loop {
+        let mut merge = Merge::new(hosts, without);
+        let found = merge.all(policy);
+        let Some(feature) = merge.unlike else {
+            return found;
+        };
+        // Without it, the hosts may have a common CPU.
+        without = merge.without;
+        without.push(feature);
+        without.sort_unstable();
+    }
+}
+
+struct Merge<'a> {
+    hosts: &'a [Host],
+    without: Vec<&'static str>,
+    /// A feature of which all hosts have other kinds.
+    unlike: Option<&'static str>,
+    values: BTreeMap<&'static str, (u64, u64)>,
+    rows: Vec<Row>,
+    notes: Vec<String>,
+    reasons: Reasons,
+}
+
+impl<'a> Merge<'a> {
+    fn new(hosts: &'a [Host], without: Vec<&'static str>) -> Self {
+        Self {
+            hosts,
+            without,
+            unlike: None,
+            values: BTreeMap::new(),
+            rows: Vec::new(),
+            notes: Vec::new(),
+            reasons: Vec::new(),
+        }
+    }
+
+    /// Finds everything.
+    fn all(&mut self, policy: Policy) -> Result<Baseline, Reasons> {
+        let of_32 = |group: &Group| group.parts().any(|(register, _)| register.is_aarch32());
+        let groups = Group::all();
+        for group in groups.iter().filter(|group| !of_32(group)) {
+            self.choose(group);
+        }
+        if self.has_aarch32() {
+            for group in groups.iter().filter(|group| of_32(group)) {
+                self.choose(group);
+            }
+        }
+        self.unknown_bits();
+        self.caches();
+        let implementation = self.implementation(policy);
+        let cntfrq_el0 = self.same("the frequency of the timers, CNTFRQ_EL0,", |host| {
+            host.facts.cntfrq_el0
+        });
+        let dczid_el0 = self.same("DCZID_EL0", |host| host.facts.dczid_el0.map(|hex| hex.0));
+        let sve_length = self.sve_length();
+        let pmu_counters = self.pmu_counters();
+        self.other_facts();
+
+        if !self.reasons.is_empty() {
+            return Err(std::mem::take(&mut self.reasons));
+        }
+        Ok(Baseline {
+            registers: self.sets(false),
+            firmware: self.sets(true),
+            without: self.without.clone(),
+            sve_length,
+            pmu_counters,
+            implementation,
+            cntfrq_el0,
+            dczid_el0,
+            rows: std::mem::take(&mut self.rows),
+            notes: std::mem::take(&mut self.notes),
+        })
+    }
+
+    /// Returns the feature that a group describes.
+    fn feature(&self, group: &Group) -> Option<&'static str> {
+        let depends = |feature: &&str| {
+            let mut hosts = self.hosts.iter();
+            hosts.any(|host| {
+                let with = group.value(|register| host.register(register, &[]));
+                with != group.value(|register| host.register(register, &[feature]))
+            })
+        };
+        let mut features = FEATURES.into_iter();
+        features.find(|feature| !self.without.contains(feature) && depends(feature))
+    }
+
+    /// Chooses the value of a group of fields.
+    fn choose(&mut self, group: &Group) {
+        let own: Vec<_> = self
+            .hosts
+            .iter()
+            .map(|host| group.value(|register| host.register(register, &self.without)))
+            .collect();
+        // Not every host has each pseudo register, nor a dump each register.
+        if own.iter().any(Option::is_none) {
+            return self.partly(group, &own);
+        }
+        let own: Vec<_> = own.into_iter().flatten().collect();
+        let accepted: Vec<_> = self
+            .hosts
+            .iter()
+            .map(|host| host.accepted(group, &self.without))
+            .collect();
+        let Some(chosen) = best(group, &own, &accepted) else {
+            self.unlike = self.unlike.or_else(|| self.feature(group));
+            let fields = group.names().join(" with ");
+            self.reasons
+                .push(format!("{fields}: {}", self.disjoint(group, &accepted)));
+            return;
+        };
+        self.row(group, &own, &accepted, &chosen);
+        let devices =
+            |register: &Register, field: &str| OF_DEVICES.contains(&(register.name, field));
+        for ((register, field), value) in group.parts().zip(&chosen) {
+            if !devices(register, field.name) {
+                let set = self.values.entry(register.name).or_default();
+                set.0 = field.with(set.0, *value);
+                set.1 |= field.mask();
+            }
+        }
+    }
+
+    /// Notes that some hosts do not say what they have.
+    fn partly(&mut self, group: &Group, own: &[Option<Vec<u64>>]) {
+        let some: BTreeSet<_> = own.iter().flatten().collect();
+        // A register that only some kernels know is 0 on the others.
+        if some.iter().all(|value| value.iter().all(|part| *part == 0)) {
+            return;
+        }
+        let (register, _) = group.parts().next().expect("a group has a field");
+        let hosts: Vec<_> = self
+            .hosts
+            .iter()
+            .filter(|host| !host.registers.contains_key(register.name))
+            .map(|host| host.name.as_str())
+            .collect();
+        let note = format!("{}: not known of {}", register.name, hosts.join(", "));
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    /// Describes accepted values that have nothing in common.
+    fn disjoint(&self, group: &Group, accepted: &[BTreeSet<Vec<u64>>]) -> String {
+        let mut by_values: Vec<(&BTreeSet<Vec<u64>>, Vec<&str>)> = Vec::new();
+        for (host, values) in self.hosts.iter().zip(accepted) {
+            match by_values.iter_mut().find(|(known, _)| *known == values) {
+                Some((_, names)) => names.push(&host.name),
+                None => by_values.push((values, vec![&host.name])),
+            }
+        }
+        let spelled = by_values.iter().map(|(values, names)| {
+            let values: Vec<_> = values.iter().map(|value| group.spell(value)).collect();
+            let (names, values) = (names.join(" and "), values.join(" or "));
+            format!("{names} can have {values}")
+        });
+        spelled.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Adds a row, if the hosts differ.
+    fn row(
+        &mut self,
+        group: &Group,
+        own: &[Vec<u64>],
+        accepted: &[BTreeSet<Vec<u64>>],
+        chosen: &Vec<u64>,
+    ) {
+        if own.iter().all(|value| value == chosen) {
+            return;
+        }
+        let refuses = |i: &usize| own.iter().any(|other| !accepted[*i].contains(other));
+        let limiting = (0..own.len()).filter(refuses);
+        self.rows.push(Row {
+            field: group.names().join(" with "),
+            chosen: group.spell(chosen),
+            values: own.iter().map(|value| group.spell(value)).collect(),
+            limiting: limiting.collect(),
+        });
+    }
+
+    fn chosen(&self, register: &str, field: &str) -> Option<u64> {
+        let field = registers::named(register)?.field(field)?;
+        let (value, mask) = self.values.get(register)?;
+        (mask & field.mask() != 0).then(|| field.of(*value))
+    }
+
+    /// Returns whether the VM has AArch32 at EL0. If it does not, though some hosts do, those hide
+    /// the registers that describe it.
+    fn has_aarch32(&mut self) -> bool {
+        const EL0_ONLY_64: u64 = 1;
+        if self.chosen("ID_AA64PFR0_EL1", "EL0") != Some(EL0_ONLY_64) {
+            return true;
+        }
+        let describes = |host: &Host| {
+            registers::all()
+                .filter(|register| register.is_aarch32())
+                .any(|register| host.register(register, &[]).is_some_and(|value| value != 0))
+        };
+        let names = |with: bool| {
+            let hosts = self.hosts.iter().filter(|host| describes(host) == with);
+            hosts.map(|host| host.name.as_str()).collect::<Vec<_>>()
+        };
+        let cannot: Vec<_> = self
+            .hosts
+            .iter()
+            .filter(|host| describes(host) && !host.baseline)
+            .map(|host| host.name.as_str())
+            .collect();
+        let (with, lacking) = (names(true), names(false));
+        if !lacking.is_empty() && !cannot.is_empty() {
+            self.reasons.push(format!(
+                "AArch32: {} does not have it, and the kernel of {} cannot hide the ID registers \
+                 that describe it (it has no kvm.baseline=)",
+                lacking.join(" and "),
+                cannot.join(" and ")
+            ));
+        }
+        lacking.is_empty() && !with.is_empty() && !cannot.is_empty()
+    }
+
+    /// Checks that bits which this program does not know are the same.
+    fn unknown_bits(&mut self) {
+        for register in registers::all() {
+            let rest = |host: &Host| {
+                let value = host.register(register, &self.without)?;
+                Some(value & !register.mask())
+            };
+            let values: BTreeSet<_> = self.hosts.iter().filter_map(rest).collect();
+            if values.len() > 1 {
+                self.reasons.push(format!(
+                    "{register}: bits that this program does not know differ: use a newer one"
+                ));
+            }
+        }
+    }
+
+    /// Notes that the description of caches differs, which only kvm.baseline= makes equal.
+    fn caches(&mut self) {
+        let hosts = self.hosts.iter();
+        let values: BTreeSet<_> = hosts.filter_map(|host| host.facts.clidr_el1).collect();
+        let hosts = self
+            .hosts
+            .iter()
+            .filter(|host| !host.facts.ccsidr_el1.is_empty());
+        let sizes: BTreeSet<_> = hosts.map(|host| &host.facts.ccsidr_el1).collect();
+        if values.len() < 2 && sizes.len() < 2 {
+            return;
+        }
+        let old: Vec<_> = self
+            .hosts
+            .iter()
+            .filter(|host| !host.baseline)
+            .map(|host| host.name.as_str())
+            .collect();
+        if !old.is_empty() {
+            self.notes.push(format!(
+                "CLIDR_EL1 or CCSIDR_EL1 differ: a VMM has to set them, since {} has no \
+                 kvm.baseline=",
+                old.join(", ")
+            ));
+        }
+    }
+
+    /// Chooses who made the CPU.
+    fn implementation(&mut self, policy: Policy) -> Option<Implementation> {
+        let known: Vec<_> = self
+            .hosts
+            .iter()
+            .filter_map(|host| Some((host, host.implementation?)))
+            .collect();
+        if known.len() < self.hosts.len() {
+            self.notes
+                .push("MIDR_EL1 is not known of all hosts: run check on them".into());
+        }
+        let key = |one: &Implementation| (one.midr_el1, one.revidr_el1, one.aidr_el1);
+        let (_, first) = known.first()?;
+        if known.iter().all(|(_, other)| key(other) == key(first)) {
+            return None;
+        }
+        let cpu = |one: &Implementation| (one.midr_el1.0, one.revidr_el1.0);
+        let missed = |told: &Implementation| -> BTreeSet<String> {
+            let real = known.iter().map(|(_, real)| cpu(real));
+            real.flat_map(|real| errata::missed(real, cpu(told), |safe| self.says_safe(safe)))
+                .collect()
+        };
+        // The greatest of those that miss the least: any order will do, as long as it is one.
+        let (_, chosen) = known
+            .iter()
+            .min_by_key(|(_, one)| (missed(one).len(), std::cmp::Reverse(key(one))))?;
+        let chosen = *chosen;
+        let missed = missed(&chosen);
+        if !missed.is_empty() {
+            let what = format!(
+                "MIDR_EL1: a guest that is told {} misses {}",
+                spell_implementation(&chosen),
+                missed.into_iter().collect::<Vec<_>>().join(", ")
+            );
+            if policy.accept_errata {
+                self.notes.push(what);
+            } else {
+                self.reasons
+                    .push(format!("{what} (--accept-errata if that does not matter)"));
+            }
+        }
+        let cannot: Vec<_> = known
+            .iter()
+            .filter(|(host, one)| !host.baseline && !one.writable && key(one) != key(&chosen))
+            .map(|(host, _)| host.name.as_str())
+            .collect();
+        if !cannot.is_empty() {
+            self.reasons.push(format!(
+                "MIDR_EL1: the hosts differ, and the kernel of {} cannot give another one to a VM",
+                cannot.join(" and ")
+            ));
+        }
+        self.rows.push(Row {
+            field: "MIDR_EL1, REVIDR_EL1 and AIDR_EL1".into(),
+            chosen: spell_implementation(&chosen),
+            values: self
+                .hosts
+                .iter()
+                .map(|host| host.implementation.as_ref().map(spell_implementation))
+                .map(Option::unwrap_or_default)
+                .collect(),
+            limiting: Vec::new(),
+        });
+        Some(Implementation {
+            writable: true,
+            ..chosen
+        })
+    }
+
+    /// Returns whether the VM's ID registers say what the kernel otherwise takes from the model.
+    fn says_safe(&self, safe: &errata::Safe) -> bool {
+        let least = |register, field, least| {
+            self.chosen(register, field)
+                .is_some_and(|value| value >= least)
+        };
+        match safe
+            .name
+            .split_once(" (")
+            .map_or(safe.name, |(name, _)| name)
+        {
+            "Meltdown" => least("ID_AA64PFR0_EL1", "CSV3", 1),
+            "Spectre-v2" => least("ID_AA64PFR0_EL1", "CSV2", 1),
+            "Spectre-BHB" => {
+                least("ID_AA64PFR0_EL1", "CSV2", 3) || least("ID_AA64MMFR1_EL1", "ECBHB", 1)
+            }
+            "Break-before-make at level 3" => least("ID_AA64MMFR2_EL1", "BBM", 3),
+            // SSBS says that the mitigation can be had, not that it is not needed.
+            _ => false,
+        }
+    }
+
+    /// Returns what all hosts must have in common, or adds a reason.
+    fn same(&mut self, what: &str, of: impl Fn(&Host) -> Option<u64>) -> Option<u64> {
+        let mut found: Vec<(u64, Vec<&str>)> = Vec::new();
+        for host in self.hosts {
+            let Some(value) = of(host) else { continue };
+            match found.iter_mut().find(|(known, _)| *known == value) {
+                Some((_, names)) => names.push(&host.name),
+                None => found.push((value, vec![&host.name])),
+            }
+        }
+        if found.len() > 1 {
+            found.sort();
+            let values = found
+                .iter()
+                .map(|(value, names)| format!("{} has {value}", names.join(" and ")));
+            let values = values.collect::<Vec<_>>().join(", ");
+            self.reasons
+                .push(format!("{what} cannot be changed for a VM: {values}"));
+        }
+        Some(found.first()?.0)
+    }
+
+    fn sve_length(&mut self) -> Option<u32> {
+        if self.without.contains(&"sve") {
+            return None;
+        }
+        let lengths = self.hosts.iter().map(|host| &host.facts.sve_lengths);
+        let lengths: BTreeSet<_> = lengths.filter(|list| !list.is_empty()).collect();
+        if lengths.len() < 2 {
+            return lengths.first()?.iter().max().copied();
+        }
+        // All lengths up to the longest must be those of every host: a gap cannot be hidden.
+        let upto = |list: &[u32], limit: u32| {
+            let fits = list.iter().filter(|length| **length <= limit);
+            fits.copied().collect::<BTreeSet<u32>>()
+        };
+        let any = lengths.first()?.iter();
+        let common = any.copied().filter(|limit| {
+            let sets: BTreeSet<_> = lengths.iter().map(|list| upto(list, *limit)).collect();
+            sets.len() == 1 && sets.iter().all(|set| set.contains(limit))
+        });
+        let longest = common.max();
+        if longest.is_none() {
+            self.unlike = Some("sve");
+        }
+        let spelled = |list: &[u32]| list.iter().max().map_or("none".into(), u32::to_string);
+        let most = self
+            .hosts
+            .iter()
+            .flat_map(|host| &host.facts.sve_lengths)
+            .max();
+        self.rows.push(Row {
+            field: "SVE vector length, in bits".into(),
+            chosen: longest.map_or("none".into(), |length| length.to_string()),
+            values: self
+                .hosts
+                .iter()
+                .map(|host| spelled(&host.facts.sve_lengths))
+                .collect(),
+            limiting: (0..self.hosts.len())
+                .filter(|i| self.hosts[*i].facts.sve_lengths.iter().max() != most)
+                .collect(),
+        });
+        longest
+    }
+
+    fn pmu_counters(&mut self) -> Option<u32> {
+        if self.without.contains(&"pmu") {
+            return None;
+        }
+        let counters: Vec<_> = self
+            .hosts
+            .iter()
+            .map(|host| host.facts.pmu_counters)
+            .collect();
+        let least = counters.iter().flatten().min().copied()?;
+        let most = counters.iter().flatten().max().copied()?;
+        if least == most {
+            return Some(least);
+        }
+        self.rows.push(Row {
+            field: "PMCR_EL0.N".into(),
+            chosen: least.to_string(),
+            values: counters
+                .iter()
+                .map(|count| count.map_or(String::new(), |count| count.to_string()))
+                .collect(),
+            limiting: (0..counters.len())
+                .filter(|i| counters[*i].is_some_and(|count| count < most))
+                .collect(),
+        });
+        Some(least)
+    }
+
+    /// Notes what else differs.
+    fn other_facts(&mut self) {
+        for feature in &self.without {
+            let lacks = |host: &Host| !host.features.contains_key(*feature);
+            let limiting: Vec<_> = (0..self.hosts.len())
+                .filter(|i| lacks(&self.hosts[*i]))
+                .collect();
+            if limiting.len() < self.hosts.len() {
+                let values = self.hosts.iter().map(|host| match lacks(host) {
+                    true => "no".into(),
+                    // The kinds that they have are in these registers.
+                    false if limiting.is_empty() => "another kind".into(),
+                    false => "yes".into(),
+                });
+                self.rows.push(Row {
+                    field: (*feature).into(),
+                    chosen: "off".into(),
+                    values: values.collect(),
+                    limiting,
+                });
+            }
+        }
+        self.note("the size of guests' physical addresses, in bits", |host| {
+            Some(host.facts.ipa_bits?.to_string())
+        });
+        self.note("the versions of interrupt controllers", |host| {
+            (!host.facts.gic.is_empty()).then(|| format!("{:?}", host.facts.gic))
+        });
+        self.note("the size of pages, in KiB", |host| {
+            Some(host.facts.page_size?.to_string())
+        });
+        self.note("the kernel", |host| Some(host.kernel.clone()));
+        let names: BTreeSet<_> = self
+            .hosts
+            .iter()
+            .flat_map(|host| host.capabilities.keys())
+            .collect();
+        for name in names {
+            self.note(&format!("the capability {name}"), |host| {
+                Some(host.capabilities.get(name)?.to_string())
+            });
+        }
+        let derived = self.hosts.iter().filter(|host| host.derived_from.is_some());
+        let derived: Vec<_> = derived.map(|host| host.name.as_str()).collect();
+        if !derived.is_empty() {
+            self.notes.push(format!(
+                "{} {} not been asked, what KVM accepts there is derived: run check",
+                derived.join(", "),
+                if derived.len() == 1 { "has" } else { "have" }
+            ));
+        }
+        if let Some((value, _)) = self.values.get("CTR_EL0") {
+            let own = |host: &Host| Some(host.registers.get("CTR_EL0")?.0 & 0x7fff_ffff);
+            let trapped: Vec<_> = self
+                .hosts
+                .iter()
+                .filter(|host| own(host).is_some_and(|own| own != *value & 0x7fff_ffff))
+                .map(|host| host.name.as_str())
+                .collect();
+            if !trapped.is_empty() {
+                self.notes.push(format!(
+                    "CTR_EL0: on {} each read of it by a guest is trapped",
+                    trapped.join(", ")
+                ));
+            }
+        }
+    }
+
+    fn note(&mut self, what: &str, of: impl Fn(&Host) -> Option<String>) {
+        let mut found: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for host in self.hosts {
+            if let Some(value) = of(host) {
+                found.entry(value).or_default().push(&host.name);
+            }
+        }
+        if found.len() > 1 {
+            let values = found
+                .iter()
+                .map(|(value, names)| format!("{value} ({})", names.join(", ")));
+            let values = values.collect::<Vec<_>>().join(", ");
+            self.notes.push(format!("{what} differs: {values}"));
+        }
+    }
+
+    fn sets(&self, pseudo: bool) -> Vec<Set> {
+        let differs = |register: &Register| {
+            let (value, mask) = self.values[register.name];
+            let mut hosts = self.hosts.iter();
+            hosts.any(|host| {
+                host.registers
+                    .get(register.name)
+                    .is_some_and(|own| own.0 & mask != value)
+            })
+        };
+        registers::all()
+            .filter(|register| register.is_pseudo() == pseudo)
+            .filter(|register| self.values.contains_key(register.name))
+            // Reads of it are trapped if it is another one.
+            .filter(|register| register.name != "CTR_EL0" || differs(register))
+            .map(|register| {
+                let (value, mask) = self.values[register.name];
+                Set {
+                    register: register.name,
+                    value,
+                    mask,
+                }
+            })
+            .collect()
+    }
+}
+
+/// Returns the value that a group gets.
+fn best(group: &Group, own: &[Vec<u64>], accepted: &[BTreeSet<Vec<u64>>]) -> Option<Vec<u64>> {
+    let (first, others) = accepted.split_first()?;
+    let common: Vec<_> = first
+        .iter()
+        .filter(|value| others.iter().all(|set| set.contains(*value)))
+        .collect();
+    // Exact values have no order of their own; any will do, as long as it is one.
+    let key = |value: &&&Vec<u64>| (group.worth(value), (**value).clone());
+    let defaults = common.iter().filter(|value| own.contains(value));
+    let found = defaults.max_by_key(key);
+    let found = found.or_else(|| common.iter().max_by_key(key))?;
+    Some((*found).clone())
+}
+
+fn spell_implementation(one: &Implementation) -> String {
+    let Hex(midr) = one.midr_el1;
+    match errata::model(midr) {
+        Some(model) => format!("{model} r{}p{}", midr >> 20 & 0xf, midr & 0xf),
+        None => one.midr_el1.to_string(),
+    }
+}

@@ -1,0 +1,720 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of what needs no KVM: merging, and files.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    diff, dump, errata,
+    host::{Choice, Fleet, Group, Hex, Host, Implementation, FEATURES, FORMAT},
+    merge::{self, Baseline, Policy},
+    output::{self, Format},
+    registers::{self, Rule},
+    text::Text,
+    words,
+};
+
+/// xorshift64*.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        (self.next() >> 33) % limit
+    }
+}
+
+const REGISTERS: [&str; 6] = [
+    "CTR_EL0",
+    "ID_AA64DFR0_EL1",
+    "ID_AA64ISAR1_EL1",
+    "ID_AA64MMFR0_EL1",
+    "ID_AA64PFR0_EL1",
+    "ID_AA64PFR1_EL1",
+];
+
+/// Creates a host in which few things differ from other hosts, so that many fleets have a CPU.
+fn host(name: &str, random: &mut Random) -> Host {
+    let mut registers = BTreeMap::new();
+    for name in REGISTERS {
+        let register = registers::named(name).unwrap();
+        let value = register.fields.iter().fold(0, |value, field| {
+            field.with(value, random.below(3).min((1 << field.width) - 1))
+        });
+        registers.insert(name.into(), Hex(value));
+    }
+    registers.insert("smccc_wa1".into(), Hex(random.below(3)));
+    let mut choices = Vec::new();
+    for group in Group::all() {
+        let Some(own) = group.value(|register| Some(registers.get(register.name)?.0)) else {
+            continue;
+        };
+        // Mostly all of the small values.
+        let mut accepted = BTreeSet::from([own.clone()]);
+        let all = random.below(8) != 0;
+        for a in 0..3 {
+            for b in 0..3 {
+                let value: Vec<u64> = group
+                    .parts()
+                    .zip([a, b])
+                    .map(|((_, field), value)| value.min((1 << field.width) - 1))
+                    .collect();
+                if all || random.below(3) == 0 {
+                    accepted.insert(value);
+                }
+            }
+        }
+        if accepted.len() > 1 {
+            choices.push(Choice {
+                fields: group.names().to_vec(),
+                accepted,
+            });
+        }
+    }
+    let mut features = BTreeMap::new();
+    for feature in FEATURES {
+        if random.below(4) != 0 {
+            features.insert(feature.to_string(), BTreeMap::new());
+        }
+    }
+    if features.contains_key("ptrauth") {
+        let register = registers::named("ID_AA64ISAR1_EL1").unwrap();
+        let own = registers[register.name].0;
+        let without = register.field("API").unwrap().with(own, 0);
+        let without = register.field("APA").unwrap().with(without, 0);
+        let feature = features.get_mut("ptrauth").unwrap();
+        feature.insert(register.name.into(), Hex(without));
+    }
+    Host {
+        name: name.into(),
+        kernel: "7.3.4".into(),
+        registers,
+        choices,
+        features,
+        implementation: Some(Implementation {
+            midr_el1: Hex(0x410f_d400 | random.below(2)),
+            writable: true,
+            ..Implementation::default()
+        }),
+        ..Host::default()
+    }
+}
+
+fn fleet(hosts: &[Host]) -> Fleet {
+    Fleet {
+        format: FORMAT,
+        hosts: hosts.to_vec(),
+    }
+}
+
+fn join(files: &[Fleet]) -> Fleet {
+    let files = files.iter().cloned().map(|one| ("file".into(), one));
+    Fleet::join(files.collect()).unwrap()
+}
+
+fn merged(fleet: &Fleet) -> Result<Baseline, Vec<String>> {
+    merge::merge(fleet, Policy::default())
+}
+
+/// Returns the value that a baseline gives to a group, if it names all of it.
+fn value(baseline: &Baseline, group: &Group) -> Option<Vec<u64>> {
+    let sets = || baseline.registers.iter().chain(&baseline.firmware);
+    group
+        .parts()
+        .map(|(register, field)| {
+            let set = sets().find(|set| set.register == register.name)?;
+            (set.mask & field.mask() == field.mask()).then(|| field.of(set.value))
+        })
+        .collect()
+}
+
+/// Checks that each host accepts a baseline, and that no group could be better for all.
+fn check(hosts: &[Host], baseline: &Baseline) {
+    for group in Group::all() {
+        let Some(chosen) = value(baseline, &group) else {
+            continue;
+        };
+        let without = &baseline.without;
+        let sets = hosts.iter().map(|host| host.accepted(group, without));
+        let sets: Vec<BTreeSet<Vec<u64>>> = sets.collect();
+        let own = hosts
+            .iter()
+            .filter_map(|host| group.value(|register| host.register(register, without)));
+        let own: Vec<_> = own.collect();
+        let accepted = |value: &Vec<u64>| sets.iter().all(|set| set.contains(value));
+        assert!(accepted(&chosen), "{:?} {chosen:?}", group.names());
+        let is_default = own.contains(&chosen);
+        for other in sets[0].iter().filter(|other| accepted(other)) {
+            let better = group.worth(other) > group.worth(&chosen);
+            // The default of a host comes first, and the better of two defaults.
+            assert!(
+                !better || is_default && !own.contains(other),
+                "{:?}: {other:?} is better than {chosen:?}",
+                group.names()
+            );
+            assert!(is_default || !own.contains(other), "{:?}", group.names());
+        }
+    }
+}
+
+/// Merging is associative, commutative and idempotent, and its result is the best that all accept.
+#[test]
+fn random_fleets() {
+    let mut random = Random(0x5eed);
+    let (mut some, mut none) = (0, 0);
+
+    for _ in 0..10_000 {
+        let hosts: Vec<_> = ["a", "b", "c"]
+            .iter()
+            .map(|name| host(name, &mut random))
+            .collect();
+        let [a, b, c] = [0, 1, 2].map(|i| fleet(&hosts[i..=i]));
+        let left = join(&[join(&[a.clone(), b.clone()]), c.clone()]);
+        let right = join(&[a.clone(), join(&[c.clone(), b.clone()])]);
+        assert_eq!(left, right);
+        assert_eq!(join(&[left.clone(), right.clone()]), left);
+        let mut turned = left.clone();
+        turned.hosts.reverse();
+        match (merged(&left), merged(&turned)) {
+            (Ok(one), Ok(other)) => {
+                some += 1;
+                let text = |baseline| Text::of(baseline, &left, false);
+                assert_eq!(text(&one), text(&other));
+                check(&hosts, &one);
+            }
+            (Err(_), Err(_)) => none += 1,
+            (one, other) => panic!("{one:?} and {other:?}"),
+        }
+    }
+    assert!(some > 1000 && none > 1000, "{some} {none}");
+}
+
+/// A host has a CPU in common with itself: its default, with nothing to give up.
+#[test]
+fn alone() {
+    let mut random = Random(7);
+
+    for _ in 0..1000 {
+        let one = host("a", &mut random);
+        let twin = Host {
+            name: "b".into(),
+            ..one.clone()
+        };
+        for fleet in [fleet(&[one.clone()]), fleet(&[one.clone(), twin])] {
+            let baseline = merged(&fleet).unwrap();
+            assert_eq!(baseline.rows, []);
+            for group in Group::all() {
+                if let Some(value) = value(&baseline, &group) {
+                    let own = group.value(|register| one.register(register, &baseline.without));
+                    assert_eq!(Some(value), own);
+                }
+            }
+            assert_eq!(Text::of(&baseline, &fleet, true).sets, []);
+        }
+    }
+}
+
+/// All pairs of numbers of breakpoints, where context-aware ones are some of all.
+#[test]
+fn breakpoints() {
+    let register = registers::named("ID_AA64DFR0_EL1").unwrap();
+    let [breakpoints, context_aware] =
+        ["BRPs", "CTX_CMPs"].map(|name| register.field(name).unwrap());
+    let names = vec![
+        "ID_AA64DFR0_EL1.BRPs".to_string(),
+        "ID_AA64DFR0_EL1.CTX_CMPs".to_string(),
+    ];
+    let all = || (1..16).flat_map(|all| (0..=all).map(move |some| [all, some]));
+    let host = |name: &str, own: [u64; 2]| {
+        let below = |one: &[u64; 2]| one[0] <= own[0] && one[1] <= own[1];
+        Host {
+            name: name.into(),
+            registers: BTreeMap::from([(
+                register.name.into(),
+                Hex(context_aware.with(breakpoints.with(0, own[0]), own[1])),
+            )]),
+            choices: vec![Choice {
+                fields: names.clone(),
+                accepted: all().filter(below).map(|one| one.to_vec()).collect(),
+            }],
+            ..Host::default()
+        }
+    };
+
+    for a in all() {
+        for b in all() {
+            let hosts = [host("a", a), host("b", b)];
+            let baseline = merged(&fleet(&hosts)).unwrap();
+            check(&hosts, &baseline);
+            let set = &baseline.registers[0];
+            // Fewer breakpoints may also mean fewer context-aware ones.
+            let all = a[0].min(b[0]);
+            let expected = [all, a[1].min(b[1]).min(all)];
+            assert_eq!(
+                [breakpoints.of(set.value), context_aware.of(set.value)],
+                expected
+            );
+        }
+    }
+}
+
+/// Which of two values is safe.
+#[test]
+fn orders() {
+    let field = |register, field| registers::named(register).unwrap().field(field).unwrap();
+    for (register, name, value, own, safe) in [
+        ("ID_AA64ISAR0_EL1", "RNDR", 0, 1, true),
+        ("ID_AA64ISAR0_EL1", "RNDR", 1, 0, false),
+        // Signed: 0xf says that there is none.
+        ("ID_AA64PFR0_EL1", "FP", 0xf, 0, true),
+        ("ID_AA64PFR0_EL1", "FP", 0, 0xf, false),
+        ("ID_AA64MMFR0_EL1", "TGRAN4", 0xf, 1, true),
+        ("ID_AA64MMFR0_EL1", "TGRAN4_2", 1, 2, true),
+        ("ID_AA64MMFR0_EL1", "TGRAN4_2", 0, 2, false),
+        ("ID_AA64MMFR1_EL1", "SpecSEI", 1, 0, true),
+        ("ID_AA64MMFR1_EL1", "SpecSEI", 0, 1, false),
+        ("CTR_EL0", "CWG", 0, 4, true),
+        ("CTR_EL0", "CWG", 5, 4, true),
+        ("CTR_EL0", "CWG", 3, 4, false),
+        ("CTR_EL0", "CWG", 5, 0, false),
+        ("ID_AA64ISAR1_EL1", "API", 1, 5, false),
+        ("ID_AA64ISAR1_EL1", "API", 0, 5, true),
+        ("ID_AA64DFR0_EL1", "PMUVer", 5, 6, true),
+    ] {
+        assert_eq!(
+            field(register, name).is_safe(value, own),
+            safe,
+            "{register}.{name}"
+        );
+    }
+    assert_eq!(field("ID_AA64DFR0_EL1", "DebugVer").rule, Rule::Lower);
+}
+
+/// The hosts of which one has no AArch32 have a CPU only if the other can hide it.
+#[test]
+fn no_aarch32() {
+    let pfr0 = |el0: u64| BTreeMap::from([("ID_AA64PFR0_EL1".to_string(), Hex(0x10 | el0))]);
+    let choice = Choice {
+        fields: vec!["ID_AA64PFR0_EL1.EL0".into()],
+        accepted: BTreeSet::from([vec![1], vec![2]]),
+    };
+    let mut with = Host {
+        name: "v1".into(),
+        registers: pfr0(2),
+        choices: vec![choice],
+        ..Host::default()
+    };
+    with.registers
+        .insert("ID_ISAR0_EL1".into(), Hex(0x0210_1110));
+    let mut without = Host {
+        name: "v2".into(),
+        registers: pfr0(1),
+        ..Host::default()
+    };
+    without.registers.insert("ID_ISAR0_EL1".into(), Hex(0));
+
+    let reasons = merged(&fleet(&[with.clone(), without.clone()])).unwrap_err();
+    assert!(reasons.len() == 1 && reasons[0].starts_with("AArch32: v2 does not have it"));
+    assert!(reasons[0].contains("of v1 cannot hide"), "{reasons:?}");
+    with.baseline = true;
+    let baseline = merged(&fleet(&[with, without])).unwrap();
+    let names: Vec<_> = baseline.registers.iter().map(|set| set.register).collect();
+    assert_eq!(names, ["ID_AA64PFR0_EL1"]);
+    assert_eq!(baseline.registers[0].value & 0xf, 1);
+}
+
+/// What no VM can be spared makes hosts unlike.
+#[test]
+fn clocks() {
+    let host = |name: &str, hertz| {
+        let mut host = host(name, &mut Random(3));
+        host.facts.cntfrq_el0 = Some(hertz);
+        host
+    };
+    let reasons = merged(&fleet(&[host("a", 1_000_000_000), host("b", 62_500_000)])).unwrap_err();
+    assert_eq!(reasons.len(), 1);
+    assert!(reasons[0].contains("a has 1000000000") && reasons[0].contains("b has 62500000"));
+}
+
+/// The lengths of vectors up to the limit have to be the same.
+#[test]
+fn vectors() {
+    let host = |name: &str, lengths: &[u32]| {
+        let mut host = host(name, &mut Random(3));
+        host.features = FEATURES
+            .map(|one| (one.to_string(), BTreeMap::new()))
+            .into();
+        host.facts.sve_lengths = lengths.to_vec();
+        host
+    };
+    for (a, b, longest, off) in [
+        (&[128, 256][..], &[128, 256][..], Some(256), false),
+        (&[128, 256], &[128], Some(128), false),
+        (&[128, 256, 512], &[128, 256, 384, 512], Some(256), false),
+        (&[256], &[128, 256], None, true),
+    ] {
+        let baseline = merged(&fleet(&[host("a", a), host("b", b)])).unwrap();
+        assert_eq!(baseline.sve_length, longest, "{a:?} {b:?}");
+        assert_eq!(baseline.without.contains(&"sve"), off, "{a:?} {b:?}");
+    }
+}
+
+/// A kind of pointer authentication that the other host does not have leaves none.
+#[test]
+fn kinds() {
+    let host = |name: &str, kind| {
+        let register = registers::named("ID_AA64ISAR1_EL1").unwrap();
+        let with = register.field("API").unwrap().with(0, kind);
+        Host {
+            name: name.into(),
+            registers: BTreeMap::from([(register.name.into(), Hex(with))]),
+            features: BTreeMap::from([(
+                "ptrauth".into(),
+                BTreeMap::from([(register.name.into(), Hex(0))]),
+            )]),
+            ..Host::default()
+        }
+    };
+    let hosts = [host("a", 3), host("b", 5)];
+    let baseline = merged(&fleet(&hosts)).unwrap();
+    assert!(baseline.without.contains(&"ptrauth"));
+    assert_eq!(baseline.registers[0].value, 0);
+    assert!(baseline
+        .rows
+        .iter()
+        .any(|row| row.field == "ptrauth" && row.chosen == "off"));
+    let baseline = merged(&fleet(&[host("a", 3), host("b", 3)])).unwrap();
+    assert!(!baseline.without.contains(&"ptrauth"));
+}
+
+/// Guests have to know of the errata of all hosts.
+#[test]
+fn errata_of_guests() {
+    const N1: (u64, u64) = (0x413f_d0c1, 0);
+    const V1: (u64, u64) = (0x411f_d401, 0);
+    const N2: (u64, u64) = (0x410f_d490, 0);
+    const A53: (u64, u64) = (0x410f_d034, 0);
+    const A76: (u64, u64) = (0x410f_d0b0, 0);
+    let missed = |real, told| errata::missed(real, told, |_| false);
+
+    for cpu in [N1, V1, N2, A53, A76] {
+        assert_eq!(missed(cpu, cpu), Vec::<String>::new());
+    }
+    // Neoverse N1 before r4p1 has an erratum of its own; both lists are in cpu_errata.c.
+    let of_n1 = missed(N1, V1);
+    assert!(
+        of_n1.iter().any(|name| name.contains("1542419")),
+        "{of_n1:?}"
+    );
+    // Cortex-A53 is safe from Spectre-BHB, and a guest that thinks so leaves others unprotected.
+    let of_v1 = missed(V1, A53);
+    assert!(
+        of_v1.iter().any(|name| name.starts_with("Spectre-BHB")),
+        "{of_v1:?}"
+    );
+    // A longer loop is enough, and a shorter one is not.
+    assert!(missed(A76, V1)
+        .iter()
+        .all(|name| !name.starts_with("Spectre-BHB")));
+    assert!(missed(V1, A76)
+        .iter()
+        .any(|name| name.starts_with("Spectre-BHB")));
+    // The fields may say what is otherwise known of the model.
+    let by_field = errata::missed(V1, A53, |_| true);
+    assert!(
+        by_field.iter().all(|name| !name.starts_with("Spectre")),
+        "{by_field:?}"
+    );
+
+    let host = |name: &str, (midr, _)| {
+        let mut host = host(name, &mut Random(3));
+        host.implementation.as_mut().unwrap().midr_el1 = Hex(midr);
+        host
+    };
+    let fleet = fleet(&[host("n1", N1), host("a53", A53)]);
+    assert!(merged(&fleet).unwrap_err()[0].starts_with("MIDR_EL1: a guest that is told"));
+    let accepted = Policy {
+        accept_errata: true,
+    };
+    let baseline = merge::merge(&fleet, accepted).unwrap();
+    assert!(baseline.implementation.is_some());
+}
+
+/// What a text says is read as it was written, and nothing else is.
+#[test]
+fn texts() {
+    let mut random = Random(11);
+    let mut some = 0;
+
+    for _ in 0..500 {
+        let fleet = fleet(&[host("a", &mut random), host("b", &mut random)]);
+        let Ok(baseline) = merged(&fleet) else {
+            continue;
+        };
+        some += 1;
+        for fewest in [false, true] {
+            let text = Text::of(&baseline, &fleet, fewest);
+            if !text.write().is_empty() {
+                assert_eq!(Text::parse("x", &text.write()).unwrap(), text);
+            }
+        }
+    }
+    assert!(some > 50);
+    for (text, what) in [
+        ("", "not like register=value/mask"),
+        ("id_aa64pfr0_el1", "not like register=value/mask"),
+        ("id_aa64pfr0_el1=1", "it has no mask"),
+        ("id_aa64pfr0_el1=0x1/0xg", "'0xg' is not a number"),
+        ("id_aa64pfr0_el1=0x11/0xf", "bits outside the mask"),
+        ("ID_AA64PFR0_EL1=0x1/0xf", "no such register"),
+        ("id_aa64pfr9_el1=0x1/0xf", "no such register"),
+        (
+            "id_aa64pfr0_el1=0x1/0xf,id_aa64pfr0_el1=0x1/0xf",
+            "given twice",
+        ),
+        ("midr_el1=1/1", "takes no mask"),
+        ("sve=99999999999", "too large"),
+        ("psci=off", "cannot be off"),
+    ] {
+        let error = Text::parse("x", text).unwrap_err();
+        assert!(
+            error.0.starts_with("x: ") && error.0.contains(what),
+            "{text}: {error:?}"
+        );
+    }
+    let long = format!("id_aa64pfr0_el1=0x1/0xf,{}", "x".repeat(4096));
+    assert!(Text::parse("x", &long)
+        .unwrap_err()
+        .0
+        .contains("4095 bytes"));
+}
+
+/// Files that are not files of this program.
+#[test]
+fn bad_files() {
+    let good = serde_json::to_string(&fleet(&[host("a", &mut Random(1))])).unwrap();
+    assert!(Fleet::parse("x", &good).is_ok());
+    let changed = |from: &str, to: &str| {
+        assert!(good.contains(from), "{from}");
+        good.replacen(from, to, 1)
+    };
+    for (text, what) in [
+        (good[..good.len() / 2].to_string(), "it is truncated"),
+        (String::new(), "it is truncated"),
+        ("{}".into(), "missing field `format`"),
+        (changed("\"format\":1", "\"format\":2"), "its format is 2"),
+        (changed("\"name\":\"a\"", "\"name\":\"\""), "no name"),
+        (
+            changed("\"name\":\"a\"", "\"nane\":\"a\""),
+            "unknown field `nane`",
+        ),
+        (changed("\"CTR_EL0\"", "\"CTR_EL9\""), "no register CTR_EL9"),
+        (
+            changed("CTR_EL0.DIC", "CTR_EL0.DIK"),
+            "no field CTR_EL0.DIK",
+        ),
+        (
+            changed("\"accepted\":[[0]", "\"accepted\":[[99]"),
+            "does not fit",
+        ),
+        (changed(":\"0x", ":\"0y"), "is not a number like 0x1f"),
+        (r#"{"format":1,"hosts":[]}"#.into(), "no host is in it"),
+    ] {
+        let error = Fleet::parse("x", &text).unwrap_err();
+        assert!(
+            error.0.starts_with("x: ") && error.0.contains(what),
+            "{what}: {error:?}"
+        );
+        assert!(!error.0.contains('\n'));
+    }
+}
+
+/// A host counts once.
+#[test]
+fn twice() {
+    let (mut random, join) = (Random(5), |files: &[&Fleet]| {
+        let files = files.iter().map(|one| ("x".to_string(), (*one).clone()));
+        Fleet::join(files.collect())
+    });
+    let [a, b, c] = ["a", "b", "c"].map(|name| fleet(&[host(name, &mut random)]));
+    let other = fleet(&[host("a", &mut random)]);
+    let ab = join(&[&a, &b]).unwrap();
+    let bc = join(&[&b, &c]).unwrap();
+    assert_eq!(join(&[&ab, &bc]).unwrap().hosts.len(), 3);
+    for files in [&[&a, &a][..], &[&a, &other], &[&ab, &other]] {
+        assert!(join(files)
+            .unwrap_err()
+            .0
+            .contains("the host a is given twice"));
+    }
+}
+
+/// Dumps in each of their forms, and others.
+#[test]
+fn dumps() {
+    let expected = BTreeMap::from([("ID_AA64DFR0_EL1".to_string(), Hex(0x1030_5008))]);
+    for text in [
+        "ID_AA64DFR0_EL1=0x10305008\n",
+        "# of a host\nid_aa64dfr0_el1: 0x10305008",
+        "0x603000000013c028 0x10305008\n0x603000000013c000 0x1",
+        r#"{"reg_modifiers":[{"addr":"0x603000000013c028",
+            "bitmap":"0b0000000000000000000000000000000000010000001100000101000000001000"}]}"#,
+        r#"{"firecracker_version":"1.7.0","kernel_version":"6.1","microcode_version":"0",
+            "bios_version":"1","bios_revision":"1","guest_cpu_config":{"kvm_capabilities":[],
+            "vcpu_features":[],"reg_modifiers":[{"addr":"0x603000000013c028",
+            "bitmap":"0b00010000001100000101000000001000"}]}}"#,
+    ] {
+        assert_eq!(dump::read("x", text).unwrap(), expected, "{text}");
+    }
+    for (text, what) in [
+        ("", "no ID register is in it"),
+        ("ID_AA64DFR9_EL1=0x1", "x:1: no register"),
+        ("ID_AA64DFR0_EL1=one", "x:1: not a register and its value"),
+        ("ID_AA64DFR0_EL1", "x:1: not a register and its value"),
+        (
+            "ID_AA64DFR0_EL1=1\nid_aa64dfr0_el1=2",
+            "x:2: ID_AA64DFR0_EL1 is given twice",
+        ),
+        ("{}", "not a file of cpu-template-helper"),
+    ] {
+        let error = dump::read("x", text).unwrap_err();
+        assert!(error.0.contains(what), "{text}: {error:?}");
+    }
+}
+
+/// What KVM would accept is what can be written there and is safe.
+#[test]
+fn derived() {
+    let like = Host {
+        name: "probed".into(),
+        told: BTreeMap::from([
+            ("ID_AA64DFR0_EL1".into(), Hex(0xf000_f00f)),
+            ("ID_AA64ISAR0_EL1".into(), Hex(0xf << 60)),
+        ]),
+        ..Host::default()
+    };
+    let registers = BTreeMap::from([
+        ("ID_AA64DFR0_EL1".into(), Hex(0x1030_3108)),
+        ("ID_AA64ISAR0_EL1".into(), Hex(0x1100_0000_0000_0000)),
+    ]);
+    let host = dump::derive("g", registers, &like);
+    assert_eq!(host.derived_from.as_deref(), Some("probed"));
+    let accepted = |fields: &[&str]| {
+        let choice = host.choices.iter().find(|one| one.fields == fields);
+        choice.map(|one| one.accepted.iter().cloned().collect::<Vec<_>>())
+    };
+    // At least two breakpoints, and CTX_CMPs not above BRPs.
+    let pairs = [[1, 0], [1, 1], [2, 0], [2, 1], [3, 0], [3, 1]].map(|pair| pair.to_vec());
+    assert_eq!(
+        accepted(&["ID_AA64DFR0_EL1.BRPs", "ID_AA64DFR0_EL1.CTX_CMPs"]),
+        Some(pairs.to_vec())
+    );
+    let versions = [[6], [7], [8]].map(|version| version.to_vec());
+    assert_eq!(
+        accepted(&["ID_AA64DFR0_EL1.DebugVer"]),
+        Some(versions.to_vec())
+    );
+    assert_eq!(accepted(&["ID_AA64DFR0_EL1.PMUVer"]), None);
+    let either = [[0], [1]].map(|value| value.to_vec());
+    assert_eq!(accepted(&["ID_AA64ISAR0_EL1.RNDR"]), Some(either.to_vec()));
+    assert_eq!(accepted(&["ID_AA64ISAR0_EL1.TLB"]), None);
+    assert!(host.features.contains_key("pmu"));
+}
+
+/// Each form says what the others say.
+#[test]
+fn forms() {
+    let mut random = Random(2);
+    let (fleet, baseline) = loop {
+        let fleet = fleet(&[host("a<b>", &mut random), host("c|d", &mut random)]);
+        if let Ok(baseline) = merged(&fleet) {
+            if baseline.rows.len() > 3 {
+                break (fleet, baseline);
+            }
+        }
+    };
+    let write = |format| output::write(&fleet, &baseline, format, false);
+    let json = write(Format::Json);
+    assert_eq!(Fleet::parse("x", &json).unwrap(), fleet);
+    let text = Text::parse("x", &write(Format::Kernel)).unwrap();
+    assert_eq!(text, Text::of(&baseline, &fleet, false));
+    let page = write(Format::Html);
+    assert!(page.contains("a&lt;b&gt;") && !page.contains("a<b>") && page.ends_with("</html>\n"));
+    let report = write(Format::Markdown);
+    assert!(report.contains("c\\|d"));
+    for row in &baseline.rows {
+        assert!(report.contains(&row.field) && page.contains(&row.field));
+    }
+    let template: serde_json::Value = serde_json::from_str(&write(Format::Firecracker)).unwrap();
+    let fewest = Text::of(&baseline, &fleet, true);
+    let modifiers = template["reg_modifiers"].as_array().unwrap();
+    assert_eq!(modifiers.len(), fewest.sets.len());
+    for (set, modifier) in fewest.sets.iter().zip(modifiers) {
+        let bitmap = modifier["bitmap"].as_str().unwrap();
+        let number = |of: char| {
+            let digits = bitmap[2..].chars().map(|c| if c == of { '1' } else { '0' });
+            u64::from_str_radix(&digits.collect::<String>(), 2).unwrap()
+        };
+        assert_eq!((number('1'), !number('x')), (set.value, set.mask));
+    }
+}
+
+/// The fields that one side does not name are found.
+#[test]
+fn differences() {
+    let side = |text: &str| diff::Side::read("x", text).unwrap();
+    let one = side("id_aa64isar0_el1=0x1000000000000000/0xf000000000000000");
+    let other = side("id_aa64isar0_el1=0x0/0xf000000000000000,id_aa64isar1_el1=0x1/0xf");
+    assert_eq!(diff::lines(&one, &one), Vec::<String>::new());
+    let lines = diff::lines(&one, &other);
+    assert_eq!(lines.len(), 2);
+    assert!(
+        lines[0].starts_with("ID_AA64ISAR0_EL1.RNDR: 1 (IMP), and 0 (NI)"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].starts_with("ID_AA64ISAR1_EL1.DPB: not named, and 1"),
+        "{lines:?}"
+    );
+}
+
+/// The manual's table of some registers: name, KVM's identifier, and fields.
+#[test]
+fn table() {
+    let found = registers::all().filter(|one| !one.is_pseudo()).count();
+    assert!(found > 40, "{found}");
+    let pfr0 = registers::named("id_aa64pfr0_el1").unwrap();
+    assert_eq!(pfr0.id, 0x6030_0000_0013_c020);
+    let fields: Vec<_> = pfr0
+        .fields
+        .iter()
+        .rev()
+        .take(4)
+        .map(|field| (field.name, field.lsb))
+        .collect();
+    assert_eq!(fields, [("EL0", 0), ("EL1", 4), ("EL2", 8), ("EL3", 12)]);
+    assert_eq!(
+        registers::named("CTR_EL0").unwrap().id,
+        0x6030_0000_0013_d801
+    );
+    for register in registers::all() {
+        let bits = register.fields.iter().fold(0u64, |all, field| {
+            assert_eq!(all & field.mask(), 0, "{register}.{}", field.name);
+            all | field.mask()
+        });
+        assert_eq!(bits, register.mask());
+    }
+    let names: Vec<_> = words::all().map(|(name, _)| name).collect();
+    assert!(names.len() > 200 && names.is_sorted());
+    for name in names {
+        let (register, field) = name.split_once('.').unwrap();
+        let register = registers::named(register).unwrap();
+        assert!(register.field(field).is_some(), "{name}");
+    }
+}

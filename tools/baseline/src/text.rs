@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The text of `kvm.baseline=`: what a VM gets, as `register=value/mask` and `key=value`, joined by
+//! commas.
+
+use std::fmt::Write as _;
+
+use crate::{
+    host::{Fleet, Hex, Implementation},
+    merge::{Baseline, Set},
+    registers, Error,
+};
+
+/// The longest text that the kernel takes, in bytes.
+pub const LONGEST: usize = 4095;
+/// The longest command line of the kernel (`COMMAND_LINE_SIZE`), for all parameters together.
+pub const COMMAND_LINE: usize = 2048;
+
+/// What a text says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Text {
+    /// ID registers and pseudo registers.
+    pub sets: Vec<Set>,
+    pub midr_el1: Option<u64>,
+    pub revidr_el1: Option<u64>,
+    pub aidr_el1: Option<u64>,
+    pub cntfrq_el0: Option<u64>,
+    pub dczid_el0: Option<u64>,
+    /// Features that are off.
+    pub off: Vec<String>,
+    /// The longest vector, in bits.
+    pub sve_length: Option<u32>,
+    pub pmu_counters: Option<u32>,
+}
+
+impl Text {
+    /// Returns what a baseline says: all fields that hosts have in common, or with `fewest` only
+    /// those in which they differ.
+    pub fn of(baseline: &Baseline, fleet: &Fleet, fewest: bool) -> Self {
+        let differs = |set: &Set, mask: u64| {
+            let mut hosts = fleet.hosts.iter();
+            hosts.any(|host| {
+                host.registers
+                    .get(set.register)
+                    .is_some_and(|own| (own.0 ^ set.value) & mask != 0)
+            })
+        };
+        let narrowed = |set: &Set| {
+            let register = registers::named(set.register).expect("the baseline knows it");
+            let fields = register.fields.iter().map(|field| field.mask());
+            let mask = fields
+                .filter(|mask| set.mask & mask != 0 && (!fewest || differs(set, *mask)))
+                .fold(0, |all, mask| all | mask);
+            (mask != 0).then_some(Set {
+                mask,
+                value: set.value & mask,
+                ..*set
+            })
+        };
+        let firmware = baseline
+            .firmware
+            .iter()
+            .filter(|set| differs(set, set.mask));
+        let implementation = baseline.implementation;
+        Self {
+            sets: baseline
+                .registers
+                .iter()
+                .filter_map(narrowed)
+                .chain(firmware.cloned())
+                .collect(),
+            midr_el1: implementation.map(|one| one.midr_el1.0),
+            revidr_el1: implementation.map(|one| one.revidr_el1.0),
+            aidr_el1: implementation.map(|one| one.aidr_el1.0),
+            cntfrq_el0: baseline.cntfrq_el0,
+            dczid_el0: baseline.dczid_el0,
+            off: baseline.without.iter().map(|one| one.to_string()).collect(),
+            sve_length: baseline.sve_length,
+            pmu_counters: baseline.pmu_counters,
+        }
+    }
+
+    /// Returns the text.
+    pub fn write(&self) -> String {
+        let mut words = Vec::new();
+        for set in &self.sets {
+            let name = set.register.to_lowercase();
+            let register = registers::named(set.register);
+            words.push(if register.is_some_and(registers::Register::is_pseudo) {
+                format!("{name}={:#x}", set.value)
+            } else {
+                format!("{name}={:#x}/{:#x}", set.value, set.mask)
+            });
+        }
+        for (key, value) in [
+            ("midr_el1", self.midr_el1),
+            ("revidr_el1", self.revidr_el1),
+            ("aidr_el1", self.aidr_el1),
+            ("dczid_el0", self.dczid_el0),
+        ] {
+            words.extend(value.map(|value| format!("{key}={value:#x}")));
+        }
+        let number = |key: &str, value: Option<u64>| value.map(|value| format!("{key}={value}"));
+        words.extend(number("cntfrq_el0", self.cntfrq_el0));
+        words.extend(number("pmcr_el0.n", self.pmu_counters.map(u64::from)));
+        words.extend(number("sve", self.sve_length.map(u64::from)));
+        words.extend(self.off.iter().map(|feature| format!("{feature}=off")));
+        words.join(",")
+    }
+
+    /// Reads a text. `path` is for messages.
+    pub fn parse(path: &str, text: &str) -> Result<Self, Error> {
+        let mut found = Self::default();
+        let mut seen = Vec::new();
+        let text = text.trim();
+        if text.len() > LONGEST {
+            return Err(Error(format!(
+                "{path}: longer than {LONGEST} bytes, which is the most that the kernel takes"
+            )));
+        }
+        for word in text.split(',') {
+            let wrong = |what: &str| Error(format!("{path}: '{word}': {what}"));
+            let (key, value) = word
+                .split_once('=')
+                .ok_or_else(|| wrong("not like register=value/mask or key=value"))?;
+            if seen.contains(&key) {
+                return Err(wrong("given twice"));
+            }
+            seen.push(key);
+            found.word(key, value).map_err(|what| wrong(&what))?;
+        }
+        Ok(found)
+    }
+
+    fn word(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let (value, mask) = match value.split_once('/') {
+            Some((value, mask)) => (value, Some(number(mask)?)),
+            None => (value, None),
+        };
+        if value == "off" {
+            if !["sve", "ptrauth", "pmu", "el2"].contains(&key) {
+                return Err("cannot be off".into());
+            }
+            self.off.push(key.into());
+            return Ok(());
+        }
+        let value = number(value)?;
+        let short = || u32::try_from(value).map_err(|_| "too large".to_string());
+        match key {
+            "midr_el1" => self.midr_el1 = Some(value),
+            "revidr_el1" => self.revidr_el1 = Some(value),
+            "aidr_el1" => self.aidr_el1 = Some(value),
+            "cntfrq_el0" => self.cntfrq_el0 = Some(value),
+            "dczid_el0" => self.dczid_el0 = Some(value),
+            "sve" => self.sve_length = Some(short()?),
+            "pmcr_el0.n" => self.pmu_counters = Some(short()?),
+            _ => {
+                let register = registers::named(key).filter(|one| one.name.to_lowercase() == key);
+                let register = register.ok_or("there is no such register or key")?;
+                let whole = if register.is_pseudo() {
+                    register.mask()
+                } else {
+                    0
+                };
+                let mask = mask.unwrap_or(whole);
+                if mask == 0 {
+                    return Err("it has no mask".into());
+                }
+                if value & !mask != 0 {
+                    return Err("the value has bits outside the mask".into());
+                }
+                self.sets.push(Set {
+                    register: register.name,
+                    value,
+                    mask,
+                });
+                return Ok(());
+            }
+        }
+        match mask {
+            Some(_) => Err("it takes no mask".into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns who made the CPU, if the text says so.
+    pub fn implementation(&self) -> Option<Implementation> {
+        Some(Implementation {
+            midr_el1: Hex(self.midr_el1?),
+            revidr_el1: Hex(self.revidr_el1.unwrap_or(0)),
+            aidr_el1: Hex(self.aidr_el1.unwrap_or(0)),
+            writable: true,
+        })
+    }
+
+    /// Returns the SHA-256 of the text, as the kernel's parameter `baseline_sha256` has it.
+    pub fn digest(&self) -> String {
+        use sha2::Digest;
+
+        let sum = sha2::Sha256::digest(self.write());
+        sum.iter().fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a String takes it");
+            text
+        })
+    }
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| format!("'{text}' is not a number"))
+}

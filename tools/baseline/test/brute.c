@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Tries each value of each field that "baseline show" lists on its standard input, and compares
+ * what KVM accepts with the values in the list: they are there if KVM_SET_ONE_REG succeeds, and
+ * KVM_GET_ONE_REG returns the same before and after KVM_RUN. Prints TAP.
+ *
+ * This is written from Documentation/virt/kvm/api.rst, and shares nothing with the tool.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <linux/kvm.h>
+
+#define CORE(n)		(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | (n))
+#define GUEST		0x80000000ull
+#define PARTS		2
+#define WIDEST		8
+
+/* A field: a register, its lowest bit, and its width */
+struct part {
+	uint64_t id;
+	unsigned int lsb, width;
+	uint64_t own;
+};
+
+static int kvm, vm = -1, vcpu = -1;
+static struct kvm_run *run;
+static void *memory;
+static size_t run_size;
+
+static void need(int result, const char *what)
+{
+	if (result >= 0)
+		return;
+	printf("Bail out! %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static bool get(uint64_t id, uint64_t *value)
+{
+	struct kvm_one_reg reg = { .id = id, .addr = (uint64_t)value };
+
+	return !ioctl(vcpu, KVM_GET_ONE_REG, &reg);
+}
+
+static bool set(uint64_t id, uint64_t value)
+{
+	struct kvm_one_reg reg = { .id = id, .addr = (uint64_t)&value };
+
+	return !ioctl(vcpu, KVM_SET_ONE_REG, &reg);
+}
+
+static bool has(int capability)
+{
+	return ioctl(kvm, KVM_CHECK_EXTENSION, capability) > 0;
+}
+
+static void feature(struct kvm_vcpu_init *init, unsigned int bit)
+{
+	init->features[bit / 32] |= 1u << bit % 32;
+}
+
+static void new_vm(void)
+{
+	struct kvm_userspace_memory_region region = {
+		.guest_phys_addr = GUEST,
+		.memory_size = 0x10000,
+		.userspace_addr = (uint64_t)memory,
+	};
+	struct kvm_device_attr pmu = {
+		.group = KVM_ARM_VCPU_PMU_V3_CTRL,
+		.attr = KVM_ARM_VCPU_PMU_V3_INIT,
+	};
+	int sve = KVM_ARM_VCPU_SVE;
+	struct kvm_vcpu_init init;
+
+	if (vm >= 0) {
+		munmap(run, run_size);
+		close(vcpu);
+		close(vm);
+	}
+	need(vm = ioctl(kvm, KVM_CREATE_VM, 0), "KVM_CREATE_VM");
+	need(ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region), "memory");
+	need(vcpu = ioctl(vm, KVM_CREATE_VCPU, 0), "KVM_CREATE_VCPU");
+	run = mmap(NULL, run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+	need(run == MAP_FAILED ? -1 : 0, "kvm_run");
+	need(ioctl(vm, KVM_ARM_PREFERRED_TARGET, &init), "KVM_ARM_PREFERRED_TARGET");
+	feature(&init, KVM_ARM_VCPU_PSCI_0_2);
+	if (has(KVM_CAP_ARM_PMU_V3))
+		feature(&init, KVM_ARM_VCPU_PMU_V3);
+	if (has(KVM_CAP_ARM_SVE))
+		feature(&init, KVM_ARM_VCPU_SVE);
+	if (has(KVM_CAP_ARM_PTRAUTH_ADDRESS) && has(KVM_CAP_ARM_PTRAUTH_GENERIC)) {
+		feature(&init, KVM_ARM_VCPU_PTRAUTH_ADDRESS);
+		feature(&init, KVM_ARM_VCPU_PTRAUTH_GENERIC);
+	}
+	need(ioctl(vcpu, KVM_ARM_VCPU_INIT, &init), "KVM_ARM_VCPU_INIT");
+	if (has(KVM_CAP_ARM_PMU_V3))
+		need(ioctl(vcpu, KVM_SET_DEVICE_ATTR, &pmu), "KVM_ARM_VCPU_PMU_V3_INIT");
+	if (has(KVM_CAP_ARM_SVE))
+		need(ioctl(vcpu, KVM_ARM_VCPU_FINALIZE, &sve), "KVM_ARM_VCPU_FINALIZE");
+}
+
+static bool is(const struct part *parts, const uint64_t *values, int count)
+{
+	for (int i = 0; i < count; i++) {
+		uint64_t mask = (1ull << parts[i].width) - 1, now;
+
+		if (!get(parts[i].id, &now) || (now >> parts[i].lsb & mask) != values[i])
+			return false;
+	}
+	return true;
+}
+
+/* Returns whether KVM accepts the values of the parts. Leaves a VM that is as good as new. */
+static bool accepts(const struct part *parts, const uint64_t *values, int count)
+{
+	bool changed = false, good = true;
+
+	for (int i = 0; i < count; i++) {
+		uint64_t mask = ((1ull << parts[i].width) - 1) << parts[i].lsb, new = parts[i].own;
+		bool done = false;
+
+		/* Parts of one register are written at once. */
+		for (int j = 0; j < count; j++) {
+			mask = ((1ull << parts[j].width) - 1) << parts[j].lsb;
+			if (parts[j].id != parts[i].id)
+				continue;
+			done |= j < i;
+			new = (new & ~mask) | values[j] << parts[j].lsb;
+		}
+		if (done)
+			continue;
+		if (set(parts[i].id, new))
+			changed = true;
+		else
+			good = false;
+	}
+	good = good && is(parts, values, count);
+	if (good) {
+		need(set(CORE(0), 0) ? 0 : -1, "x0");
+		need(set(CORE(64), GUEST) ? 0 : -1, "pc");
+		need(ioctl(vcpu, KVM_RUN, 0), "KVM_RUN");
+		good = run->exit_reason == KVM_EXIT_MMIO && is(parts, values, count);
+	}
+	if (changed)
+		new_vm();
+	return good;
+}
+
+/* Returns whether a list, "1,2 3,4", has these values. */
+static bool listed(const char *list, const uint64_t *values, int count)
+{
+	char word[64], *end = word;
+
+	for (int i = 0; i < count; i++)
+		end += sprintf(end, "%s%llu", i ? "," : "", (unsigned long long)values[i]);
+	for (size_t length = strlen(word); (list = strstr(list, word)); list += length)
+		if ((list[-1] == ' ' || list[-1] == ':') && strchr(" \n", list[length]))
+			return true;
+	return false;
+}
+
+int main(void)
+{
+	static char line[65536];
+	int number = 0, wrong = 0;
+
+	/* str wzr, [x0] */
+	memory = mmap(NULL, 0x10000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	need(memory == MAP_FAILED ? -1 : 0, "mmap");
+	*(uint32_t *)memory = 0xb900001f;
+	need(kvm = open("/dev/kvm", O_RDWR), "/dev/kvm");
+	need(run_size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), "KVM_GET_VCPU_MMAP_SIZE");
+	new_vm();
+	puts("TAP version 13");
+	while (fgets(line, sizeof(line), stdin)) {
+		struct part parts[PARTS];
+		char name[256] = "", *at = line, *list;
+		int count = 0, length, values = 1, tried = 0;
+		bool bad = false;
+
+		/* 0x603000000013c020[3:0]+... NAME VALUE: VALUES */
+		for (; count < PARTS; count++) {
+			unsigned int msb;
+
+			if (sscanf(at, "0x%llx[%u:%u]%n", (unsigned long long *)&parts[count].id,
+				   &msb, &parts[count].lsb, &length) != 3)
+				break;
+			parts[count].width = msb - parts[count].lsb + 1;
+			at += length;
+			if (*at != '+') {
+				count++;
+				break;
+			}
+			at++;
+		}
+		list = strchr(line, ':');
+		while (list && list[1] != ' ')
+			list = strchr(list + 1, ':');
+		if (!count || !list || sscanf(at, "%255s", name) != 1) {
+			printf("Bail out! not a line of baseline show: %s", line);
+			return 1;
+		}
+		for (int i = 0; i < count; i++) {
+			bad |= !get(parts[i].id, &parts[i].own);
+			if (parts[i].width <= WIDEST)
+				values <<= parts[i].width;
+			else
+				values = 0;
+		}
+		for (int n = 0; n < values && !bad; n++) {
+			uint64_t value[PARTS], low = (1ull << parts[0].width) - 1;
+			bool own, accepted;
+
+			value[0] = n & low;
+			value[1] = n >> parts[0].width;
+			own = is(parts, value, count);
+			accepted = own || accepts(parts, value, count);
+			if (accepted != listed(list, value, count)) {
+				printf("# %s: %d is %saccepted\n", name, n, accepted ? "" : "not ");
+				bad = true;
+			}
+			tried++;
+		}
+		if (values)
+			printf("%s %d - %s, %d values\n", bad ? "not ok" : "ok", ++number, name, tried);
+		wrong += bad;
+	}
+	printf("1..%d\n", number);
+	return wrong || !number;
+}

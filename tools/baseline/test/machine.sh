@@ -1,0 +1,122 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# machine.sh BASELINE BRUTE: tests the tool on this machine, with its KVM. Prints TAP.
+tool=$1
+brute=$2
+cd /tmp || exit 1
+n=0
+rc=0
+
+# says WHAT TEXT COMMAND...: checks that a command fails, with one line that has TEXT.
+says() {
+	what=$1
+	text=$2
+	shift 2
+	"$@" > out 2> err
+	[ $? = 1 ] && [ ! -s out ] && [ "$(wc -l < err)" = 1 ] && grep -qF -- "$text" err
+	check $? "$what"
+}
+
+check() {
+	n=$((n + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $n - $2"
+	else
+		echo "not ok $n - $2"
+		sed 's/^/# /' err
+		rc=1
+	fi
+} >> report
+
+: > report
+"$tool" probe --name here -o here.json 2> err
+check $? "probe"
+"$tool" show here.json > fields 2> err
+check $? "show: $(wc -l < fields) fields"
+"$brute" < fields > brute.tap 2> err
+grep -v '^ok' brute.tap | tail -n 20 >> err
+[ "$(grep -c '^ok' brute.tap)" -gt 200 ] && ! grep -q '^not ok\|^Bail' brute.tap
+check $? "brute force finds the same: $(grep -c '^ok' brute.tap) fields"
+
+"$tool" probe --name again -o again.json 2> err &&
+	"$tool" diff here.json again.json > err
+check $? "a second probe finds the same"
+"$tool" merge here.json again.json --format kernel -o text 2> err &&
+	"$tool" merge here.json again.json --fewest --format kernel > fewest &&
+	grep -q cntfrq_el0 fewest && ! grep -q _el1 fewest
+check $? "a host has its own defaults in common with itself"
+for file in text here.json; do
+	"$tool" check $file > out 2> err && grep -q '^This host accepts it\.$' out
+	check $? "check of $file"
+done
+
+echo 'id_aa64isar0_el1=0xf000000000000000/0xf000000000000000' > above
+says "check names a field above the limit" 'ID_AA64ISAR0_EL1.RNDR: it has' "$tool" check above
+echo 'id_aa64dfr0_el1=0x5/0xf' > below
+says "check names a field below its minimum" 'ID_AA64DFR0_EL1.DebugVer: it has' "$tool" check below
+echo 'cntfrq_el0=1' > clock
+says "check names the clock" 'CNTFRQ_EL0 is' "$tool" check clock
+echo 'dczid_el0=0x9' > zero
+says "check names DCZID_EL0" 'DCZID_EL0 is' "$tool" check zero
+echo 'pmcr_el0.n=31' > counters
+says "check names the event counters" 'PMCR_EL0.N: 31 event counters' "$tool" check counters
+echo 'id_aa64isar0_el1=0x0/0xf000000000000000' > below
+"$tool" check below > out 2> err
+check $? "check of what is hidden"
+says "a file that is not there" 'none: No such file' "$tool" merge none
+head -c 200 here.json > half
+says "half a file" 'half: not a file of this program: it is truncated' "$tool" merge half
+says "a host twice" 'the host here is given twice' "$tool" merge here.json here.json -o none
+[ ! -e none ] && [ ! -e none.part ]
+check $? "and nothing is written"
+
+# Public values of AWS Graviton2, 3 and 4, and from the manuals of Neoverse V1 and V2 whether they
+# have AArch32.
+cat > g2 << EOF
+ID_AA64DFR0_EL1 0x10305008
+CTR_EL0 0xb444c004
+ID_AA64MMFR2_EL1 0x0100000000000011
+EOF
+cat > g3 << EOF
+ID_AA64DFR0_EL1 0xf010305009
+CTR_EL0 0xb444c004
+ID_AA64MMFR2_EL1 0x0220011100001011
+EOF
+cat > g4 << EOF
+ID_AA64DFR0_EL1 0xf010305009
+CTR_EL0 0xb444c004
+ID_AA64MMFR2_EL1 0x1221011110001011
+EOF
+for one in g2 g3 g4; do
+	"$tool" dump $one --name $one --like here.json -o $one.json 2> err
+	check $? "a dump of $one"
+done
+if "$tool" show here.json | grep -q 'ID_AA64MMFR2_EL1\.EVT [0-9]*: .* '; then
+	"$tool" merge g2.json g3.json g4.json --format kernel > out 2> err &&
+		grep -q 'id_aa64dfr0_el1=0xf010305008/' out &&
+		grep -q 'id_aa64mmfr2_el1=0x100000000000011/' out
+	check $? "Graviton2, 3 and 4 have a CPU in common, with 6 and 2 breakpoints"
+else
+	for other in g3 g4; do
+		"$tool" merge g2.json $other.json > out 2> err
+		[ $? = 1 ] && [ ! -s out ] && grep -q '^baseline: no common CPU: .*EVT: g2' err &&
+			grep -q 'FWB: g2' err && grep -q 'IDS: g2' err
+		check $? "no CPU in common for g2 and $other: EVT, FWB, IDS"
+	done
+fi
+printf 'ID_AA64PFR0_EL1 0x12\nID_ISAR0_EL1 0x2101110\n' >> g3
+printf 'ID_AA64PFR0_EL1 0x11\nID_ISAR0_EL1 0x0\n' >> g4
+for one in g3 g4; do
+	"$tool" dump $one --name $one --like here.json -o $one.json 2> err
+done
+if [ -e /sys/module/kvm/parameters/baseline ]; then
+	"$tool" merge g3.json g4.json > out 2> err
+	check $? "the kernel hides AArch32 of g3"
+else
+	says "AArch32 is why g3 and g4 have none" 'AArch32: g4 does not have it' \
+		"$tool" merge g3.json g4.json
+fi
+echo "TAP version 13"
+echo "1..$n"
+cat report
+exit $rc
