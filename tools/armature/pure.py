@@ -98,8 +98,9 @@ def tool() -> list[Result]:
     """Returns the results of the tests of tools/baseline."""
     log = Log("pure-baseline")
     (BUILD / "baseline").mkdir(exist_ok=True)
-    words = [*build.with_tables(), "TEST=1", TOP / "tools/baseline/build"]
-    return tests_of("baseline", log, log.run(inside(*words, BUILD / "baseline/test", "host")))
+    program = TOP / "tools/baseline/build"
+    command = inside(*build.with_tables(), "TEST=1", program, BUILD / "baseline/test", "host")
+    return tests_of("baseline", log, log.run(command))
 
 
 def mutations() -> list[tuple[str, str]]:

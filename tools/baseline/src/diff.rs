@@ -3,9 +3,9 @@
 //! Compares two CPUs: of hosts, of fleets, or of a text for the kernel.
 
 use crate::{
-    host::{Fleet, Group, Host},
+    host::{Fleet, Group, Hex, Host, FEATURES},
     merge::{self, Policy},
-    registers,
+    registers::{self, OF_DEVICES},
     text::Text,
     Error,
 };
@@ -28,6 +28,7 @@ impl Side {
         }
         let policy = Policy {
             accept_errata: true,
+            ..Policy::default()
         };
         let merged = merge::merge(&fleet, policy)
             .map_err(|reasons| Error(format!("{path}: no common CPU: {}", reasons.join("; "))))?;
@@ -55,42 +56,73 @@ impl Side {
         Some(values.join(" or "))
     }
 
-    fn implementation(&self) -> Option<[u64; 3]> {
-        let one = match self {
-            Self::Host(host) => host.implementation,
-            Self::Text(text) => text.implementation(),
-        }?;
-        Some([one.midr_el1.0, one.revidr_el1.0, one.aidr_el1.0])
-    }
-
-    fn facts(&self) -> Vec<(&'static str, Option<String>)> {
-        let (cntfrq, dczid, counters) = match self {
-            Self::Host(host) => (
-                host.facts.cntfrq_el0,
-                host.facts.dczid_el0.map(|hex| hex.0),
-                host.facts.pmu_counters,
-            ),
-            Self::Text(text) => (text.cntfrq_el0, text.dczid_el0, text.pmu_counters),
-        };
-        let lengths = match self {
-            Self::Host(host) => host.facts.sve_lengths.iter().max().copied(),
-            Self::Text(text) => text.sve_length,
-        };
-        vec![
-            ("CNTFRQ_EL0", cntfrq.map(|value| value.to_string())),
-            ("DCZID_EL0", dczid.map(|value| value.to_string())),
-            ("PMCR_EL0.N", counters.map(|value| value.to_string())),
-            ("SVE vector length", lengths.map(|value| value.to_string())),
-        ]
+    /// Returns what is not in ID registers, in words.
+    fn facts(&self) -> Vec<(String, Option<String>)> {
+        let mut found = Vec::new();
+        let mut add = |what: &str, value: Option<String>| found.push((what.to_string(), value));
+        match self {
+            Self::Host(host) => {
+                let one = host.implementation;
+                add("MIDR_EL1", one.map(|one| one.midr_el1.to_string()));
+                add("REVIDR_EL1", one.map(|one| one.revidr_el1.to_string()));
+                add("AIDR_EL1", one.map(|one| one.aidr_el1.to_string()));
+                let facts = &host.facts;
+                add(
+                    "CNTFRQ_EL0",
+                    facts.cntfrq_el0.map(|value| value.to_string()),
+                );
+                add("DCZID_EL0", facts.dczid_el0.map(|value| value.to_string()));
+                add(
+                    "PMCR_EL0.N",
+                    facts.pmu_counters.map(|value| value.to_string()),
+                );
+                let longest = facts.sve_lengths.iter().max();
+                add("the longest vector", longest.map(u32::to_string));
+                for feature in FEATURES {
+                    let known = host.derived_from.is_none() || !host.lacks(feature);
+                    let word = if host.features.contains_key(feature) {
+                        "on"
+                    } else {
+                        "off"
+                    };
+                    add(feature, known.then(|| word.into()));
+                }
+            }
+            Self::Text(text) => {
+                let hex = |value: Option<u64>| value.map(|value| Hex(value).to_string());
+                add("MIDR_EL1", hex(text.midr_el1));
+                add("REVIDR_EL1", hex(text.revidr_el1));
+                add("AIDR_EL1", hex(text.aidr_el1));
+                add("CNTFRQ_EL0", text.cntfrq_el0.map(|value| value.to_string()));
+                add("DCZID_EL0", hex(text.dczid_el0));
+                add(
+                    "PMCR_EL0.N",
+                    text.pmu_counters.map(|value| value.to_string()),
+                );
+                add(
+                    "the longest vector",
+                    text.sve_length.map(|value| value.to_string()),
+                );
+                for feature in FEATURES {
+                    let off = text.off.iter().any(|off| off == feature);
+                    add(feature, Some(if off { "off" } else { "on" }.into()));
+                }
+            }
+        }
+        found
     }
 }
 
 /// Returns the differences, one a line.
 pub fn lines(a: &Side, b: &Side) -> Vec<String> {
     let mut found = Vec::new();
-    for group in Group::all() {
+    let of_device = |group: &&Group| {
+        let mut parts = group.parts();
+        parts.any(|(register, field)| OF_DEVICES.contains(&(register.name, field.name)))
+    };
+    for group in Group::all().iter().filter(|group| !of_device(group)) {
         let fields = group.names().join(" with ");
-        match (a.value(&group), b.value(&group)) {
+        match (a.value(group), b.value(group)) {
             (Some(one), Some(other)) if one != other => found.push(format!(
                 "{fields}: {}, and {}",
                 group.spell(&one),
@@ -104,7 +136,7 @@ pub fn lines(a: &Side, b: &Side) -> Vec<String> {
             }
             _ => {}
         }
-        if let (Some(one), Some(other)) = (a.accepted(&group), b.accepted(&group)) {
+        if let (Some(one), Some(other)) = (a.accepted(group), b.accepted(group)) {
             if one != other {
                 found.push(format!("{fields}: accepts {one}, and {other}"));
             }
@@ -120,21 +152,35 @@ pub fn lines(a: &Side, b: &Side) -> Vec<String> {
             }
         }
     }
-    if let (Some(one), Some(other)) = (a.implementation(), b.implementation()) {
-        if one != other {
-            let spell = |[midr, revidr, aidr]: [u64; 3]| format!("{midr:#x} {revidr:#x} {aidr:#x}");
-            found.push(format!(
-                "MIDR_EL1, REVIDR_EL1 and AIDR_EL1: {}, and {}",
-                spell(one),
-                spell(other)
-            ));
-        }
-    }
-    for ((what, one), (_, other)) in a.facts().into_iter().zip(b.facts()) {
-        if let (Some(one), Some(other)) = (one, other) {
+    if let (Side::Host(a), Side::Host(b)) = (a, b) {
+        let others = |host: &Host| {
+            let facts = &host.facts;
+            [
+                ("vector lengths", format!("{:?}", facts.sve_lengths)),
+                ("CLIDR_EL1", format!("{:?}", facts.clidr_el1)),
+                ("CCSIDR_EL1", format!("{:?}", facts.ccsidr_el1)),
+                (
+                    "the size of physical addresses",
+                    format!("{:?}", facts.ipa_bits),
+                ),
+                ("interrupt controllers", format!("{:?}", facts.gic)),
+                ("capabilities", format!("{:?}", host.capabilities)),
+                ("writable bits", format!("{:?}", host.told)),
+            ]
+        };
+        for ((what, one), (_, other)) in others(a).into_iter().zip(others(b)) {
             if one != other {
                 found.push(format!("{what}: {one}, and {other}"));
             }
+        }
+    }
+    for ((what, one), (_, other)) in a.facts().into_iter().zip(b.facts()) {
+        match (one, other) {
+            (Some(one), Some(other)) if one == other => {}
+            (Some(one), Some(other)) => found.push(format!("{what}: {one}, and {other}")),
+            (Some(one), None) => found.push(format!("{what}: {one}, and not named")),
+            (None, Some(other)) => found.push(format!("{what}: not named, and {other}")),
+            (None, None) => {}
         }
     }
     found

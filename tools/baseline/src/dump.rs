@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use crate::{
-    host::{Choice, Group, Hex, Host},
+    host::{Choice, Group, Hex, Host, Implementation},
     registers::{self, Register},
+    text::number,
     Error,
 };
 
@@ -48,6 +49,22 @@ const OF_FEATURES: &[(&str, &str, &[&str])] = &[
     ("pmu", "ID_DFR0_EL1", &["PerfMon"]),
 ];
 
+/// Registers that say who made the CPU: MIDR_EL1, REVIDR_EL1 and AIDR_EL1, and KVM's identifiers.
+const IMPLEMENTATION: [(&str, u64); 3] = [
+    ("MIDR_EL1", 0x6030_0000_0013_c000),
+    ("REVIDR_EL1", 0x6030_0000_0013_c006),
+    ("AIDR_EL1", 0x6030_0000_0013_c807),
+];
+
+/// Returns the name of a register that a dump gives by its identifier.
+fn named(id: u64) -> Option<&'static str> {
+    let register = registers::all().find(|register| register.id == id);
+    let other = IMPLEMENTATION.iter().find(|(_, known)| *known == id);
+    register
+        .map(|register| register.name)
+        .or(other.map(|(name, _)| *name))
+}
+
 /// Reads a dump: Firecracker's JSON, or lines with a register and its value, where the register is
 /// an architecture's name or KVM's identifier. `path` is for messages.
 pub fn read(path: &str, text: &str) -> Result<BTreeMap<String, Hex>, Error> {
@@ -69,16 +86,16 @@ fn firecracker(text: &str) -> Result<BTreeMap<String, Hex>, String> {
         .map_err(|error| format!("not a file of cpu-template-helper: {error}"))?;
     let mut found = BTreeMap::new();
     for Modifier { addr, bitmap } in template.reg_modifiers {
-        let id = number(&addr).ok_or_else(|| format!("'{addr}' is not a number"))?;
-        let Some(register) = registers::all().find(|register| register.id == id) else {
+        let id = number(&addr).ok_or_else(|| format!("{addr:?} is not a number"))?;
+        let Some(register) = named(id) else {
             continue;
         };
         let bits: String = bitmap.chars().filter(|c| *c != '_').collect();
         let value = bits
             .strip_prefix("0b")
             .and_then(|digits| u64::from_str_radix(digits, 2).ok())
-            .ok_or_else(|| format!("{addr}: '{bitmap}' is not a value in binary"))?;
-        found.insert(register.name.into(), Hex(value));
+            .ok_or_else(|| format!("{addr:?}: {bitmap:?} is not a value in binary"))?;
+        found.insert(register.into(), Hex(value));
     }
     Ok(found)
 }
@@ -99,13 +116,15 @@ fn lines(path: &str, text: &str) -> Result<BTreeMap<String, Hex>, Error> {
             return Err(wrong());
         };
         let value = number(value).ok_or_else(wrong)?;
-        let register = registers::named(name).or_else(|| {
-            let id = number(name)?;
-            registers::all().find(|register| register.id == id)
-        });
+        let own = registers::named(name).map(|register| register.name);
+        let other = IMPLEMENTATION.iter().map(|(other, _)| *other);
+        let other = other
+            .into_iter()
+            .find(|other| other.eq_ignore_ascii_case(name));
+        let register = own.or(other).or_else(|| named(number(name)?));
         match register {
             Some(register) => {
-                if found.insert(register.name.into(), Hex(value)).is_some() {
+                if found.insert(register.into(), Hex(value)).is_some() {
                     return Err(Error(format!(
                         "{path}:{}: {register} is given twice",
                         i + 1
@@ -113,27 +132,27 @@ fn lines(path: &str, text: &str) -> Result<BTreeMap<String, Hex>, Error> {
                 }
             }
             None if number(name).is_some() => {}
-            None => return Err(Error(format!("{path}:{}: no register {name}", i + 1))),
+            None => return Err(Error(format!("{path}:{}: no register {name:?}", i + 1))),
         }
     }
     Ok(found)
 }
 
-fn number(text: &str) -> Option<u64> {
-    match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
-        None => text.parse().ok(),
-    }
-}
-
 /// Describes a host by its registers and by a host that has the kernel which it will run.
-pub fn derive(name: &str, registers: BTreeMap<String, Hex>, like: &Host) -> Host {
+pub fn derive(name: &str, mut registers: BTreeMap<String, Hex>, like: &Host) -> Host {
+    let [midr, revidr, aidr] = IMPLEMENTATION.map(|(name, _)| registers.remove(name));
+    let implementation = midr.map(|midr_el1| Implementation {
+        midr_el1,
+        revidr_el1: revidr.unwrap_or_default(),
+        aidr_el1: aidr.unwrap_or_default(),
+        writable: like.implementation.is_some_and(|one| one.writable),
+    });
     let own = |register: &Register| Some(registers.get(register.name)?.0);
     let choices = Group::all()
-        .into_iter()
+        .iter()
         .filter_map(|group| {
             let now = group.value(own)?;
-            let accepted = accepted(&group, &now, like);
+            let accepted = accepted(group, &now, like);
             (accepted.len() > 1).then(|| Choice {
                 fields: group.names().to_vec(),
                 accepted,
@@ -162,6 +181,7 @@ pub fn derive(name: &str, registers: BTreeMap<String, Hex>, like: &Host) -> Host
         registers,
         choices,
         features,
+        implementation,
         ..Host::default()
     }
 }
@@ -172,8 +192,9 @@ fn accepted(group: &Group, own: &[u64], like: &Host) -> BTreeSet<Vec<u64>> {
     for ((register, field), own) in group.parts().zip(own) {
         let writable = match like.told.get(register.name) {
             Some(mask) => mask.0 & field.mask() == field.mask(),
-            // The masks are those of ID registers; firmware can be lowered.
-            None => register.is_pseudo(),
+            // The masks are those of ID registers. KVM computes levels of workarounds from the
+            // host, whatever it is told; only with kvm.baseline= a VM has its own.
+            None => register.is_pseudo() && (!register.name.starts_with("smccc") || like.baseline),
         };
         let values: Vec<u64> = field
             .tries()
@@ -206,6 +227,11 @@ fn is_valid(group: &Group, value: &[u64]) -> bool {
         }
         // set_id_aa64dfr0_el1(): Armv8.0 at least.
         ("ID_AA64DFR0_EL1.DebugVer", [version]) => *version >= 6,
+        // set_id_dfr0_el1(): none, or PMUv3 at least; and Armv8 at least.
+        ("ID_DFR0_EL1.PerfMon", [version]) => *version == 0 || *version >= 3,
+        ("ID_DFR0_EL1.CopDbg", [version]) => *version >= 6,
+        // kvm_arm_set_fw_reg(): PSCI 0.1 is for VMs without KVM_ARM_VCPU_PSCI_0_2.
+        ("psci.level", [version]) => *version >= 2,
         // set_id_aa64pfr0_el1(): the VM has these levels.
         ("ID_AA64PFR0_EL1.EL0" | "ID_AA64PFR0_EL1.EL1", [level]) => *level != 0,
         _ => true,

@@ -4,9 +4,9 @@
 
 mod table;
 
-use table::{Model, Range, ERRATA, SAFE};
+use table::{Kind, Model, Range, ERRATA, SAFE};
 
-pub use table::Safe;
+pub use table::Says;
 
 impl Range {
     /// Returns whether a CPU is one of these, with its erratum not fixed.
@@ -21,17 +21,6 @@ impl Range {
     }
 }
 
-/// Loops of branches against Spectre-BHB: a longer one does for a CPU that needs a shorter one, and
-/// a guest that has one does not call the firmware.
-const BRANCHES: [(u32, &str); 6] = [
-    (132, "Spectre-BHB, 132 branches"),
-    (38, "Spectre-BHB, 38 branches"),
-    (32, "Spectre-BHB, 32 branches"),
-    (24, "Spectre-BHB, 24 branches"),
-    (11, "Spectre-BHB, 11 branches"),
-    (8, "Spectre-BHB, 8 branches"),
-];
-
 /// Who made a CPU: MIDR_EL1 and REVIDR_EL1.
 pub type Cpu = (u64, u64);
 
@@ -40,39 +29,55 @@ fn is_in(ranges: &[Range], (midr, revidr): Cpu) -> bool {
 }
 
 fn branches(cpu: Cpu) -> Option<u32> {
-    let mut affected = ERRATA.iter().filter(|erratum| is_in(erratum.ranges, cpu));
-    affected.find_map(|erratum| {
-        let mut loops = BRANCHES.iter();
-        loops
-            .find(|(_, name)| *name == erratum.name)
-            .map(|(count, _)| *count)
-    })
+    let affected = ERRATA.iter().filter(|erratum| is_in(erratum.ranges, cpu));
+    let loops = affected.filter_map(|erratum| match erratum.kind {
+        Kind::Branches(count) => Some(count),
+        _ => None,
+    });
+    loops.max()
 }
 
-/// Returns what a guest does wrong on CPU `real` if it is told that it has CPU `told`: the errata
-/// that it does not work around, and what it takes for granted. `is_safe` tells of a register's
-/// field, whether the VM's value says what the kernel otherwise knows by the model.
-pub fn missed(real: Cpu, told: Cpu, is_safe: impl Fn(&Safe) -> bool) -> Vec<String> {
-    let loops = |name: &str| BRANCHES.iter().any(|(_, branch)| *branch == name);
-    let mut found: Vec<_> = ERRATA
-        .iter()
-        .filter(|erratum| !loops(erratum.name))
-        .filter(|erratum| is_in(erratum.ranges, real) && !is_in(erratum.ranges, told))
-        .map(|erratum| format!("{} ({})", erratum.name, erratum.source))
-        .collect();
-    let safe = SAFE.iter().filter(|safe| !is_safe(safe));
-    let trusted = safe.filter(|safe| is_in(safe.ranges, told) && !is_in(safe.ranges, real));
-    found.extend(trusted.map(|safe| format!("{}, {}", safe.name, safe.source)));
-    let mut bhb = SAFE
-        .iter()
-        .filter(|safe| safe.name.starts_with("Spectre-BHB"));
-    let needs_none = bhb.any(|safe| is_safe(safe) || is_in(safe.ranges, real));
-    let (needed, done) = (branches(real), branches(told));
-    if !needs_none && done < needed {
-        let missing = BRANCHES.iter().find(|(count, _)| Some(*count) == needed);
-        found.extend(missing.map(|(_, name)| name.to_string()));
-    } else if !needs_none && needed.is_none() && done.is_some() {
-        found.push("Spectre-BHB, by a call to the firmware".into());
+/// Returns what a guest does wrong on CPU `real` if it is told that it has CPU `told`: errata that
+/// it does not work around, workarounds that do harm there, and what it takes for granted. `says`
+/// tells what the VM's ID registers say, and `dic` is CTR_EL0.DIC of the VM.
+pub fn missed(real: Cpu, told: Cpu, dic: bool, says: impl Fn(Says) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for erratum in ERRATA {
+        let (needed, done) = (is_in(erratum.ranges, real), is_in(erratum.ranges, told));
+        let wrong = match erratum.kind {
+            Kind::Neutral => needed && !done,
+            Kind::WithDic => dic && needed && !done,
+            Kind::Harmful => needed != done,
+            Kind::Branches(_) => false,
+        };
+        if wrong {
+            let harm = if done {
+                "workaround that does harm: "
+            } else {
+                ""
+            };
+            found.push(format!("{harm}{} ({})", erratum.name, erratum.source));
+        }
+    }
+    for safe in SAFE.iter().filter(|safe| !says(safe.says)) {
+        if is_in(safe.ranges, told) && !is_in(safe.ranges, real) {
+            found.push(format!("{}, {}", safe.name, safe.source));
+        }
+    }
+    let mut bhb = SAFE.iter().filter(|safe| safe.says == Says::Csv2OrEcbhb);
+    if bhb.any(|safe| says(safe.says) || is_in(safe.ranges, real)) {
+        return found;
+    }
+    match (branches(real), branches(told)) {
+        (Some(needed), done) if done < Some(needed) => {
+            found.push(format!(
+                "Spectre-BHB, {needed} branches (spectre_bhb_loop_affected())"
+            ));
+        }
+        (None, Some(_)) => found.push(
+            "Spectre-BHB, by a call to the firmware (has_spectre_bhb_fw_mitigation())".into(),
+        ),
+        _ => {}
     }
     found
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     registers::{self, Field, Register, PAIRS},
-    Error,
+    text, Error,
 };
 
 /// The version of the JSON that this program writes and reads.
@@ -22,7 +22,7 @@ pub const FORMAT: u32 = 1;
 pub const FEATURES: [&str; 3] = ["sve", "ptrauth", "pmu"];
 
 /// A number that is written in hexadecimal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hex(pub u64);
 
 impl fmt::Display for Hex {
@@ -40,10 +40,10 @@ impl Serialize for Hex {
 impl<'de> Deserialize<'de> for Hex {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let digits = text.strip_prefix("0x").unwrap_or_default();
-        u64::from_str_radix(digits, 16)
+        text::number(&text)
+            .filter(|_| text.starts_with("0x"))
             .map(Self)
-            .map_err(|_| serde::de::Error::custom(format!("'{text}' is not a number like 0x1f")))
+            .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not a number like 0x1f")))
     }
 }
 
@@ -98,7 +98,7 @@ pub struct Choice {
 }
 
 /// Who made the CPU. Guests choose workarounds for errata by it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Implementation {
     pub midr_el1: Hex,
@@ -130,8 +130,6 @@ pub struct Facts {
     pub gic: Vec<u32>,
     /// In KiB.
     pub page_size: Option<u64>,
-    /// The registers that `KVM_GET_REG_LIST` lists, as a number that differs if the lists do.
-    pub registers_listed: Option<Hex>,
 }
 
 /// Fields whose values belong together: mostly one.
@@ -220,6 +218,11 @@ impl Group {
 }
 
 impl Host {
+    /// Returns whether the host does not have a feature. A dump does not say of each.
+    pub fn lacks(&self, feature: &str) -> bool {
+        self.derived_from.is_none() && !self.features.contains_key(feature)
+    }
+
     /// Returns the value of a register in a VM that lacks some features. Returns [`None`] if the
     /// host does not have the register.
     pub fn register(&self, register: &Register, without: &[&str]) -> Option<u64> {
@@ -245,9 +248,13 @@ impl Host {
     }
 
     /// Checks that the host makes sense to this program.
-    fn check(&self) -> Result<(), Error> {
+    pub fn check(&self) -> Result<(), Error> {
         let wrong = |what: String| Err(Error(format!("host {}: {what}", self.name)));
-        if self.name.is_empty() || self.name.contains(|c: char| c.is_control()) {
+        let texts = [&self.name, &self.kernel].into_iter();
+        let mut texts = texts
+            .chain(&self.derived_from)
+            .chain(self.capabilities.keys());
+        if self.name.is_empty() || texts.any(|text| text.contains(char::is_control)) {
             return Err(Error("a host has no name, or a bad one".into()));
         }
         let groups = Group::all();
@@ -259,18 +266,18 @@ impl Host {
             .chain(registers)
         {
             if !registers::all().any(|one| one.name == name) {
-                return wrong(format!("there is no register {name}"));
+                return wrong(format!("there is no register {name:?}"));
             }
         }
         for feature in self.features.keys() {
             if !FEATURES.contains(&feature.as_str()) {
-                return wrong(format!("there is no feature {feature}"));
+                return wrong(format!("there is no feature {feature:?}"));
             }
         }
         for choice in &self.choices {
             let name = choice.fields.join(" with ");
             let Some(group) = groups.iter().find(|group| group.names() == choice.fields) else {
-                return wrong(format!("there is no field {name}"));
+                return wrong(format!("there is no field {name:?}"));
             };
             let Some(own) = group.value(|register| self.register(register, &[])) else {
                 return wrong(format!("{name} has no value"));
@@ -326,7 +333,7 @@ impl Fleet {
     }
 
     /// Joins files. A host may be in several of them if all say the same of it, as merged files
-    /// that overlap do; `twice` says what to answer if a host is given on its own once more.
+    /// that overlap do, but not twice on its own.
     pub fn join(files: Vec<(String, Self)>) -> Result<Self, Error> {
         let mut hosts: BTreeMap<String, (Host, String, bool)> = BTreeMap::new();
         for (path, fleet) in files {

@@ -16,7 +16,6 @@ use kvm_bindings::{
     KVM_ARM_VCPU_PMU_V3_CTRL, KVM_ARM_VCPU_PMU_V3_INIT, KVM_CREATE_DEVICE_TEST,
 };
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
-use sha2::Digest;
 
 use crate::{
     host::{Choice, Facts, Group, Hex, Host, Implementation, FEATURES},
@@ -271,10 +270,13 @@ impl Scratch {
         if !self.set(X0, 0) || !self.set(PC, MEMORY) {
             return Err(Error("the vCPU's registers cannot be set".into()));
         }
-        match self.vcpu.run() {
-            Ok(VcpuExit::MmioWrite(0, _)) => Ok(()),
-            Ok(other) => Err(Error(format!("KVM_RUN: unexpected exit {other:?}"))),
-            Err(error) => Err(failed("KVM_RUN", error)),
+        loop {
+            match self.vcpu.run() {
+                Ok(VcpuExit::MmioWrite(0, _)) => return Ok(()),
+                Ok(other) => return Err(Error(format!("KVM_RUN: unexpected exit {other:?}"))),
+                Err(error) if error.errno() == libc::EINTR => {}
+                Err(error) => return Err(failed("KVM_RUN", error)),
+            }
         }
     }
 
@@ -344,6 +346,8 @@ pub fn probe(name: Option<String>) -> Result<Host, Error> {
         return Err(Error("KVM gives no ID registers".into()));
     }
 
+    // Where this VM cannot run, no other one can.
+    host.scratch(&offered, How::default())?.run()?;
     let mut features = BTreeMap::new();
     for feature in &offered {
         let others: Vec<_> = offered
@@ -360,7 +364,7 @@ pub fn probe(name: Option<String>) -> Result<Host, Error> {
     for group in Group::all() {
         let own = group.value(|register| Some(registers.get(register.name)?.0));
         let Some(own) = own else { continue };
-        let accepted = accepted(&host, &offered, &group, &own, &registers)?;
+        let accepted = accepted(&host, &offered, group, &own, &registers)?;
         if accepted.len() > 1 {
             choices.push(Choice {
                 fields: group.names().to_vec(),
@@ -409,8 +413,11 @@ fn accepted(
             .map(|(register, value)| scratch.set(register.id, *value))
             .collect();
         let all = taken.iter().all(|taken| *taken);
-        if all && keeps(&scratch) && scratch.run().is_ok() && keeps(&scratch) {
-            found.insert(value);
+        if all && keeps(&scratch) {
+            scratch.run()?;
+            if keeps(&scratch) {
+                found.insert(value);
+            }
         }
         // What was taken, and a run, would have a part in the next trial.
         if taken.contains(&true) {
@@ -464,14 +471,6 @@ fn implementation(host: &Here, scratch: &Scratch) -> Option<Implementation> {
 
 fn facts(host: &Here, scratch: &Scratch, offered: &[&str]) -> Result<Facts, Error> {
     let list = scratch.list()?;
-    let mut sum = sha2::Sha256::new();
-    let mut sorted = list.clone();
-    sorted.sort_unstable();
-    for id in &sorted {
-        sum.update(id.to_le_bytes());
-    }
-    let sum = sum.finalize();
-    let first = sum.iter().take(8);
     let ccsidr_el1 = list
         .iter()
         .filter(|id| *id & !0xffff == DEMUX)
@@ -504,7 +503,6 @@ fn facts(host: &Here, scratch: &Scratch, offered: &[&str]) -> Result<Facts, Erro
         ipa_bits: (host.ipa_bits != 0).then_some(host.ipa_bits),
         gic: gic.map(|(version, _)| *version).collect(),
         page_size: Some(page as u64 / 1024),
-        registers_listed: Some(Hex(first.fold(0, |all, byte| all << 8 | u64::from(*byte)))),
     })
 }
 
@@ -611,25 +609,37 @@ pub fn check(text: &Text) -> Result<(), Error> {
     for set in &text.sets {
         let register = registers::named(set.register).expect("the text has known ones");
         if scratch.get(register.id).unwrap_or(0) & set.mask != set.value {
-            return refuses(format!("{register}: another value after the VM has run"));
+            return refuses(format!(
+                "{register}: another value than {:#x}/{:#x} after the VM has run",
+                set.value, set.mask
+            ));
         }
     }
     Ok(())
 }
 
-/// Names the field of a register that is refused, in a new VM.
+/// Names the field of a register that is refused, in a new VM: the one without which the others
+/// are accepted, or the first that is not accepted after those above it.
 fn refused(register: &Register, set: &Set, own: u64, scratch: &Scratch) -> String {
     let wanted = |field: &Field| field.of(set.value);
-    let differs = |field: &&Field| set.mask & field.mask() != 0 && wanted(field) != field.of(own);
-    let fields = register.fields.iter();
-    let field = fields.filter(differs).find(|field| {
-        let new = field.with(own, wanted(field));
-        !scratch.set(register.id, new) || scratch.get(register.id) != Some(new) || {
-            scratch.set(register.id, own);
-            false
+    let accepts = |new| scratch.set(register.id, new) && scratch.get(register.id) == Some(new);
+    let differs = |field: &&&Field| set.mask & field.mask() != 0 && wanted(field) != field.of(own);
+    let fields: Vec<_> = register.fields.iter().collect();
+    let fields: Vec<_> = fields.iter().filter(differs).copied().collect();
+    let all = own & !set.mask | set.value;
+    let alone = fields
+        .iter()
+        .find(|field| accepts(field.with(all, field.of(own))));
+    let mut now = own;
+    let mut after = fields.iter().filter(|field| {
+        let new = field.with(now, wanted(field));
+        let good = accepts(new);
+        if good {
+            now = new;
         }
+        !good
     });
-    match field {
+    match alone.or_else(|| after.next()) {
         Some(field) => format!(
             "{register}.{}: it has {} and does not accept {}",
             field.name,

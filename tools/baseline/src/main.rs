@@ -67,7 +67,7 @@ enum Command {
         /// Files that "probe", "dump" or "merge --format json" has written.
         #[arg(required = true, value_name = "HOST")]
         hosts: Vec<PathBuf>,
-        /// What to write.
+        /// What to write. The other options do not change JSON, from which all else is computed.
         #[arg(long, value_enum, default_value_t = Format::Json)]
         format: Format,
         /// Chooses a CPU even if guests then do not know of errata of other hosts.
@@ -89,11 +89,19 @@ enum Command {
     },
     /// Tells in what two hosts, fleets or texts for the kernel differ.
     ///
-    /// Exits with 1 if they do. Fields that one of them does not name are of a newer kernel.
-    Diff { a: PathBuf, b: PathBuf },
+    /// Exits with 1 if they do. A field that only one of them names may be of a newer kernel.
+    Diff {
+        /// A file of this program, or a text for the kernel.
+        a: PathBuf,
+        /// Another one.
+        b: PathBuf,
+    },
     /// Prints what hosts have, a field a line: KVM's identifier and the bits, the name, the value, and
     /// all values that KVM accepts.
-    Show { file: PathBuf },
+    Show {
+        /// What "probe", "dump" or "merge --format json" has written.
+        file: PathBuf,
+    },
     /// Describes a host that is not at hand by a dump of its ID registers.
     ///
     /// Reads what Firecracker's cpu-template-helper writes, or lines with a register and its value.
@@ -123,21 +131,37 @@ struct Out {
 }
 
 impl Out {
-    /// Writes all of it, or nothing.
+    /// Writes all of it, or nothing. What is no regular file is written to as it is.
     fn write(&self, text: &str) -> Result<(), Error> {
         let Some(path) = &self.output else {
-            return io::stdout()
-                .write_all(text.as_bytes())
-                .map_err(|error| Error(format!("the standard output: {error}")));
+            return print(text);
         };
+        let wrong = |error| Error(format!("{}: {error}", path.display()));
+        if fs::symlink_metadata(path).is_ok_and(|what| !what.is_file()) {
+            return fs::write(path, text).map_err(wrong);
+        }
         let mut part = path.clone().into_os_string();
-        part.push(".part");
-        fs::write(&part, text)
+        part.push(format!(".{}.part", std::process::id()));
+        let mut new = fs::OpenOptions::new();
+        new.write(true)
+            .create_new(true)
+            .open(&part)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
             .and_then(|()| fs::rename(&part, path))
             .map_err(|error| {
                 let _ = fs::remove_file(&part);
-                Error(format!("{}: {error}", path.display()))
+                wrong(error)
             })
+    }
+}
+
+/// Writes to the standard output. It is no error if nobody reads that any more.
+fn print(text: &str) -> Result<(), Error> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error(format!("the standard output: {error}")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -156,18 +180,20 @@ fn fleet(paths: &[PathBuf]) -> Result<Fleet, Error> {
     Fleet::join(files.collect::<Result<_, Error>>()?)
 }
 
-fn merged(fleet: &Fleet, accept_errata: bool) -> Result<merge::Baseline, Error> {
-    merge::merge(fleet, merge::Policy { accept_errata })
+fn merged(fleet: &Fleet, policy: merge::Policy) -> Result<merge::Baseline, Error> {
+    merge::merge(fleet, policy)
         .map_err(|reasons| Error(format!("no common CPU: {}", reasons.join("; "))))
 }
 
-fn one(host: Host) -> String {
+fn one(host: Host) -> Result<String, Error> {
+    host.check()?;
     let hosts = vec![host];
     let fleet = Fleet {
         format: FORMAT,
         hosts,
     };
-    serde_json::to_string_pretty(&fleet).expect("it has no maps by number") + "\n"
+    let text = serde_json::to_string_pretty(&fleet);
+    Ok(text.expect("all keys are texts") + "\n")
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -192,7 +218,7 @@ fn check(_: &text::Text) -> Result<(), Error> {
 
 fn run(command: Command) -> Result<ExitCode, Error> {
     match command {
-        Command::Probe { name, out } => out.write(&one(probe(name)?))?,
+        Command::Probe { name, out } => out.write(&one(probe(name)?)?)?,
         Command::Merge {
             hosts,
             format,
@@ -201,21 +227,32 @@ fn run(command: Command) -> Result<ExitCode, Error> {
             out,
         } => {
             let fleet = fleet(&hosts)?;
-            let baseline = merged(&fleet, accept_errata)?;
-            let text = text::Text::of(&baseline, &fleet, fewest).write();
-            if text.len() > text::LONGEST {
-                return Err(Error(format!(
-                    "the text for the kernel has {} bytes, and it takes {}: use --fewest",
-                    text.len(),
-                    text::LONGEST
-                )));
+            let policy = merge::Policy {
+                accept_errata,
+                plain: format == Format::Firecracker,
+            };
+            let baseline = merged(&fleet, policy)?;
+            // Reports have the notes in them.
+            if ![Format::Markdown, Format::Html].contains(&format) {
+                for note in &baseline.notes {
+                    eprintln!("baseline: note: {note}");
+                }
             }
+            let text = text::Text::of(&baseline, &fleet, fewest).write();
             if format == Format::Kernel && text.len() > text::COMMAND_LINE / 2 {
                 eprintln!(
-                    "baseline: {} bytes; a command line has {} for all parameters: \
+                    "baseline: note: {} bytes; a command line has {} for all parameters: \
                      use --fewest there, or /sys/module/kvm/parameters/baseline",
                     text.len(),
                     text::COMMAND_LINE
+                );
+            }
+            let who = fleet.hosts.iter().map(|host| host.implementation);
+            let who: std::collections::HashSet<_> = who.collect();
+            if format == Format::Firecracker && who.len() > 1 {
+                eprintln!(
+                    "baseline: note: MIDR_EL1, REVIDR_EL1 and AIDR_EL1 differ, \
+                     and are left as they are"
                 );
             }
             out.write(&output::write(&fleet, &baseline, format, fewest))?;
@@ -224,12 +261,16 @@ fn run(command: Command) -> Result<ExitCode, Error> {
             let (name, content) = read(&file)?;
             let text = if content.trim_start().starts_with('{') {
                 let fleet = Fleet::parse(&name, &content)?;
-                text::Text::of(&merged(&fleet, true)?, &fleet, false)
+                let policy = merge::Policy {
+                    accept_errata: true,
+                    ..merge::Policy::default()
+                };
+                text::Text::of(&merged(&fleet, policy)?, &fleet, false)
             } else {
                 text::Text::parse(&name, &content)?
             };
             check(&text)?;
-            println!("This host accepts it.");
+            print("This host accepts it.\n")?;
         }
         Command::Diff { a, b } => {
             let [a, b] = [a, b].map(|path| {
@@ -238,7 +279,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
             });
             let lines = diff::lines(&a?, &b?);
             for line in &lines {
-                println!("{line}");
+                print(&format!("{line}\n"))?;
             }
             if !lines.is_empty() {
                 return Ok(ExitCode::FAILURE);
@@ -246,7 +287,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         }
         Command::Show { file } => {
             for host in &fleet(&[file])?.hosts {
-                print!("{}", output::fields(host));
+                print(&output::fields(host))?;
             }
         }
         Command::Dump {
@@ -261,7 +302,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
             let [like] = &known.hosts[..] else {
                 return Err(Error("--like takes the file of one host".into()));
             };
-            out.write(&one(dump::derive(&name, registers, like)))?;
+            out.write(&one(dump::derive(&name, registers, like))?)?;
         }
         Command::Man { directory } => clap_mangen::generate_to(Args::command(), &directory)
             .map_err(|error| Error(format!("{}: {error}", directory.display())))?,

@@ -9,9 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    errata,
+    errata::{self, Says},
     host::{Fleet, Group, Hex, Host, Implementation, FEATURES},
-    registers::{self, Register, OF_DEVICES},
+    registers::{self, Field, Register, OF_DEVICES},
 };
 
 /// What the user has decided.
@@ -19,6 +19,8 @@ use crate::{
 pub struct Policy {
     /// Another MIDR_EL1 may be given, though guests then miss workarounds.
     pub accept_errata: bool,
+    /// The VM has none of the features, as Firecracker's have by default.
+    pub plain: bool,
 }
 
 /// The CPU.
@@ -29,6 +31,8 @@ pub struct Baseline {
     pub firmware: Vec<Set>,
     /// Features that not all hosts have.
     pub without: Vec<&'static str>,
+    /// Whether some hosts can give EL2 to VMs, and others cannot.
+    pub no_el2: bool,
     /// The longest vector, in bits, if the VM has any.
     pub sve_length: Option<u32>,
     /// Event counters, if the VM has any.
@@ -69,20 +73,18 @@ pub type Reasons = Vec<String>;
 /// Finds the CPU. Returns all reasons if there is none.
 pub fn merge(fleet: &Fleet, policy: Policy) -> Result<Baseline, Reasons> {
     let hosts = &fleet.hosts;
-    let lacks = |feature: &&str| {
-        hosts
-            .iter()
-            .any(|host| !host.features.contains_key(*feature))
-    };
-    let mut without: Vec<_> = FEATURES.into_iter().filter(lacks).collect();
+    let lacks = |feature: &str| hosts.iter().any(|host| host.lacks(feature));
+    let mut without: Vec<_> = FEATURES
+        .into_iter()
+        .filter(|feature| policy.plain || lacks(feature))
+        .collect();
     loop {
-        let mut merge = Merge::new(hosts, without);
+        let mut merge = Merge::new(hosts, without.clone());
         let found = merge.all(policy);
         let Some(feature) = merge.unlike else {
             return found;
         };
         // Without it, the hosts may have a common CPU.
-        without = merge.without;
         without.push(feature);
         without.sort_unstable();
     }
@@ -142,6 +144,7 @@ impl<'a> Merge<'a> {
             registers: self.sets(false),
             firmware: self.sets(true),
             without: self.without.clone(),
+            no_el2: self.no_el2(),
             sve_length,
             pmu_counters,
             implementation,
@@ -167,64 +170,70 @@ impl<'a> Merge<'a> {
 
     /// Chooses the value of a group of fields.
     fn choose(&mut self, group: &Group) {
-        let own: Vec<_> = self
-            .hosts
+        let value = |host: &Host| group.value(|register| host.register(register, &self.without));
+        // Not every kernel has each pseudo register, nor a dump each register.
+        let (knowing, others): (Vec<_>, Vec<_>) =
+            (0..self.hosts.len()).partition(|i| value(&self.hosts[*i]).is_some());
+        let own: Vec<_> = knowing
             .iter()
-            .map(|host| group.value(|register| host.register(register, &self.without)))
+            .filter_map(|i| value(&self.hosts[*i]))
             .collect();
-        // Not every host has each pseudo register, nor a dump each register.
-        if own.iter().any(Option::is_none) {
-            return self.partly(group, &own);
+        if own.is_empty() {
+            return;
         }
-        let own: Vec<_> = own.into_iter().flatten().collect();
-        let accepted: Vec<_> = self
-            .hosts
+        let accepted: Vec<_> = knowing
             .iter()
-            .map(|host| host.accepted(group, &self.without))
+            .map(|i| self.hosts[*i].accepted(group, &self.without))
             .collect();
+        // A register that a kernel does not know is 0 there.
+        if !others.is_empty() && own.iter().flatten().any(|part| *part != 0) {
+            self.partly(group, &others);
+        }
         let Some(chosen) = best(group, &own, &accepted) else {
             self.unlike = self.unlike.or_else(|| self.feature(group));
             let fields = group.names().join(" with ");
-            self.reasons
-                .push(format!("{fields}: {}", self.disjoint(group, &accepted)));
+            let what = self.disjoint(group, &knowing, &accepted);
+            self.reasons.push(format!("{fields}: {what}"));
             return;
         };
-        self.row(group, &own, &accepted, &chosen);
-        let devices =
-            |register: &Register, field: &str| OF_DEVICES.contains(&(register.name, field));
+        let of_device = |(register, field): (&Register, &Field)| {
+            OF_DEVICES.contains(&(register.name, field.name))
+        };
+        if group.parts().any(of_device) {
+            return;
+        }
+        self.row(group, &knowing, &own, &accepted, &chosen);
         for ((register, field), value) in group.parts().zip(&chosen) {
-            if !devices(register, field.name) {
-                let set = self.values.entry(register.name).or_default();
-                set.0 = field.with(set.0, *value);
-                set.1 |= field.mask();
-            }
+            let set = self.values.entry(register.name).or_default();
+            set.0 = field.with(set.0, *value);
+            set.1 |= field.mask();
         }
     }
 
-    /// Notes that some hosts do not say what they have.
-    fn partly(&mut self, group: &Group, own: &[Option<Vec<u64>>]) {
-        let some: BTreeSet<_> = own.iter().flatten().collect();
-        // A register that only some kernels know is 0 on the others.
-        if some.iter().all(|value| value.iter().all(|part| *part == 0)) {
-            return;
-        }
-        let (register, _) = group.parts().next().expect("a group has a field");
-        let hosts: Vec<_> = self
-            .hosts
-            .iter()
-            .filter(|host| !host.registers.contains_key(register.name))
-            .map(|host| host.name.as_str())
-            .collect();
-        let note = format!("{}: not known of {}", register.name, hosts.join(", "));
+    /// Notes that these hosts do not say what they have.
+    fn partly(&mut self, group: &Group, hosts: &[usize]) {
+        let names: Vec<_> = hosts.iter().map(|i| self.hosts[*i].name.as_str()).collect();
+        let registers: BTreeSet<_> = group.parts().map(|(register, _)| register.name).collect();
+        let registers: Vec<_> = registers.into_iter().collect();
+        let note = format!(
+            "{}: not known of {}",
+            registers.join(", "),
+            names.join(", ")
+        );
         if !self.notes.contains(&note) {
             self.notes.push(note);
         }
     }
 
     /// Describes accepted values that have nothing in common.
-    fn disjoint(&self, group: &Group, accepted: &[BTreeSet<Vec<u64>>]) -> String {
+    fn disjoint(
+        &self,
+        group: &Group,
+        knowing: &[usize],
+        accepted: &[BTreeSet<Vec<u64>>],
+    ) -> String {
         let mut by_values: Vec<(&BTreeSet<Vec<u64>>, Vec<&str>)> = Vec::new();
-        for (host, values) in self.hosts.iter().zip(accepted) {
+        for (host, values) in knowing.iter().map(|i| &self.hosts[*i]).zip(accepted) {
             match by_values.iter_mut().find(|(known, _)| *known == values) {
                 Some((_, names)) => names.push(&host.name),
                 None => by_values.push((values, vec![&host.name])),
@@ -242,6 +251,7 @@ impl<'a> Merge<'a> {
     fn row(
         &mut self,
         group: &Group,
+        knowing: &[usize],
         own: &[Vec<u64>],
         accepted: &[BTreeSet<Vec<u64>>],
         chosen: &Vec<u64>,
@@ -249,12 +259,17 @@ impl<'a> Merge<'a> {
         if own.iter().all(|value| value == chosen) {
             return;
         }
-        let refuses = |i: &usize| own.iter().any(|other| !accepted[*i].contains(other));
-        let limiting = (0..own.len()).filter(refuses);
+        let mut values = vec![String::new(); self.hosts.len()];
+        for (i, value) in knowing.iter().zip(own) {
+            values[*i] = group.spell(value);
+        }
+        let refuses = |set: &BTreeSet<_>| own.iter().any(|other| !set.contains(other));
+        let limiting = knowing.iter().zip(accepted);
+        let limiting = limiting.filter(|(_, set)| refuses(set)).map(|(i, _)| *i);
         self.rows.push(Row {
             field: group.names().join(" with "),
             chosen: group.spell(chosen),
-            values: own.iter().map(|value| group.spell(value)).collect(),
+            values,
             limiting: limiting.collect(),
         });
     }
@@ -356,19 +371,32 @@ impl<'a> Merge<'a> {
         let key = |one: &Implementation| (one.midr_el1, one.revidr_el1, one.aidr_el1);
         let (_, first) = known.first()?;
         if known.iter().all(|(_, other)| key(other) == key(first)) {
-            return None;
+            // A host that joins has to have it, too.
+            return (known.len() == self.hosts.len()).then_some(*first);
         }
+        let dic = self.chosen("CTR_EL0", "DIC") != Some(0);
         let cpu = |one: &Implementation| (one.midr_el1.0, one.revidr_el1.0);
         let missed = |told: &Implementation| -> BTreeSet<String> {
             let real = known.iter().map(|(_, real)| cpu(real));
-            real.flat_map(|real| errata::missed(real, cpu(told), |safe| self.says_safe(safe)))
+            real.flat_map(|real| errata::missed(real, cpu(told), dic, |what| self.says(what)))
                 .collect()
         };
+        let cannot = |told: &Implementation| -> Vec<&str> {
+            let hosts = known
+                .iter()
+                .filter(|(host, own)| !host.baseline && !own.writable && key(own) != key(told));
+            hosts.map(|(host, _)| host.name.as_str()).collect()
+        };
         // The greatest of those that miss the least: any order will do, as long as it is one.
-        let (_, chosen) = known
-            .iter()
-            .min_by_key(|(_, one)| (missed(one).len(), std::cmp::Reverse(key(one))))?;
+        let (_, chosen) = known.iter().min_by_key(|(_, one)| {
+            (
+                cannot(one).len(),
+                missed(one).len(),
+                std::cmp::Reverse(key(one)),
+            )
+        })?;
         let chosen = *chosen;
+        let cannot = cannot(&chosen);
         let missed = missed(&chosen);
         if !missed.is_empty() {
             let what = format!(
@@ -383,11 +411,6 @@ impl<'a> Merge<'a> {
                     .push(format!("{what} (--accept-errata if that does not matter)"));
             }
         }
-        let cannot: Vec<_> = known
-            .iter()
-            .filter(|(host, one)| !host.baseline && !one.writable && key(one) != key(&chosen))
-            .map(|(host, _)| host.name.as_str())
-            .collect();
         if !cannot.is_empty() {
             self.reasons.push(format!(
                 "MIDR_EL1: the hosts differ, and the kernel of {} cannot give another one to a VM",
@@ -412,24 +435,19 @@ impl<'a> Merge<'a> {
     }
 
     /// Returns whether the VM's ID registers say what the kernel otherwise takes from the model.
-    fn says_safe(&self, safe: &errata::Safe) -> bool {
+    fn says(&self, what: Says) -> bool {
         let least = |register, field, least| {
             self.chosen(register, field)
                 .is_some_and(|value| value >= least)
         };
-        match safe
-            .name
-            .split_once(" (")
-            .map_or(safe.name, |(name, _)| name)
-        {
-            "Meltdown" => least("ID_AA64PFR0_EL1", "CSV3", 1),
-            "Spectre-v2" => least("ID_AA64PFR0_EL1", "CSV2", 1),
-            "Spectre-BHB" => {
+        match what {
+            Says::Csv3 => least("ID_AA64PFR0_EL1", "CSV3", 1),
+            Says::Csv2 => least("ID_AA64PFR0_EL1", "CSV2", 1),
+            Says::Csv2OrEcbhb => {
                 least("ID_AA64PFR0_EL1", "CSV2", 3) || least("ID_AA64MMFR1_EL1", "ECBHB", 1)
             }
-            "Break-before-make at level 3" => least("ID_AA64MMFR2_EL1", "BBM", 3),
-            // SSBS says that the mitigation can be had, not that it is not needed.
-            _ => false,
+            Says::Bbm => least("ID_AA64MMFR2_EL1", "BBM", 3),
+            Says::Nothing => false,
         }
     }
 
@@ -527,17 +545,23 @@ impl<'a> Merge<'a> {
         Some(least)
     }
 
+    fn no_el2(&self) -> bool {
+        let offers = |host: &Host| host.capabilities.get("ARM_EL2").is_some_and(|one| *one > 0);
+        let some = self.hosts.iter().any(offers);
+        some && !self.hosts.iter().all(offers)
+    }
+
     /// Notes what else differs.
     fn other_facts(&mut self) {
         for feature in &self.without {
-            let lacks = |host: &Host| !host.features.contains_key(*feature);
+            let lacks = |host: &Host| host.lacks(feature);
             let limiting: Vec<_> = (0..self.hosts.len())
                 .filter(|i| lacks(&self.hosts[*i]))
                 .collect();
             if limiting.len() < self.hosts.len() {
                 let values = self.hosts.iter().map(|host| match lacks(host) {
                     true => "no".into(),
-                    // The kinds that they have are in these registers.
+                    // Of pointer authentication, or of vector lengths.
                     false if limiting.is_empty() => "another kind".into(),
                     false => "yes".into(),
                 });
@@ -548,6 +572,16 @@ impl<'a> Merge<'a> {
                     limiting,
                 });
             }
+        }
+        self.unknown("CNTFRQ_EL0", |host| host.facts.cntfrq_el0.is_some());
+        self.unknown("DCZID_EL0", |host| host.facts.dczid_el0.is_some());
+        if !self.without.contains(&"sve") {
+            self.unknown("SVE vector lengths", |host| {
+                !host.facts.sve_lengths.is_empty()
+            });
+        }
+        if !self.without.contains(&"pmu") {
+            self.unknown("event counters", |host| host.facts.pmu_counters.is_some());
         }
         self.note("the size of guests' physical addresses, in bits", |host| {
             Some(host.facts.ipa_bits?.to_string())
@@ -592,6 +626,16 @@ impl<'a> Merge<'a> {
                     trapped.join(", ")
                 ));
             }
+        }
+    }
+
+    /// Notes that not all hosts say something.
+    fn unknown(&mut self, what: &str, is_known: impl Fn(&Host) -> bool) {
+        let hosts = self.hosts.iter().filter(|host| !is_known(host));
+        let names: Vec<_> = hosts.map(|host| host.name.as_str()).collect();
+        if !names.is_empty() {
+            self.notes
+                .push(format!("{what}: not known of {}", names.join(", ")));
         }
     }
 

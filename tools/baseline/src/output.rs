@@ -18,11 +18,11 @@ use crate::{
 /// A form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// All that is known of the hosts: it can be merged with others, and checked.
+    /// All that is known of the hosts, which can be merged with others, and checked.
     Json,
     /// What is written to kvm.baseline=, and what vmm --baseline reads.
     Kernel,
-    /// A custom CPU template for Firecracker.
+    /// A custom CPU template for Firecracker, whose VMs have no SVE, PAuth or PMU.
     Firecracker,
     /// A report, as Markdown.
     Markdown,
@@ -34,7 +34,7 @@ pub enum Format {
 pub fn write(fleet: &Fleet, baseline: &Baseline, format: Format, fewest: bool) -> String {
     match format {
         Format::Json => {
-            let mut text = serde_json::to_string_pretty(fleet).expect("it has no maps by number");
+            let mut text = serde_json::to_string_pretty(fleet).expect("all keys are texts");
             text.push('\n');
             text
         }
@@ -87,22 +87,9 @@ fn firecracker(text: &Text) -> String {
             .collect();
         Some(json!({ "addr": format!("{:#x}", register.id), "bitmap": format!("0b{bits}") }))
     });
-    // Bits of KVM_ARM_VCPU_INIT: KVM_ARM_VCPU_SVE and the two of KVM_ARM_VCPU_PTRAUTH_*.
-    let off = |feature: &str| text.off.iter().any(|one| one == feature);
-    let bit = |number: u32, feature| if off(feature) { 1u32 << number } else { 0 };
-    let mask = bit(4, "sve") | bit(5, "ptrauth") | bit(6, "ptrauth");
-    let bits: String = (0..32)
-        .rev()
-        .map(|bit| if mask >> bit & 1 == 1 { '0' } else { 'x' })
-        .collect();
-    let features = if mask == 0 {
-        json!([])
-    } else {
-        json!([{ "index": 0, "bitmap": format!("0b{bits}") }])
-    };
     let template = json!({
         "kvm_capabilities": [],
-        "vcpu_features": features,
+        "vcpu_features": [],
         "reg_modifiers": modifiers.collect::<Vec<_>>(),
     });
     let mut text = serde_json::to_string_pretty(&template).expect("it is JSON");
@@ -150,7 +137,7 @@ fn summary(fleet: &Fleet, baseline: &Baseline) -> String {
 }
 
 fn markdown(fleet: &Fleet, baseline: &Baseline) -> String {
-    let cell = |text: &str| text.replace('|', "\\|");
+    let cell = |text: &str| escape(text).replace('|', "\\|");
     let names: Vec<_> = fleet.hosts.iter().map(|host| cell(&host.name)).collect();
     let mut out = format!(
         "# One CPU for {}\n\n{}\n",
@@ -161,9 +148,9 @@ fn markdown(fleet: &Fleet, baseline: &Baseline) -> String {
         let _ = writeln!(out, "{line}");
     }
     if !baseline.rows.is_empty() {
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "\n| field | about | all get | {} |\n|---|---|---|{}\n",
+            "\n| field | about | all get | {} |\n|---|---|---|{}",
             names.join(" | "),
             "---|".repeat(names.len())
         );
@@ -176,9 +163,9 @@ fn markdown(fleet: &Fleet, baseline: &Baseline) -> String {
                     value
                 }
             });
-            let _ = write!(
+            let _ = writeln!(
                 out,
-                "| {} | {} | {} | {} |\n",
+                "| {} | {} | {} | {} |",
                 cell(&row.field),
                 about(row),
                 cell(&row.chosen),
@@ -190,18 +177,25 @@ fn markdown(fleet: &Fleet, baseline: &Baseline) -> String {
     if !baseline.notes.is_empty() {
         out.push_str("\n## Notes\n\n");
         for note in &baseline.notes {
-            let _ = write!(out, "- {note}\n");
+            let _ = writeln!(out, "- {}", escape(note));
         }
     }
+    let _ = writeln!(out, "\n{LIMITS}");
     let text = Text::of(baseline, fleet, false);
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "\n## For the kernel\n\n```\nkvm.baseline={}\n```\n\nSHA-256: {}\n",
+        "\n## For the kernel\n\n```\nkvm.baseline={}\n```\n\nSHA-256: {}",
         text.write(),
         text.digest()
     );
     out
 }
+
+/// What nothing can tell from ID registers.
+pub const LIMITS: &str = "Not covered: events that performance counters know, \
+    behaviour of interrupt controllers that no ID register describes, what is left to the \
+    implementation, and programs that try instructions instead of asking for them. Hidden fields \
+    are not trapped.";
 
 const STYLE: &str = "\
 :root { color-scheme: light dark; --line: #8884; --dim: #777; --lim: #c2410c; --limb: #f9731622; }
@@ -246,13 +240,14 @@ fn html(fleet: &Fleet, baseline: &Baseline) -> String {
     for (i, host) in fleet.hosts.iter().enumerate() {
         let rows = baseline.rows.iter();
         let alone = rows.filter(|row| row.limiting == [i]).count();
-        let given_up = baseline
-            .rows
-            .iter()
-            .filter(|row| row.values[i] != row.chosen);
-        let _ = write!(
+        let gives_up = |row: &&Row| {
+            let value = row.values[i].as_str();
+            !["", "no"].contains(&value) && value != row.chosen && !row.limiting.is_empty()
+        };
+        let given_up = baseline.rows.iter().filter(gives_up);
+        let _ = writeln!(
             out,
-            "<div class=\"card{}\"><b>{}</b><small>Linux {}{}</small><br>gives up {}{}</div>\n",
+            "<div class=\"card{}\"><b>{}</b><small>Linux {}{}</small><br>gives up {}{}</div>",
             if alone > 0 { " limits" } else { "" },
             escape(&host.name),
             escape(&host.kernel),
@@ -302,10 +297,11 @@ fn html(fleet: &Fleet, baseline: &Baseline) -> String {
     if !baseline.notes.is_empty() {
         out.push_str("<h2>Notes</h2>\n<ul>\n");
         for note in &baseline.notes {
-            let _ = write!(out, "<li>{}</li>\n", escape(note));
+            let _ = writeln!(out, "<li>{}</li>", escape(note));
         }
         out.push_str("</ul>\n");
     }
+    let _ = writeln!(out, "<p class=\"about\">{LIMITS}</p>");
     let text = Text::of(baseline, fleet, false);
     let _ = write!(
         out,

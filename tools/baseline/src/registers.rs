@@ -12,14 +12,18 @@ pub struct Register {
     pub name: &'static str,
     /// KVM's identifier (`struct kvm_one_reg`).
     pub id: u64,
+    /// From the highest bits to the lowest.
     pub fields: &'static [Field],
 }
 
 /// A field of an ID register.
 #[derive(Debug)]
 pub struct Field {
+    /// The architecture's name.
     pub name: &'static str,
+    /// The lowest bit.
     pub lsb: u32,
+    /// The number of bits.
     pub width: u32,
     /// Whether values are in two's complement.
     pub signed: bool,
@@ -147,6 +151,8 @@ pub const PAIRS: &[[(&str, &str); 2]] = &[
     ],
     [("ID_AA64PFR1_EL1", "MTE"), ("ID_AA64PFR1_EL1", "MTE_frac")],
     [("ID_AA64MMFR2_EL1", "NV"), ("ID_AA64MMFR4_EL1", "NV_frac")],
+    // A CPU that can mitigate Spectre-v4 by itself needs no workaround of firmware.
+    [("ID_AA64PFR1_EL1", "SSBS"), ("smccc_wa2", "level")],
 ];
 
 /// Fields that follow from devices which the VMM gives to the VM: no baseline sets them.
@@ -194,6 +200,7 @@ impl Register {
 }
 
 impl Field {
+    /// Returns its bits in the register.
     pub fn mask(&self) -> u64 {
         (u64::MAX >> (64 - self.width)) << self.lsb
     }

@@ -401,7 +401,7 @@ fn errata_of_guests() {
     const N2: (u64, u64) = (0x410f_d490, 0);
     const A53: (u64, u64) = (0x410f_d034, 0);
     const A76: (u64, u64) = (0x410f_d0b0, 0);
-    let missed = |real, told| errata::missed(real, told, |_| false);
+    let missed = |real, told| errata::missed(real, told, true, |_| false);
 
     for cpu in [N1, V1, N2, A53, A76] {
         assert_eq!(missed(cpu, cpu), Vec::<String>::new());
@@ -426,7 +426,7 @@ fn errata_of_guests() {
         .iter()
         .any(|name| name.starts_with("Spectre-BHB")));
     // The fields may say what is otherwise known of the model.
-    let by_field = errata::missed(V1, A53, |_| true);
+    let by_field = errata::missed(V1, A53, true, |_| true);
     assert!(
         by_field.iter().all(|name| !name.starts_with("Spectre")),
         "{by_field:?}"
@@ -441,9 +441,163 @@ fn errata_of_guests() {
     assert!(merged(&fleet).unwrap_err()[0].starts_with("MIDR_EL1: a guest that is told"));
     let accepted = Policy {
         accept_errata: true,
+        ..Policy::default()
     };
     let baseline = merge::merge(&fleet, accepted).unwrap();
     assert!(baseline.implementation.is_some());
+}
+
+/// A workaround may do harm on CPUs that do not need it.
+#[test]
+fn harmful_workarounds() {
+    const THUNDERX: (u64, u64) = (0x430f_0a10, 0);
+    const A75: (u64, u64) = (0x410f_d0a0, 0);
+    const N1: (u64, u64) = (0x413f_d0c1, 0);
+    let missed = |real, told, dic| errata::missed(real, told, dic, |_| false);
+
+    let of_a75 = missed(A75, THUNDERX, true);
+    assert!(
+        of_a75
+            .iter()
+            .any(|what| what.starts_with("workaround that does harm: Cavium")),
+        "{of_a75:?}"
+    );
+    // Erratum 1542419 is of instruction caches that need no invalidation.
+    for dic in [false, true] {
+        let of_n1 = missed(N1, A75, dic);
+        assert_eq!(
+            of_n1.iter().any(|what| what.contains("1542419")),
+            dic,
+            "{of_n1:?}"
+        );
+    }
+}
+
+/// Of the CPUs that may be told, one is taken which all hosts can give to VMs.
+#[test]
+fn who_can_be_told() {
+    let host = |name: &str, midr, writable| {
+        let mut host = host(name, &mut Random(3));
+        let one = host.implementation.as_mut().unwrap();
+        (one.midr_el1, one.writable) = (Hex(midr), writable);
+        host
+    };
+    for (a, b) in [(false, true), (true, false)] {
+        let hosts = [host("a", 0x411f_d401, a), host("b", 0x411f_d402, b)];
+        let told = merged(&fleet(&hosts)).unwrap().implementation.unwrap();
+        assert_eq!(told.midr_el1.0, if a { 0x411f_d402 } else { 0x411f_d401 });
+    }
+    let neither = [host("a", 0x411f_d401, false), host("b", 0x411f_d402, false)];
+    assert!(merged(&fleet(&neither)).unwrap_err()[0].contains("cannot give another one"));
+    // A host that joins has to have the same, too.
+    let same = [host("a", 0x411f_d401, false), host("b", 0x411f_d401, false)];
+    let baseline = merged(&fleet(&same)).unwrap();
+    assert!(baseline.implementation.is_some() && baseline.rows.is_empty());
+}
+
+/// A host with few values: what it has, and what it accepts.
+fn small(name: &str, registers: &[(&str, u64)], choices: &[(&[&str], &[&[u64]])]) -> Host {
+    let choices = choices.iter().map(|(fields, accepted)| Choice {
+        fields: fields.iter().map(|field| field.to_string()).collect(),
+        accepted: accepted.iter().map(|value| value.to_vec()).collect(),
+    });
+    Host {
+        name: name.into(),
+        registers: registers
+            .iter()
+            .map(|(name, value)| (name.to_string(), Hex(*value)))
+            .collect(),
+        choices: choices.collect(),
+        ..Host::default()
+    }
+}
+
+/// Firmware need not do what the CPU can, so that both belong together.
+#[test]
+fn spectre_v4() {
+    let pair = &["ID_AA64PFR1_EL1.SSBS", "smccc_wa2.level"][..];
+    let n1 = [("ID_AA64PFR1_EL1", 0x20), ("smccc_wa2", 0)];
+    let n1 = small("n1", &n1, &[(pair, &[&[2, 0], &[1, 0], &[0, 3]])]);
+    let a72 = small("a72", &[("ID_AA64PFR1_EL1", 0), ("smccc_wa2", 3)], &[]);
+    let baseline = merged(&fleet(&[n1, a72])).unwrap();
+    assert_eq!(
+        (baseline.registers[0].value, baseline.firmware[0].value),
+        (0, 3)
+    );
+}
+
+/// What one host does not say is found among the others, and noted.
+#[test]
+fn unknown_registers() {
+    let field = &["ID_AA64ISAR0_EL1.RNDR"][..];
+    let one = small(
+        "a",
+        &[("ID_AA64ISAR0_EL1", 1 << 60)],
+        &[(field, &[&[0], &[1]])],
+    );
+    let other = small("b", &[("ID_AA64ISAR0_EL1", 0)], &[]);
+    let silent = small("c", &[("ID_AA64PFR0_EL1", 0x11)], &[]);
+    let baseline = merged(&fleet(&[one, other, silent])).unwrap();
+    let set = baseline
+        .registers
+        .iter()
+        .find(|set| set.register == "ID_AA64ISAR0_EL1");
+    assert_eq!(set.unwrap().value >> 60, 0);
+    assert_eq!(baseline.rows[0].values, ["1 (IMP)", "0 (NI)", ""]);
+    assert!(baseline
+        .notes
+        .iter()
+        .any(|note| note == "ID_AA64ISAR0_EL1: not known of c"));
+    assert!(baseline
+        .notes
+        .iter()
+        .any(|note| note == "CNTFRQ_EL0: not known of a, b, c"));
+}
+
+/// A dump that does not show a feature does not take it from the others.
+#[test]
+fn features_of_dumps() {
+    let with = small("a", &[("ID_AA64DFR0_EL1", 0x1030_5608)], &[]);
+    let with = Host {
+        features: FEATURES
+            .map(|one| (one.to_string(), BTreeMap::new()))
+            .into(),
+        ..with
+    };
+    let dump = BTreeMap::from([
+        ("ID_AA64DFR0_EL1".to_string(), Hex(0x1030_5608)),
+        ("MIDR_EL1".to_string(), Hex(0x411f_d401)),
+    ]);
+    let derived = dump::derive("g", dump, &with);
+    assert_eq!(derived.implementation.unwrap().midr_el1, Hex(0x411f_d401));
+    let baseline = merged(&fleet(&[with.clone(), derived])).unwrap();
+    assert_eq!(baseline.without, Vec::<&str>::new());
+    let lacking = small("b", &[("ID_AA64DFR0_EL1", 0x1030_5608)], &[]);
+    assert_eq!(merged(&fleet(&[with, lacking])).unwrap().without, FEATURES);
+}
+
+/// Firecracker's VMs have no features, so that its template says nothing of them.
+#[test]
+fn plain() {
+    let host = |name: &str, version: u64| {
+        let dfr0 = 0x1030_5008 | version << 8;
+        let host = small(name, &[("ID_AA64DFR0_EL1", dfr0)], &[]);
+        let without = BTreeMap::from([("ID_AA64DFR0_EL1".to_string(), Hex(0x1030_5008))]);
+        Host {
+            features: BTreeMap::from([("pmu".to_string(), without)]),
+            ..host
+        }
+    };
+    let fleet = fleet(&[host("a", 5), host("b", 4)]);
+    let policy = Policy {
+        plain: true,
+        ..Policy::default()
+    };
+    let baseline = merge::merge(&fleet, policy).unwrap();
+    let template = output::write(&fleet, &baseline, Format::Firecracker, true);
+    let template: serde_json::Value = serde_json::from_str(&template).unwrap();
+    assert_eq!(baseline.registers[0].value & 0xf00, 0);
+    assert_eq!(template["vcpu_features"].as_array().unwrap().len(), 0);
 }
 
 /// What a text says is read as it was written, and nothing else is.
@@ -470,7 +624,7 @@ fn texts() {
         ("", "not like register=value/mask"),
         ("id_aa64pfr0_el1", "not like register=value/mask"),
         ("id_aa64pfr0_el1=1", "it has no mask"),
-        ("id_aa64pfr0_el1=0x1/0xg", "'0xg' is not a number"),
+        ("id_aa64pfr0_el1=0x1/0xg", "\"0xg\" is not a number"),
         ("id_aa64pfr0_el1=0x11/0xf", "bits outside the mask"),
         ("ID_AA64PFR0_EL1=0x1/0xf", "no such register"),
         ("id_aa64pfr9_el1=0x1/0xf", "no such register"),
@@ -481,6 +635,8 @@ fn texts() {
         ("midr_el1=1/1", "takes no mask"),
         ("sve=99999999999", "too large"),
         ("psci=off", "cannot be off"),
+        ("sve=off/0x1", "takes no mask"),
+        ("id_aa64pfr0_el1=0x+1/0xf", "is not a number"),
     ] {
         let error = Text::parse("x", text).unwrap_err();
         assert!(
@@ -514,10 +670,13 @@ fn bad_files() {
             changed("\"name\":\"a\"", "\"nane\":\"a\""),
             "unknown field `nane`",
         ),
-        (changed("\"CTR_EL0\"", "\"CTR_EL9\""), "no register CTR_EL9"),
+        (
+            changed("\"CTR_EL0\"", "\"CTR_EL9\""),
+            "no register \"CTR_EL9\"",
+        ),
         (
             changed("CTR_EL0.DIC", "CTR_EL0.DIK"),
-            "no field CTR_EL0.DIK",
+            "no field \"CTR_EL0.DIK\"",
         ),
         (
             changed("\"accepted\":[[0]", "\"accepted\":[[99]"),
@@ -525,6 +684,8 @@ fn bad_files() {
         ),
         (changed(":\"0x", ":\"0y"), "is not a number like 0x1f"),
         (r#"{"format":1,"hosts":[]}"#.into(), "no host is in it"),
+        (changed("\"7.3.4\"", "\"7.3.4\\n# more\""), "a bad one"),
+        (changed(":\"0x", ":\"0x+"), "is not a number like 0x1f"),
     ] {
         let error = Fleet::parse("x", &text).unwrap_err();
         assert!(
@@ -562,7 +723,7 @@ fn dumps() {
     for text in [
         "ID_AA64DFR0_EL1=0x10305008\n",
         "# of a host\nid_aa64dfr0_el1: 0x10305008",
-        "0x603000000013c028 0x10305008\n0x603000000013c000 0x1",
+        "0x603000000013c028 0x10305008\n0x603000000013ffff 0x1",
         r#"{"reg_modifiers":[{"addr":"0x603000000013c028",
             "bitmap":"0b0000000000000000000000000000000000010000001100000101000000001000"}]}"#,
         r#"{"firecracker_version":"1.7.0","kernel_version":"6.1","microcode_version":"0",
@@ -647,7 +808,7 @@ fn forms() {
     let page = write(Format::Html);
     assert!(page.contains("a&lt;b&gt;") && !page.contains("a<b>") && page.ends_with("</html>\n"));
     let report = write(Format::Markdown);
-    assert!(report.contains("c\\|d"));
+    assert!(report.contains("c\\|d") && report.contains("a&lt;b&gt;"));
     for row in &baseline.rows {
         assert!(report.contains(&row.field) && page.contains(&row.field));
     }
@@ -682,6 +843,14 @@ fn differences() {
         lines[1].starts_with("ID_AA64ISAR1_EL1.DPB: not named, and 1"),
         "{lines:?}"
     );
+    let lines = diff::lines(&side("sve=off"), &side("pmu=off,midr_el1=0x1,sve=128"));
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    // Whether there is an interrupt controller is not of the CPU.
+    let fleet = fleet(&[small("a", &[("ID_AA64PFR0_EL1", 0x0100_0011)], &[])]);
+    let text = Text::of(&merged(&fleet).unwrap(), &fleet, false).write();
+    let host = serde_json::to_string(&fleet).unwrap();
+    let lines = diff::lines(&side(&text), &side(&host));
+    assert!(lines.iter().all(|line| !line.contains("GIC")), "{lines:?}");
 }
 
 /// The manual's table of some registers: name, KVM's identifier, and fields.

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    host::{Fleet, Hex, Implementation},
+    host::Fleet,
     merge::{Baseline, Set},
     registers, Error,
 };
@@ -57,11 +57,15 @@ impl Text {
                 ..*set
             })
         };
-        let firmware = baseline
-            .firmware
-            .iter()
-            .filter(|set| differs(set, set.mask));
-        let implementation = baseline.implementation;
+        let firmware = baseline.firmware.iter();
+        let firmware = firmware.filter(|set| !fewest || differs(set, set.mask));
+        let mut known = fleet.hosts.iter().map(|host| host.implementation);
+        let same = known.all(|one| one == fleet.hosts[0].implementation);
+        let implementation = baseline.implementation.filter(|_| !fewest || !same);
+        let el2 = baseline.no_el2.then_some("el2");
+        let off = baseline.without.iter().copied().chain(el2);
+        let mut off: Vec<_> = off.map(String::from).collect();
+        off.sort_unstable();
         Self {
             sets: baseline
                 .registers
@@ -74,7 +78,7 @@ impl Text {
             aidr_el1: implementation.map(|one| one.aidr_el1.0),
             cntfrq_el0: baseline.cntfrq_el0,
             dczid_el0: baseline.dczid_el0,
-            off: baseline.without.iter().map(|one| one.to_string()).collect(),
+            off,
             sve_length: baseline.sve_length,
             pmu_counters: baseline.pmu_counters,
         }
@@ -119,7 +123,7 @@ impl Text {
             )));
         }
         for word in text.split(',') {
-            let wrong = |what: &str| Error(format!("{path}: '{word}': {what}"));
+            let wrong = |what: &str| Error(format!("{path}: {word:?}: {what}"));
             let (key, value) = word
                 .split_once('=')
                 .ok_or_else(|| wrong("not like register=value/mask or key=value"))?;
@@ -129,22 +133,27 @@ impl Text {
             seen.push(key);
             found.word(key, value).map_err(|what| wrong(&what))?;
         }
+        found.off.sort_unstable();
         Ok(found)
     }
 
     fn word(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let parsed = |text: &str| number(text).ok_or(format!("{text:?} is not a number"));
         let (value, mask) = match value.split_once('/') {
-            Some((value, mask)) => (value, Some(number(mask)?)),
+            Some((value, mask)) => (value, Some(parsed(mask)?)),
             None => (value, None),
         };
         if value == "off" {
+            if mask.is_some() {
+                return Err("it takes no mask".into());
+            }
             if !["sve", "ptrauth", "pmu", "el2"].contains(&key) {
                 return Err("cannot be off".into());
             }
             self.off.push(key.into());
             return Ok(());
         }
-        let value = number(value)?;
+        let value = parsed(value)?;
         let short = || u32::try_from(value).map_err(|_| "too large".to_string());
         match key {
             "midr_el1" => self.midr_el1 = Some(value),
@@ -183,17 +192,7 @@ impl Text {
         }
     }
 
-    /// Returns who made the CPU, if the text says so.
-    pub fn implementation(&self) -> Option<Implementation> {
-        Some(Implementation {
-            midr_el1: Hex(self.midr_el1?),
-            revidr_el1: Hex(self.revidr_el1.unwrap_or(0)),
-            aidr_el1: Hex(self.aidr_el1.unwrap_or(0)),
-            writable: true,
-        })
-    }
-
-    /// Returns the SHA-256 of the text, as the kernel's parameter `baseline_sha256` has it.
+    /// Returns the SHA-256 of the text, by which hosts with the same one are known.
     pub fn digest(&self) -> String {
         use sha2::Digest;
 
@@ -205,10 +204,12 @@ impl Text {
     }
 }
 
-fn number(text: &str) -> Result<u64, String> {
-    let parsed = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
+/// Returns the number that a text is, in decimal, or in hexadecimal after 0x.
+pub fn number(text: &str) -> Option<u64> {
+    let (digits, radix) = match text.strip_prefix("0x") {
+        Some(digits) => (digits, 16),
+        None => (text, 10),
     };
-    parsed.map_err(|_| format!("'{text}' is not a number"))
+    let good = digits.chars().all(|c| c.is_digit(radix));
+    good.then(|| u64::from_str_radix(digits, radix).ok())?
 }

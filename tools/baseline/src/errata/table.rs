@@ -38,6 +38,20 @@ pub struct Range {
     pub fixed: &'static [(u8, u32)],
 }
 
+/// What else a workaround does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only costs time on a CPU that does not need it.
+    Neutral,
+    /// It takes away what another CPU needs, or is wrong there.
+    Harmful,
+    /// It is a loop of so many branches. A longer one does for a CPU that needs a shorter one, and a
+    /// guest that has one does not call the firmware, which other CPUs need.
+    Branches(u32),
+    /// It is needed only if CTR_EL0.DIC is 1.
+    WithDic,
+}
+
 /// Something that the kernel works around on some CPUs.
 #[derive(Clone, Copy, Debug)]
 pub struct Erratum {
@@ -45,7 +59,23 @@ pub struct Erratum {
     pub name: &'static str,
     /// Option of the workaround, or function, to find it in the kernel.
     pub source: &'static str,
+    pub kind: Kind,
     pub ranges: &'static [Range],
+}
+
+/// Which fields of ID registers say of a CPU that it has a property.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// ID_AA64PFR0_EL1.CSV3 is not 0.
+    Csv3,
+    /// ID_AA64PFR0_EL1.CSV2 is not 0.
+    Csv2,
+    /// ID_AA64PFR0_EL1.CSV2 is 3, or ID_AA64MMFR1_EL1.ECBHB is not 0.
+    Csv2OrEcbhb,
+    /// ID_AA64MMFR2_EL1.BBM is 3.
+    Bbm,
+    /// None: ID_AA64PFR1_EL1.SSBS says that a mitigation can be had, not that it is not needed.
+    Nothing,
 }
 
 /// A property that the kernel trusts some CPUs to have, although no ID register says so.
@@ -59,6 +89,7 @@ pub struct Safe {
     pub name: &'static str,
     /// Function, to find it in the kernel.
     pub source: &'static str,
+    pub says: Says,
     pub ranges: &'static [Range],
 }
 
@@ -195,12 +226,14 @@ pub static ERRATA: &[Erratum] = &[
         name: "ARM Cortex-A53 826319, 827319, 824069",
         source: "CONFIG_ARM64_ERRATUM_826319, CONFIG_ARM64_ERRATUM_827319, \
                  CONFIG_ARM64_ERRATUM_824069",
+        kind: Kind::Neutral,
         ranges: &[revisions(CORTEX_A53, 0x00, 0x02)],
     },
     // The same code as for 826319.
     Erratum {
         name: "ARM Cortex-A53 819472",
         source: "CONFIG_ARM64_ERRATUM_819472",
+        kind: Kind::Neutral,
         ranges: &[revisions(CORTEX_A53, 0x00, 0x01)],
     },
     // The kernel also requires that CTR_EL0.DIC is 1. Where a VM is given 0, there is nothing to
@@ -208,6 +241,7 @@ pub static ERRATA: &[Erratum] = &[
     Erratum {
         name: "ARM Neoverse-N1 1542419",
         source: "CONFIG_ARM64_ERRATUM_1542419",
+        kind: Kind::WithDic,
         ranges: &[all(NEOVERSE_N1)],
     },
     // Not neutral: the kernel does not isolate its page tables from programs (KPTI), even if it
@@ -215,18 +249,21 @@ pub static ERRATA: &[Erratum] = &[
     Erratum {
         name: "Cavium ThunderX 27456",
         source: "CONFIG_CAVIUM_ERRATUM_27456",
+        kind: Kind::Harmful,
         ranges: &[revisions(THUNDERX, 0x00, 0x11), only(THUNDERX_81XX, 0x00)],
     },
     // Loads, stores and barriers.
     Erratum {
         name: "ARM Cortex-A57 832075",
         source: "CONFIG_ARM64_ERRATUM_832075",
+        kind: Kind::Neutral,
         ranges: &[revisions(CORTEX_A57, 0x00, 0x12)],
     },
     // Modules. The kernel itself is linked for the erratum, whatever it runs on.
     Erratum {
         name: "ARM Cortex-A53 843419",
         source: "CONFIG_ARM64_ERRATUM_843419",
+        kind: Kind::Neutral,
         ranges: &[
             fixed(revisions(CORTEX_A53, 0x00, 0x04), &[(0x04, 1 << 8)]),
             only(BRAHMA_B53, 0x00),
@@ -235,6 +272,7 @@ pub static ERRATA: &[Erratum] = &[
     Erratum {
         name: "ARM Cortex-A53 845719",
         source: "CONFIG_ARM64_ERRATUM_845719",
+        kind: Kind::Neutral,
         ranges: &[
             revisions(CORTEX_A53, 0x00, 0x04),
             only(BRAHMA_B53, 0x00),
@@ -244,22 +282,26 @@ pub static ERRATA: &[Erratum] = &[
     Erratum {
         name: "ARM Cortex-A77 1508412",
         source: "CONFIG_ARM64_ERRATUM_1508412",
+        kind: Kind::Neutral,
         ranges: &[revisions(CORTEX_A77, 0x00, 0x10)],
     },
     Erratum {
         name: "NVIDIA Olympus T410-OLY-1027",
         source: "CONFIG_NVIDIA_OLYMPUS_1027_ERRATUM",
+        kind: Kind::Neutral,
         ranges: &[all(OLYMPUS)],
     },
     // Address translation. The next five lead to the same code: invalidations are repeated.
     Erratum {
         name: "Qualcomm Falkor v1 and Kryo E1009",
         source: "CONFIG_QCOM_FALKOR_ERRATUM_1009",
+        kind: Kind::Neutral,
         ranges: &FALKOR_V1_AND_KRYO,
     },
     Erratum {
         name: "ARM Cortex-A76 1286807",
         source: "CONFIG_ARM64_ERRATUM_1286807",
+        kind: Kind::Neutral,
         ranges: &[
             revisions(CORTEX_A76, 0x00, 0x30),
             revisions(KRYO_4XX_GOLD, 0xce, 0xfe),
@@ -268,16 +310,19 @@ pub static ERRATA: &[Erratum] = &[
     Erratum {
         name: "ARM Cortex-A55 2441007",
         source: "CONFIG_ARM64_ERRATUM_2441007",
+        kind: Kind::Neutral,
         ranges: &[all(CORTEX_A55)],
     },
     Erratum {
         name: "ARM Cortex-A510 2441009",
         source: "CONFIG_ARM64_ERRATUM_2441009",
+        kind: Kind::Neutral,
         ranges: &[revisions(CORTEX_A510, 0x00, 0x11)],
     },
     Erratum {
         name: "ARM Cortex-X4 4118414 and the same of other models (CVE-2025-10263)",
         source: "CONFIG_ARM64_ERRATUM_4118414",
+        kind: Kind::Neutral,
         ranges: &[
             all(C1_PREMIUM),
             all(C1_ULTRA),
@@ -307,66 +352,78 @@ pub static ERRATA: &[Erratum] = &[
     Erratum {
         name: "Qualcomm Falkor v1 and Kryo E1003",
         source: "CONFIG_QCOM_FALKOR_ERRATUM_1003",
+        kind: Kind::Neutral,
         ranges: &FALKOR_V1_AND_KRYO,
     },
     // The other half of the workaround, that KVM traps TTBR0_EL1 and TTBR1_EL1, is up to the host.
     Erratum {
         name: "Cavium ThunderX2 219, prefetch",
         source: "CONFIG_CAVIUM_TX2_ERRATUM_219",
+        kind: Kind::Neutral,
         ranges: &[all(VULCAN), all(THUNDERX2)],
     },
     Erratum {
         name: "Fujitsu A64FX E#010001",
         source: "CONFIG_FUJITSU_ERRATUM_010001",
+        kind: Kind::Neutral,
         ranges: &[only(A64FX, 0x00), only(A64FX, 0x10)],
     },
     // The next two lead to the same code: no common not private translations.
     Erratum {
         name: "NVIDIA Carmel CNP",
         source: "CONFIG_NVIDIA_CARMEL_CNP_ERRATUM",
+        kind: Kind::Neutral,
         ranges: &[all(CARMEL)],
     },
     Erratum {
         name: "Hisilicon Hip09 162100125",
         source: "CONFIG_HISILICON_ERRATUM_162100125",
+        kind: Kind::Neutral,
         ranges: &[all(HIP09)],
     },
     // The next two lead to the same code: no hardware management of the dirty bit.
     Erratum {
         name: "ARM Cortex-A55 1024718",
         source: "CONFIG_ARM64_ERRATUM_1024718",
+        kind: Kind::Neutral,
         ranges: &[all(CORTEX_A55), only(KRYO_4XX_SILVER, 0xde)],
     },
     Erratum {
         name: "ARM Cortex-A510 2051678",
         source: "CONFIG_ARM64_ERRATUM_2051678",
+        kind: Kind::Neutral,
         ranges: &[revisions(CORTEX_A510, 0x00, 0x02)],
     },
     Erratum {
         name: "ARM Cortex-A715 2645198",
         source: "CONFIG_ARM64_ERRATUM_2645198",
+        kind: Kind::Neutral,
         ranges: &[all(CORTEX_A715)],
     },
     // The next two lead to the same code: an invalidation before each return to EL0.
     Erratum {
         name: "ARM Cortex-A520 2966298",
         source: "CONFIG_ARM64_ERRATUM_2966298",
+        kind: Kind::Neutral,
         ranges: &[revisions(CORTEX_A520, 0x00, 0x01)],
     },
     Erratum {
         name: "ARM Cortex-A510 3117295",
         source: "CONFIG_ARM64_ERRATUM_3117295",
+        kind: Kind::Neutral,
         ranges: &[all(CORTEX_A510)],
     },
     // Instructions that programs must not use.
     Erratum {
         name: "ARM Cortex-A57 1742098, Cortex-A72 1655431",
         source: "CONFIG_ARM64_ERRATUM_1742098",
+        kind: Kind::Neutral,
         ranges: &[revisions(CORTEX_A57, 0x01, 0xff), all(CORTEX_A72)],
     },
     Erratum {
         name: "ARM Cortex-A510 2658417",
         source: "CONFIG_ARM64_ERRATUM_2658417",
+        kind: Kind::Neutral,
         ranges: &[fixed(
             revisions(CORTEX_A510, 0x00, 0x11),
             &[(0x11, 1 << 25)],
@@ -376,11 +433,13 @@ pub static ERRATA: &[Erratum] = &[
     Erratum {
         name: "ARM Cortex-A73 858921",
         source: "CONFIG_ARM64_ERRATUM_858921",
+        kind: Kind::Neutral,
         ranges: &[all(CORTEX_A73)],
     },
     Erratum {
         name: "ARM Cortex-A76 and Neoverse-N1 1188873, 1418040",
         source: "CONFIG_ARM64_ERRATUM_1418040",
+        kind: Kind::Neutral,
         ranges: &[
             revisions(CORTEX_A76, 0x00, 0x31),
             revisions(NEOVERSE_N1, 0x00, 0x31),
@@ -390,6 +449,7 @@ pub static ERRATA: &[Erratum] = &[
     Erratum {
         name: "APM X-Gene timer with 31 bits",
         source: "__arch_timer_check_delta()",
+        kind: Kind::Neutral,
         ranges: &[revisions(XGENE, 0x00, 0x0f)],
     },
     // CPU interface of the interrupt controller. Not neutral: an interrupt counts as spurious if
@@ -398,6 +458,7 @@ pub static ERRATA: &[Erratum] = &[
     Erratum {
         name: "Cavium ThunderX GICv3 23154, 38545",
         source: "CONFIG_CAVIUM_ERRATUM_23154",
+        kind: Kind::Harmful,
         ranges: &[
             all(THUNDERX),
             all(THUNDERX_81XX),
@@ -414,12 +475,14 @@ pub static ERRATA: &[Erratum] = &[
     Erratum {
         name: "NVIDIA Olympus PMCCNTR_EL0 in WFI and WFE",
         source: "armv8pmu_is_in_avoid_pmccntr_cpus()",
+        kind: Kind::Neutral,
         ranges: &[all(OLYMPUS)],
     },
     // Speculation.
     Erratum {
         name: "ARM Cortex-X4 3194386 and the same of other models (MSR SSBS)",
         source: "CONFIG_ARM64_ERRATUM_3194386",
+        kind: Kind::Neutral,
         ranges: &[
             all(CORTEX_A76),
             all(CORTEX_A77),
@@ -452,6 +515,7 @@ pub static ERRATA: &[Erratum] = &[
     Erratum {
         name: "Spectre-v2, branches in place of the call",
         source: "spectre_v2_get_sw_mitigation_cb()",
+        kind: Kind::Harmful,
         ranges: &[all(FALKOR), all(FALKOR_V1)],
     },
     // The next six are loops of branches at each entry to the kernel. A longer loop also does for
@@ -465,16 +529,19 @@ pub static ERRATA: &[Erratum] = &[
     Erratum {
         name: "Spectre-BHB, 132 branches",
         source: "spectre_bhb_loop_affected(), spectre_bhb_k132_list",
+        kind: Kind::Branches(132),
         ranges: &[all(CORTEX_X3), all(NEOVERSE_V2)],
     },
     Erratum {
         name: "Spectre-BHB, 38 branches",
         source: "spectre_bhb_loop_affected(), spectre_bhb_k38_list",
+        kind: Kind::Branches(38),
         ranges: &[all(CORTEX_A715), all(CORTEX_A720), all(CORTEX_A720AE)],
     },
     Erratum {
         name: "Spectre-BHB, 32 branches",
         source: "spectre_bhb_loop_affected(), spectre_bhb_k32_list",
+        kind: Kind::Branches(32),
         ranges: &[
             all(CORTEX_A78),
             all(CORTEX_A78AE),
@@ -491,6 +558,7 @@ pub static ERRATA: &[Erratum] = &[
     Erratum {
         name: "Spectre-BHB, 24 branches",
         source: "spectre_bhb_loop_affected(), spectre_bhb_k24_list",
+        kind: Kind::Branches(24),
         ranges: &[
             all(CORTEX_A76),
             all(CORTEX_A76AE),
@@ -503,11 +571,13 @@ pub static ERRATA: &[Erratum] = &[
     Erratum {
         name: "Spectre-BHB, 11 branches",
         source: "spectre_bhb_loop_affected(), spectre_bhb_k11_list",
+        kind: Kind::Branches(11),
         ranges: &[all(AMPERE1)],
     },
     Erratum {
         name: "Spectre-BHB, 8 branches",
         source: "spectre_bhb_loop_affected(), spectre_bhb_k8_list",
+        kind: Kind::Branches(8),
         ranges: &[all(CORTEX_A72), all(CORTEX_A57)],
     },
 ];
@@ -516,6 +586,7 @@ pub static SAFE: &[Safe] = &[
     Safe {
         name: "Meltdown (ID_AA64PFR0_EL1.CSV3)",
         source: "unmap_kernel_at_el0(), kpti_safe_list",
+        says: Says::Csv3,
         ranges: &[
             all(THUNDERX2),
             all(VULCAN),
@@ -537,6 +608,7 @@ pub static SAFE: &[Safe] = &[
     Safe {
         name: "Spectre-v2 (ID_AA64PFR0_EL1.CSV2)",
         source: "spectre_v2_get_cpu_hw_mitigation_state(), spectre_v2_safe_list",
+        says: Says::Csv2,
         ranges: &[
             all(CORTEX_A35),
             all(CORTEX_A53),
@@ -553,6 +625,7 @@ pub static SAFE: &[Safe] = &[
     Safe {
         name: "Spectre-v4 (ID_AA64PFR1_EL1.SSBS)",
         source: "spectre_v4_get_cpu_hw_mitigation_state(), spectre_v4_safe_list",
+        says: Says::Nothing,
         ranges: &[
             all(CORTEX_A35),
             all(CORTEX_A53),
@@ -565,6 +638,7 @@ pub static SAFE: &[Safe] = &[
     Safe {
         name: "Spectre-BHB (ID_AA64PFR0_EL1.CSV2 of 3, or ID_AA64MMFR1_EL1.ECBHB)",
         source: "is_spectre_bhb_safe(), spectre_bhb_safe_list",
+        says: Says::Csv2OrEcbhb,
         ranges: &[
             all(CORTEX_A35),
             all(CORTEX_A53),
@@ -581,6 +655,7 @@ pub static SAFE: &[Safe] = &[
     Safe {
         name: "Break-before-make at level 3 (ID_AA64MMFR2_EL1.BBM)",
         source: "cpu_supports_bbml3(), supports_bbml3_list",
+        says: Says::Bbm,
         ranges: &[
             revisions(CORTEX_X4, 0x03, 0x0f),
             revisions(NEOVERSE_V3, 0x02, 0x0f),
@@ -603,6 +678,7 @@ pub static SAFE: &[Safe] = &[
     Safe {
         name: "Total store order (no field)",
         source: "has_tso_fixed(), always_tso()",
+        says: Says::Nothing,
         ranges: &[all(DENVER), all(CARMEL), all(A64FX)],
     },
 ];
