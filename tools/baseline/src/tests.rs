@@ -598,6 +598,8 @@ fn plain() {
     let template: serde_json::Value = serde_json::from_str(&template).unwrap();
     assert_eq!(baseline.registers[0].value & 0xf00, 0);
     assert_eq!(template["vcpu_features"].as_array().unwrap().len(), 0);
+    // What the VMs do not have is not set.
+    assert_eq!(template["reg_modifiers"].as_array().unwrap().len(), 0);
 }
 
 /// What a text says is read as it was written, and nothing else is.

@@ -40,9 +40,9 @@ impl Text {
         let differs = |set: &Set, mask: u64| {
             let mut hosts = fleet.hosts.iter();
             hosts.any(|host| {
-                host.registers
-                    .get(set.register)
-                    .is_some_and(|own| (own.0 ^ set.value) & mask != 0)
+                let register = registers::named(set.register);
+                let own = register.and_then(|one| host.register(one, &baseline.without));
+                own.is_some_and(|own| (own ^ set.value) & mask != 0)
             })
         };
         let narrowed = |set: &Set| {
