@@ -163,6 +163,8 @@ def baseline() -> None:
     built("baseline-host", inside(*with_tables(), tool, out / "baseline-host", "host"))
     (out / "man").mkdir(exist_ok=True)
     process.output(inside(out / "baseline-host", "man", out / "man"))
+    # The command that makes the pages is not for users.
+    (out / "man/baseline-man.1").unlink()
 
 
 def baseline_tests() -> None:
