@@ -27,6 +27,10 @@ struct Order {
 
 /// KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM64_SYSREG: op0, op1, CRn, CRm and op2 follow.
 const SYSREG: u64 = 0x6030_0000_0013_0000;
+/// The encodings of ID registers: op0 3, op1 0, CRn 0, CRm 1 to 7.
+const ID: std::ops::Range<u64> = 0xc008..0xc040;
+/// Others that say who made the CPU, and what caches it has.
+const OTHERS: [&str; 4] = ["MIDR_EL1", "REVIDR_EL1", "AIDR_EL1", "CLIDR_EL1"];
 /// Fields which KVM orders, though cpufeature.c does not (`kvm_arm64_ftr_safe_value`).
 const ORDERED: [&str; 3] = [
     "ID_AA64DFR0_EL1_PMUVer",
@@ -78,6 +82,11 @@ fn main() {
         out.push_str("] },\n");
     }
     out.push_str("];\n");
+    for name in OTHERS {
+        let id = SYSREG | numbers[&format!("SYS_{name}")] >> 5;
+        // Only arm64 asks for some of them.
+        writeln!(out, "#[allow(dead_code)]\npub const {name}: u64 = {id:#x};").unwrap();
+    }
     // Those of GMID_EL1, DCZID_EL0 and MPAMIDR_EL1 are not of ID registers.
     assert!(
         used + 16 > orders.len(),
@@ -111,20 +120,15 @@ fn numbers(consts: &str) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// Returns the ID registers with their fields, in the order of their encodings: op0 3, op1 0, CRn 0,
-/// CRm 1 to 7; and CTR_EL0.
+/// Returns the ID registers and CTR_EL0 with their fields, in the order of their encodings.
 fn registers(consts: &str, numbers: &BTreeMap<String, u64>) -> Vec<(String, u64, Vec<Field>)> {
-    let of = |name: &str, what: &str| numbers[&format!("SYS_{name}_{what}")];
     let mut found: Vec<(String, u64, Vec<Field>)> = Vec::new();
     let mut current = None;
 
     for (name, value) in constants(consts) {
         if let Some(register) = name.strip_prefix("REG_") {
-            let [op0, op1, crn, crm, op2] =
-                ["Op0", "Op1", "CRn", "CRm", "Op2"].map(|what| of(register, what));
-            let id = (op0, op1, crn) == (3, 0, 0) && (1..=7).contains(&crm);
-            current = (id || register == "CTR_EL0").then(|| {
-                let encoding = op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2;
+            let encoding = numbers[&format!("SYS_{register}")] >> 5;
+            current = (ID.contains(&encoding) || register == "CTR_EL0").then(|| {
                 found.push((register.into(), encoding, Vec::new()));
             });
             continue;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::{
     host::{Choice, Group, Hex, Host, Implementation},
-    registers::{self, Register},
+    registers::{self, Register, AIDR_EL1, MIDR_EL1, REVIDR_EL1},
     text::number,
     Error,
 };
@@ -51,9 +51,9 @@ const OF_FEATURES: &[(&str, &str, &[&str])] = &[
 
 /// Registers that say who made the CPU: MIDR_EL1, REVIDR_EL1 and AIDR_EL1, and KVM's identifiers.
 const IMPLEMENTATION: [(&str, u64); 3] = [
-    ("MIDR_EL1", 0x6030_0000_0013_c000),
-    ("REVIDR_EL1", 0x6030_0000_0013_c006),
-    ("AIDR_EL1", 0x6030_0000_0013_c807),
+    ("MIDR_EL1", MIDR_EL1),
+    ("REVIDR_EL1", REVIDR_EL1),
+    ("AIDR_EL1", AIDR_EL1),
 ];
 
 /// Returns the name of a register that a dump gives by its identifier.

@@ -332,6 +332,11 @@ impl Fleet {
         Ok(fleet)
     }
 
+    /// Returns the file.
+    pub fn write(&self) -> String {
+        serde_json::to_string_pretty(self).expect("all keys are texts") + "\n"
+    }
+
     /// Joins files. A host may be in several of them if all say the same of it, as merged files
     /// that overlap do, but not twice on its own.
     pub fn join(files: Vec<(String, Self)>) -> Result<Self, Error> {

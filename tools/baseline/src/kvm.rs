@@ -20,7 +20,7 @@ use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use crate::{
     host::{Choice, Facts, Group, Hex, Host, Implementation, FEATURES},
     merge::Set,
-    registers::{self, Field, Register},
+    registers::{self, Field, Register, AIDR_EL1, CLIDR_EL1, MIDR_EL1, REVIDR_EL1},
     text::Text,
     Error,
 };
@@ -28,25 +28,20 @@ use crate::{
 const DEVICE: &str = "/dev/kvm";
 const PARAMETER: &str = "/sys/module/kvm/parameters/baseline";
 
-const SYSREG: u64 = 0x6030_0000_0013_0000;
-const MIDR_EL1: u64 = SYSREG | 0xc000;
-const REVIDR_EL1: u64 = SYSREG | 0xc006;
-const AIDR_EL1: u64 = SYSREG | 0xc807;
-const CLIDR_EL1: u64 = SYSREG | 0xc801;
-const PMCR_EL0: u64 = SYSREG | 0xdce0;
+/// S3_3_C9_C12_0: it is not in the description of the registers.
+const PMCR_EL0: u64 = 0x6030_0000_0013_dce0;
 /// KVM_REG_ARM_DEMUX: CCSIDR_EL1 by the value of CSSELR_EL1.
 const DEMUX: u64 = 0x6020_0000_0011_0000;
+/// As many as KVM has (CSSELR_MAX): seven levels of caches, of data and of instructions.
+const CSSELR_VALUES: u64 = 14;
 const SVE_VLS: u64 = 0x6060_0000_0015_ffff;
 
 /// KVM_ARM_GET_REG_WRITABLE_MASKS: _IOR(KVMIO, 0xb6, struct reg_mask_range).
 const GET_REG_WRITABLE_MASKS: u64 = 0x8040_aeb6;
-/// KVM_GET_REG_LIST: _IOWR(KVMIO, 0xb0, struct kvm_reg_list).
-const GET_REG_LIST: u64 = 0xc008_aeb0;
 /// KVM_CREATE_DEVICE: _IOWR(KVMIO, 0xe0, struct kvm_create_device).
 const CREATE_DEVICE: u64 = 0xc00c_aee0;
 /// KVM_ENABLE_CAP: _IOW(KVMIO, 0xa3, struct kvm_enable_cap).
 const ENABLE_CAP: u64 = 0x4068_aea3;
-const MAX_REGISTERS: usize = 4096;
 /// KVM_CAP_ARM_WRITABLE_IMP_ID_REGS.
 const WRITABLE_IMPLEMENTATION: u32 = 239;
 
@@ -309,19 +304,6 @@ impl Scratch {
             .filter(|(_, mask)| mask.0 != 0)
             .collect()
     }
-
-    fn list(&self) -> Result<Vec<u64>, Error> {
-        let mut list = vec![0u64; 1 + MAX_REGISTERS];
-        list[0] = MAX_REGISTERS as u64;
-        // SAFETY: KVM writes at most as many identifiers as the first word says.
-        let result =
-            unsafe { libc::ioctl(self.vcpu.as_raw_fd(), GET_REG_LIST as _, list.as_mut_ptr()) };
-        if result < 0 {
-            return Err(failed("KVM_GET_REG_LIST", io::Error::last_os_error()));
-        }
-        let count = list[0] as usize;
-        Ok(list.into_iter().skip(1).take(count).collect())
-    }
 }
 
 /// Asks this host what it can give to VMs.
@@ -382,7 +364,7 @@ pub fn probe(name: Option<String>) -> Result<Host, Error> {
         choices,
         features,
         implementation: implementation(&host, &scratch),
-        facts: facts(&host, &scratch, &offered)?,
+        facts: facts(&host, &scratch, &offered),
         capabilities: CAPABILITIES
             .iter()
             .map(|(name, number)| (name.to_string(), host.has(*number).into()))
@@ -469,12 +451,9 @@ fn implementation(host: &Here, scratch: &Scratch) -> Option<Implementation> {
     })
 }
 
-fn facts(host: &Here, scratch: &Scratch, offered: &[&str]) -> Result<Facts, Error> {
-    let list = scratch.list()?;
-    let ccsidr_el1 = list
-        .iter()
-        .filter(|id| *id & !0xffff == DEMUX)
-        .filter_map(|id| Some((format!("{}", id & 0xff), Hex(scratch.get(*id)?))))
+fn facts(host: &Here, scratch: &Scratch, offered: &[&str]) -> Facts {
+    let ccsidr_el1 = (0..CSSELR_VALUES)
+        .filter_map(|csselr| Some((csselr.to_string(), Hex(scratch.get(DEMUX | csselr)?))))
         .collect();
     let gic = GIC.iter().filter(|(_, kind)| {
         let mut device = kvm_create_device {
@@ -489,7 +468,7 @@ fn facts(host: &Here, scratch: &Scratch, offered: &[&str]) -> Result<Facts, Erro
     });
     // SAFETY: It asks for a number.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    Ok(Facts {
+    Facts {
         cntfrq_el0: Some(cntfrq_el0()),
         dczid_el0: Some(Hex(dczid_el0())),
         sve_lengths: scratch.lengths(),
@@ -503,7 +482,7 @@ fn facts(host: &Here, scratch: &Scratch, offered: &[&str]) -> Result<Facts, Erro
         ipa_bits: (host.ipa_bits != 0).then_some(host.ipa_bits),
         gic: gic.map(|(version, _)| *version).collect(),
         page_size: Some(page as u64 / 1024),
-    })
+    }
 }
 
 fn cntfrq_el0() -> u64 {

@@ -188,12 +188,8 @@ fn merged(fleet: &Fleet, policy: merge::Policy) -> Result<merge::Baseline, Error
 fn one(host: Host) -> Result<String, Error> {
     host.check()?;
     let hosts = vec![host];
-    let fleet = Fleet {
-        format: FORMAT,
-        hosts,
-    };
-    let text = serde_json::to_string_pretty(&fleet);
-    Ok(text.expect("all keys are texts") + "\n")
+    let format = FORMAT;
+    Ok(Fleet { format, hosts }.write())
 }
 
 #[cfg(target_arch = "aarch64")]

@@ -37,7 +37,7 @@ pub struct Baseline {
     pub sve_length: Option<u32>,
     /// Event counters, if the VM has any.
     pub pmu_counters: Option<u32>,
-    /// Who made the CPU, if not all hosts say the same.
+    /// Who made the CPU, if that is known of all hosts, or differs.
     pub implementation: Option<Implementation>,
     /// What all hosts have in common, and what a host must have that joins.
     pub cntfrq_el0: Option<u64>,
@@ -155,6 +155,23 @@ impl<'a> Merge<'a> {
         })
     }
 
+    /// Returns the names of some hosts.
+    fn names(&self, which: impl Fn(&Host) -> bool) -> Vec<&'a str> {
+        let hosts = self.hosts.iter().filter(|host| which(host));
+        hosts.map(|host| host.name.as_str()).collect()
+    }
+
+    /// Returns the names of the hosts that have each value.
+    fn by_value<T: Ord>(&self, of: impl Fn(&Host) -> Option<T>) -> BTreeMap<T, Vec<&'a str>> {
+        let mut found: BTreeMap<T, Vec<&str>> = BTreeMap::new();
+        for host in self.hosts {
+            if let Some(value) = of(host) {
+                found.entry(value).or_default().push(&host.name);
+            }
+        }
+        found
+    }
+
     /// Returns the feature that a group describes.
     fn feature(&self, group: &Group) -> Option<&'static str> {
         let depends = |feature: &&str| {
@@ -187,12 +204,15 @@ impl<'a> Merge<'a> {
             .collect();
         // A register that a kernel does not know is 0 there.
         if !others.is_empty() && own.iter().flatten().any(|part| *part != 0) {
-            self.partly(group, &others);
+            let registers: BTreeSet<_> = group.parts().map(|(one, _)| one.name).collect();
+            for register in registers {
+                self.unknown(register, |host| host.registers.contains_key(register));
+            }
         }
         let Some(chosen) = best(group, &own, &accepted) else {
             self.unlike = self.unlike.or_else(|| self.feature(group));
             let fields = group.names().join(" with ");
-            let what = self.disjoint(group, &knowing, &accepted);
+            let what = self.disjoint(group);
             self.reasons.push(format!("{fields}: {what}"));
             return;
         };
@@ -210,39 +230,15 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Notes that these hosts do not say what they have.
-    fn partly(&mut self, group: &Group, hosts: &[usize]) {
-        let names: Vec<_> = hosts.iter().map(|i| self.hosts[*i].name.as_str()).collect();
-        let registers: BTreeSet<_> = group.parts().map(|(register, _)| register.name).collect();
-        let registers: Vec<_> = registers.into_iter().collect();
-        let note = format!(
-            "{}: not known of {}",
-            registers.join(", "),
-            names.join(", ")
-        );
-        if !self.notes.contains(&note) {
-            self.notes.push(note);
-        }
-    }
-
     /// Describes accepted values that have nothing in common.
-    fn disjoint(
-        &self,
-        group: &Group,
-        knowing: &[usize],
-        accepted: &[BTreeSet<Vec<u64>>],
-    ) -> String {
-        let mut by_values: Vec<(&BTreeSet<Vec<u64>>, Vec<&str>)> = Vec::new();
-        for (host, values) in knowing.iter().map(|i| &self.hosts[*i]).zip(accepted) {
-            match by_values.iter_mut().find(|(known, _)| *known == values) {
-                Some((_, names)) => names.push(&host.name),
-                None => by_values.push((values, vec![&host.name])),
-            }
-        }
+    fn disjoint(&self, group: &Group) -> String {
+        let by_values = self.by_value(|host| {
+            let values = host.accepted(group, &self.without);
+            (!values.is_empty()).then_some(values)
+        });
         let spelled = by_values.iter().map(|(values, names)| {
             let values: Vec<_> = values.iter().map(|value| group.spell(value)).collect();
-            let (names, values) = (names.join(" and "), values.join(" or "));
-            format!("{names} can have {values}")
+            format!("{} can have {}", names.join(" and "), values.join(" or "))
         });
         spelled.collect::<Vec<_>>().join(", ")
     }
@@ -292,17 +288,8 @@ impl<'a> Merge<'a> {
                 .filter(|register| register.is_aarch32())
                 .any(|register| host.register(register, &[]).is_some_and(|value| value != 0))
         };
-        let names = |with: bool| {
-            let hosts = self.hosts.iter().filter(|host| describes(host) == with);
-            hosts.map(|host| host.name.as_str()).collect::<Vec<_>>()
-        };
-        let cannot: Vec<_> = self
-            .hosts
-            .iter()
-            .filter(|host| describes(host) && !host.baseline)
-            .map(|host| host.name.as_str())
-            .collect();
-        let (with, lacking) = (names(true), names(false));
+        let cannot = self.names(|host| describes(host) && !host.baseline);
+        let lacking = self.names(|host| !describes(host));
         if !lacking.is_empty() && !cannot.is_empty() {
             self.reasons.push(format!(
                 "AArch32: {} does not have it, and the kernel of {} cannot hide the ID registers \
@@ -311,7 +298,7 @@ impl<'a> Merge<'a> {
                 cannot.join(" and ")
             ));
         }
-        lacking.is_empty() && !with.is_empty() && !cannot.is_empty()
+        lacking.is_empty() && !cannot.is_empty()
     }
 
     /// Checks that bits which this program does not know are the same.
@@ -321,8 +308,7 @@ impl<'a> Merge<'a> {
                 let value = host.register(register, &self.without)?;
                 Some(value & !register.mask())
             };
-            let values: BTreeSet<_> = self.hosts.iter().filter_map(rest).collect();
-            if values.len() > 1 {
+            if self.by_value(rest).len() > 1 {
                 self.reasons.push(format!(
                     "{register}: bits that this program does not know differ: use a newer one"
                 ));
@@ -332,22 +318,15 @@ impl<'a> Merge<'a> {
 
     /// Notes that the description of caches differs, which only kvm.baseline= makes equal.
     fn caches(&mut self) {
-        let hosts = self.hosts.iter();
-        let values: BTreeSet<_> = hosts.filter_map(|host| host.facts.clidr_el1).collect();
-        let hosts = self
-            .hosts
-            .iter()
-            .filter(|host| !host.facts.ccsidr_el1.is_empty());
-        let sizes: BTreeSet<_> = hosts.map(|host| &host.facts.ccsidr_el1).collect();
-        if values.len() < 2 && sizes.len() < 2 {
+        let clidr = self.by_value(|host| host.facts.clidr_el1);
+        let ccsidr = self.by_value(|host| {
+            let sizes = &host.facts.ccsidr_el1;
+            (!sizes.is_empty()).then(|| sizes.clone())
+        });
+        if clidr.len() < 2 && ccsidr.len() < 2 {
             return;
         }
-        let old: Vec<_> = self
-            .hosts
-            .iter()
-            .filter(|host| !host.baseline)
-            .map(|host| host.name.as_str())
-            .collect();
+        let old = self.names(|host| !host.baseline);
         if !old.is_empty() {
             self.notes.push(format!(
                 "CLIDR_EL1 or CCSIDR_EL1 differ: a VMM has to set them, since {} has no \
@@ -453,16 +432,8 @@ impl<'a> Merge<'a> {
 
     /// Returns what all hosts must have in common, or adds a reason.
     fn same(&mut self, what: &str, of: impl Fn(&Host) -> Option<u64>) -> Option<u64> {
-        let mut found: Vec<(u64, Vec<&str>)> = Vec::new();
-        for host in self.hosts {
-            let Some(value) = of(host) else { continue };
-            match found.iter_mut().find(|(known, _)| *known == value) {
-                Some((_, names)) => names.push(&host.name),
-                None => found.push((value, vec![&host.name])),
-            }
-        }
+        let found = self.by_value(of);
         if found.len() > 1 {
-            found.sort();
             let values = found
                 .iter()
                 .map(|(value, names)| format!("{} has {value}", names.join(" and ")));
@@ -470,7 +441,7 @@ impl<'a> Merge<'a> {
             self.reasons
                 .push(format!("{what} cannot be changed for a VM: {values}"));
         }
-        Some(found.first()?.0)
+        found.into_keys().next()
     }
 
     fn sve_length(&mut self) -> Option<u32> {
@@ -603,8 +574,7 @@ impl<'a> Merge<'a> {
                 Some(host.capabilities.get(name)?.to_string())
             });
         }
-        let derived = self.hosts.iter().filter(|host| host.derived_from.is_some());
-        let derived: Vec<_> = derived.map(|host| host.name.as_str()).collect();
+        let derived = self.names(|host| host.derived_from.is_some());
         if !derived.is_empty() {
             self.notes.push(format!(
                 "{} {} not been asked, what KVM accepts there is derived: run check",
@@ -612,40 +582,38 @@ impl<'a> Merge<'a> {
                 if derived.len() == 1 { "has" } else { "have" }
             ));
         }
-        if let Some((value, _)) = self.values.get("CTR_EL0") {
-            let own = |host: &Host| Some(host.registers.get("CTR_EL0")?.0 & 0x7fff_ffff);
-            let trapped: Vec<_> = self
-                .hosts
-                .iter()
-                .filter(|host| own(host).is_some_and(|own| own != *value & 0x7fff_ffff))
-                .map(|host| host.name.as_str())
-                .collect();
-            if !trapped.is_empty() {
-                self.notes.push(format!(
-                    "CTR_EL0: on {} each read of it by a guest is trapped",
-                    trapped.join(", ")
-                ));
-            }
+        let trapped = self.differing("CTR_EL0");
+        if !trapped.is_empty() {
+            self.notes.push(format!(
+                "CTR_EL0: on {} each read of it by a guest is trapped",
+                trapped.join(", ")
+            ));
         }
+    }
+
+    /// Returns the names of the hosts whose own value of a register is not the chosen one.
+    fn differing(&self, register: &str) -> Vec<&'a str> {
+        let Some((value, mask)) = self.values.get(register) else {
+            return Vec::new();
+        };
+        self.names(|host| {
+            let own = host.registers.get(register);
+            own.is_some_and(|own| own.0 & mask != *value)
+        })
     }
 
     /// Notes that not all hosts say something.
     fn unknown(&mut self, what: &str, is_known: impl Fn(&Host) -> bool) {
-        let hosts = self.hosts.iter().filter(|host| !is_known(host));
-        let names: Vec<_> = hosts.map(|host| host.name.as_str()).collect();
-        if !names.is_empty() {
-            self.notes
-                .push(format!("{what}: not known of {}", names.join(", ")));
+        let names = self.names(|host| !is_known(host));
+        let note = format!("{what}: not known of {}", names.join(", "));
+        if !names.is_empty() && !self.notes.contains(&note) {
+            self.notes.push(note);
         }
     }
 
+    /// Notes what hosts have, if that is not the same.
     fn note(&mut self, what: &str, of: impl Fn(&Host) -> Option<String>) {
-        let mut found: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for host in self.hosts {
-            if let Some(value) = of(host) {
-                found.entry(value).or_default().push(&host.name);
-            }
-        }
+        let found = self.by_value(of);
         if found.len() > 1 {
             let values = found
                 .iter()
@@ -656,20 +624,13 @@ impl<'a> Merge<'a> {
     }
 
     fn sets(&self, pseudo: bool) -> Vec<Set> {
-        let differs = |register: &Register| {
-            let (value, mask) = self.values[register.name];
-            let mut hosts = self.hosts.iter();
-            hosts.any(|host| {
-                host.registers
-                    .get(register.name)
-                    .is_some_and(|own| own.0 & mask != value)
-            })
-        };
         registers::all()
             .filter(|register| register.is_pseudo() == pseudo)
             .filter(|register| self.values.contains_key(register.name))
             // Reads of it are trapped if it is another one.
-            .filter(|register| register.name != "CTR_EL0" || differs(register))
+            .filter(|register| {
+                register.name != "CTR_EL0" || !self.differing(register.name).is_empty()
+            })
             .map(|register| {
                 let (value, mask) = self.values[register.name];
                 Set {

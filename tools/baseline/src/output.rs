@@ -20,7 +20,7 @@ use crate::{
 pub enum Format {
     /// All that is known of the hosts, which can be merged with others, and checked.
     Json,
-    /// What is written to kvm.baseline=, and what vmm --baseline reads.
+    /// What kvm.baseline= takes.
     Kernel,
     /// A custom CPU template for Firecracker, whose VMs have no SVE, PAuth or PMU.
     Firecracker,
@@ -33,11 +33,7 @@ pub enum Format {
 /// Returns the result in a form.
 pub fn write(fleet: &Fleet, baseline: &Baseline, format: Format, fewest: bool) -> String {
     match format {
-        Format::Json => {
-            let mut text = serde_json::to_string_pretty(fleet).expect("all keys are texts");
-            text.push('\n');
-            text
-        }
+        Format::Json => fleet.write(),
         Format::Kernel => Text::of(baseline, fleet, fewest).write() + "\n",
         Format::Firecracker => firecracker(&Text::of(baseline, fleet, true)),
         Format::Markdown => markdown(fleet, baseline),
