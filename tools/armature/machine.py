@@ -48,8 +48,8 @@ def busybox_for_arm64() -> pathlib.Path:
 
 
 def initramfs(out: pathlib.Path, files: collections.abc.Mapping[str, File]) -> None:
-    """Writes an initramfs: busybox, our init, and `files` by path in the machine. A directory is
-    copied with its contents."""
+    """Writes an initramfs: busybox, our init, what tests of it call, and `files` by path in the
+    machine. A directory is copied with its contents."""
     stage = out.with_suffix(".d")
     shutil.rmtree(stage, ignore_errors=True)
     for directory in DIRECTORIES:
@@ -57,7 +57,8 @@ def initramfs(out: pathlib.Path, files: collections.abc.Mapping[str, File]) -> N
     shutil.copy(busybox_for_arm64(), stage / "bin/busybox")
     for applet in APPLETS:
         (stage / "bin" / applet).symlink_to("busybox")
-    shutil.copy(TOP / "tools/machine/init", stage / "init")
+    for name in ("init", "tap.sh"):
+        shutil.copy(TOP / "tools/machine" / name, stage / name)
     for path, source in files.items():
         put(stage / path.lstrip("/"), source)
     pack(stage, out)

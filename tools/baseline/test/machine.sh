@@ -3,9 +3,7 @@
 # machine.sh BASELINE BRUTE: tests the tool on this machine, with its KVM. Prints TAP.
 tool=$1
 brute=$2
-cd /tmp || exit 1
-n=0
-rc=0
+. /tap.sh
 
 # says WHAT TEXT COMMAND...: checks that a command fails, with one line that has TEXT.
 says() {
@@ -17,18 +15,6 @@ says() {
 	check $? "$what"
 }
 
-check() {
-	n=$((n + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $n - $2"
-	else
-		echo "not ok $n - $2"
-		sed 's/^/# /' err
-		rc=1
-	fi
-} >> report
-
-: > report
 "$tool" probe --name here -o here.json 2> err
 check $? "probe"
 "$tool" show here.json > fields 2> err
@@ -116,7 +102,4 @@ else
 	says "AArch32 is why g3 and g4 have none" 'AArch32: g4 does not have it' \
 		"$tool" merge g3.json g4.json
 fi
-echo "TAP version 13"
-echo "1..$n"
-cat report
-exit $rc
+finish

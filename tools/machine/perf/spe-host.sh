@@ -3,25 +3,12 @@
 # Tests that the host profiles, with Debian's perf, all of the time that a guest does; prints TAP.
 # usage: spe-host.sh PROGRAM; PROGRAM runs guests, and prints TAP.
 program=$1
-cd /tmp || exit 1
-: > report
+. /tap.sh
 PATH=$PATH:/usr/bin
 export HOME=/tmp
-n=0
-rc=0
 
 # perf prints these for a packet that it does not decode, or only in part.
 unknown='Bad packet|(ADDR|OP-TYPE) 0x|IMPDEF|LAT [0-9]+ *$'
-
-check() {
-	n=$((n + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $n - $2"
-	else
-		echo "not ok $n - $2"
-		rc=1
-	fi
-} >> report
 
 rm -f guest.exit
 perf record -q -a -o guest.data -c 65536 -e arm_spe_0/ts_enable=1/ \
@@ -48,7 +35,4 @@ if dmesg | grep -q ': VHE mode initialized'; then
 	check $? "and nothing that the guest's kernel executes"
 fi
 
-echo "TAP version 13"
-echo "1..$n"
-cat report
-exit $rc
+finish

@@ -5,26 +5,12 @@
 # decimal. With GUEST set, the machine is a guest: it must not get physical addresses.
 workload=$(command -v "$1")
 symbols=$2
-cd /tmp || exit 1
-: > report
+. /tap.sh
 PATH=$PATH:/usr/bin
 export HOME=/tmp
-n=0
-rc=0
 
 # perf prints these for a packet that it does not decode, or only in part.
 unknown='Bad packet|(ADDR|OP-TYPE) 0x|IMPDEF|LAT [0-9]+ *$'
-
-# The plan with the number of lines comes first, so the report is kept until the end.
-check() {
-	n=$((n + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $n - $2"
-	else
-		echo "not ok $n - $2"
-		rc=1
-	fi
-} >> report
 
 # record NAME OPTIONS: records the workload, and decodes the records to NAME.txt. The interval
 # varies, since a fixed one might match a loop; the buffer is small, so that it fills.
@@ -151,7 +137,4 @@ record missed event_filter=0x80
 [ "$(grep -c ' EV ' missed.txt)" -gt 20 ] && [ "$(grep ' EV ' missed.txt | grep -vc MISPRED)" = 0 ]
 check $? "event_filter: mispredicted branches and nothing else"
 
-echo "TAP version 13"
-echo "1..$n"
-cat report
-exit $rc
+finish
