@@ -1,63 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Asks KVM: tries in scratch VMs what it accepts.
+//! Scratch VMs, in which KVM is asked.
 
-use std::{
-    arch::asm,
-    collections::{BTreeMap, BTreeSet},
-    ffi::CStr,
-    fs, io,
-    os::fd::AsRawFd,
-    path::Path,
-};
+use std::{arch::asm, collections::BTreeMap, io, os::fd::AsRawFd, path::Path};
 
 use kvm_bindings::{
-    kvm_create_device, kvm_device_attr, kvm_enable_cap, kvm_userspace_memory_region, kvm_vcpu_init,
-    KVM_ARM_VCPU_PMU_V3_CTRL, KVM_ARM_VCPU_PMU_V3_INIT, KVM_CREATE_DEVICE_TEST,
+    kvm_device_attr, kvm_enable_cap, kvm_userspace_memory_region, kvm_vcpu_init,
+    KVM_ARM_VCPU_PMU_V3_CTRL, KVM_ARM_VCPU_PMU_V3_INIT,
 };
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 
 use crate::{
-    host::{Choice, Facts, Group, Hex, Host, Implementation, FEATURES},
-    merge::Set,
-    registers::{self, Field, Register, AIDR_EL1, CLIDR_EL1, MIDR_EL1, REVIDR_EL1},
-    text::Text,
+    host::Hex,
+    registers::{self, Register},
     Error,
 };
+
+mod check;
+mod probe;
+
+pub use check::check;
+pub use probe::probe;
 
 const DEVICE: &str = "/dev/kvm";
 const PARAMETER: &str = "/sys/module/kvm/parameters/baseline";
 
 /// S3_3_C9_C12_0: it is not in the description of the registers.
 const PMCR_EL0: u64 = 0x6030_0000_0013_dce0;
-/// KVM_REG_ARM_DEMUX: CCSIDR_EL1 by the value of CSSELR_EL1.
-const DEMUX: u64 = 0x6020_0000_0011_0000;
-/// As many as KVM has (CSSELR_MAX): seven levels of caches, of data and of instructions.
-const CSSELR_VALUES: u64 = 14;
 const SVE_VLS: u64 = 0x6060_0000_0015_ffff;
 
 /// KVM_ARM_GET_REG_WRITABLE_MASKS: _IOR(KVMIO, 0xb6, struct reg_mask_range).
 const GET_REG_WRITABLE_MASKS: u64 = 0x8040_aeb6;
-/// KVM_CREATE_DEVICE: _IOWR(KVMIO, 0xe0, struct kvm_create_device).
-const CREATE_DEVICE: u64 = 0xc00c_aee0;
 /// KVM_ENABLE_CAP: _IOW(KVMIO, 0xa3, struct kvm_enable_cap).
 const ENABLE_CAP: u64 = 0x4068_aea3;
 /// KVM_CAP_ARM_WRITABLE_IMP_ID_REGS.
 const WRITABLE_IMPLEMENTATION: u32 = 239;
-
-/// Capabilities by which VMMs decide what a VM has.
-const CAPABILITIES: &[(&str, u32)] = &[
-    ("ARM_EL1_32BIT", 93),
-    ("GUEST_DEBUG_HW_BPS", 119),
-    ("GUEST_DEBUG_HW_WPS", 120),
-    ("ARM_INJECT_SERROR_ESR", 158),
-    ("STEAL_TIME", 187),
-    ("ARM_MTE", 205),
-    ("ARM_SYSTEM_SUSPEND", 216),
-    ("COUNTER_OFFSET", 227),
-    ("ARM_WRITABLE_IMP_ID_REGS", 239),
-    ("ARM_EL2", 240),
-];
 
 /// Bits of KVM_ARM_VCPU_INIT, and the capabilities that offer them.
 const INIT: &[(&str, u32, u32)] = &[
@@ -68,9 +45,6 @@ const INIT: &[(&str, u32, u32)] = &[
 ];
 const PSCI_0_2: u32 = 1 << 2;
 const SVE: u32 = 4;
-
-/// The version of the interrupt controller, and its type in KVM_CREATE_DEVICE.
-const GIC: &[(u32, u32)] = &[(2, 5), (3, 7)];
 
 /// The guest: a store to where there is no memory, for which KVM_RUN returns.
 const CODE: u32 = 0xb900_001f; // str wzr, [x0]
@@ -306,185 +280,6 @@ impl Scratch {
     }
 }
 
-/// Asks this host what it can give to VMs.
-pub fn probe(name: Option<String>) -> Result<Host, Error> {
-    let host = Here::open()?;
-    if fs::read_to_string(PARAMETER).is_ok_and(|text| !text.trim().is_empty()) {
-        return Err(Error(format!(
-            "this host has a baseline, which hides what it can do: \
-             take it away first (echo > {PARAMETER})"
-        )));
-    }
-    let offered = FEATURES.into_iter().filter(|feature| host.offers(feature));
-    let offered: Vec<_> = offered.collect();
-    let scratch = host.scratch(&offered, How::default())?;
-    let values = |scratch: &Scratch| -> BTreeMap<String, Hex> {
-        registers::all()
-            .filter_map(|register| Some((register.name.into(), Hex(scratch.get(register.id)?))))
-            .collect()
-    };
-    let registers = values(&scratch);
-    if !registers.contains_key("ID_AA64PFR0_EL1") {
-        return Err(Error("KVM gives no ID registers".into()));
-    }
-
-    // Where this VM cannot run, no other one can.
-    host.scratch(&offered, How::default())?.run()?;
-    let mut features = BTreeMap::new();
-    for feature in &offered {
-        let others: Vec<_> = offered
-            .iter()
-            .filter(|one| *one != feature)
-            .copied()
-            .collect();
-        let mut without = values(&host.scratch(&others, How::default())?);
-        without.retain(|name, value| registers.get(name) != Some(value));
-        features.insert(feature.to_string(), without);
-    }
-
-    let mut choices = Vec::new();
-    for group in Group::all() {
-        let own = group.value(|register| Some(registers.get(register.name)?.0));
-        let Some(own) = own else { continue };
-        let accepted = accepted(&host, &offered, group, &own, &registers)?;
-        if accepted.len() > 1 {
-            choices.push(Choice {
-                fields: group.names().to_vec(),
-                accepted,
-            });
-        }
-    }
-    Ok(Host {
-        name: name.unwrap_or_else(|| uname().0),
-        kernel: uname().1,
-        derived_from: None,
-        baseline: Path::new(PARAMETER).exists(),
-        told: scratch.told(),
-        registers,
-        choices,
-        features,
-        implementation: implementation(&host, &scratch),
-        facts: facts(&host, &scratch, &offered),
-        capabilities: CAPABILITIES
-            .iter()
-            .map(|(name, number)| (name.to_string(), host.has(*number).into()))
-            .collect(),
-    })
-}
-
-/// Returns the values of a group that KVM takes, keeps, and still has after the VM has run.
-fn accepted(
-    host: &Here,
-    features: &[&str],
-    group: &Group,
-    own: &[u64],
-    registers: &BTreeMap<String, Hex>,
-) -> Result<BTreeSet<Vec<u64>>, Error> {
-    let mut found = BTreeSet::from([own.to_vec()]);
-    let mut scratch = host.scratch(features, How::default())?;
-    for value in product(group) {
-        if value == own {
-            continue;
-        }
-        let new = changed(group, &value, registers);
-        let keeps = |scratch: &Scratch| {
-            group.value(|register| scratch.get(register.id)).as_ref() == Some(&value)
-        };
-        let taken: Vec<_> = new
-            .iter()
-            .map(|(register, value)| scratch.set(register.id, *value))
-            .collect();
-        let all = taken.iter().all(|taken| *taken);
-        if all && keeps(&scratch) {
-            scratch.run()?;
-            if keeps(&scratch) {
-                found.insert(value);
-            }
-        }
-        // What was taken, and a run, would have a part in the next trial.
-        if taken.contains(&true) {
-            scratch = host.scratch(features, How::default())?;
-        }
-    }
-    Ok(found)
-}
-
-/// Returns all values of a group.
-fn product(group: &Group) -> Vec<Vec<u64>> {
-    let mut all = vec![Vec::new()];
-    for (_, field) in group.parts() {
-        let longer = |start: &Vec<u64>| {
-            let values = field.tries().into_iter();
-            let start = start.clone();
-            values.map(move |value| [start.as_slice(), &[value]].concat())
-        };
-        all = all.iter().flat_map(longer).collect();
-    }
-    all
-}
-
-/// Returns the registers that a value of a group changes, with their new values.
-fn changed(
-    group: &Group,
-    value: &[u64],
-    registers: &BTreeMap<String, Hex>,
-) -> Vec<(&'static Register, u64)> {
-    let mut new: Vec<(&'static Register, u64)> = Vec::new();
-    for ((register, field), value) in group.parts().zip(value) {
-        match new.iter_mut().find(|(known, _)| known.id == register.id) {
-            Some((_, whole)) => *whole = field.with(*whole, *value),
-            None => {
-                let own = registers.get(register.name).map_or(0, |own| own.0);
-                new.push((register, field.with(own, *value)));
-            }
-        }
-    }
-    new
-}
-
-fn implementation(host: &Here, scratch: &Scratch) -> Option<Implementation> {
-    Some(Implementation {
-        midr_el1: Hex(scratch.get(MIDR_EL1)?),
-        revidr_el1: Hex(scratch.get(REVIDR_EL1)?),
-        aidr_el1: Hex(scratch.get(AIDR_EL1)?),
-        writable: host.has(WRITABLE_IMPLEMENTATION) > 0,
-    })
-}
-
-fn facts(host: &Here, scratch: &Scratch, offered: &[&str]) -> Facts {
-    let ccsidr_el1 = (0..CSSELR_VALUES)
-        .filter_map(|csselr| Some((csselr.to_string(), Hex(scratch.get(DEMUX | csselr)?))))
-        .collect();
-    let gic = GIC.iter().filter(|(_, kind)| {
-        let mut device = kvm_create_device {
-            type_: *kind,
-            fd: 0,
-            flags: KVM_CREATE_DEVICE_TEST,
-        };
-        // SAFETY: With the flag, KVM only tests, and gives no file descriptor.
-        let result =
-            unsafe { libc::ioctl(scratch.vm.as_raw_fd(), CREATE_DEVICE as _, &mut device) };
-        result == 0
-    });
-    // SAFETY: It asks for a number.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    Facts {
-        cntfrq_el0: Some(cntfrq_el0()),
-        dczid_el0: Some(Hex(dczid_el0())),
-        sve_lengths: scratch.lengths(),
-        pmu_counters: offered
-            .contains(&"pmu")
-            .then(|| scratch.get(PMCR_EL0))
-            .flatten()
-            .map(|value| (value >> 11 & 0x1f) as u32),
-        clidr_el1: scratch.get(CLIDR_EL1).map(Hex),
-        ccsidr_el1,
-        ipa_bits: (host.ipa_bits != 0).then_some(host.ipa_bits),
-        gic: gic.map(|(version, _)| *version).collect(),
-        page_size: Some(page as u64 / 1024),
-    }
-}
-
 fn cntfrq_el0() -> u64 {
     let value;
     // SAFETY: Linux lets programs read it.
@@ -497,137 +292,4 @@ fn dczid_el0() -> u64 {
     // SAFETY: Any program may read it.
     unsafe { asm!("mrs {}, dczid_el0", out(reg) value, options(nomem, nostack)) };
     value
-}
-
-/// Returns the name of the host and the release of its kernel.
-fn uname() -> (String, String) {
-    // SAFETY: All fields of the structure are arrays of characters.
-    let mut names: libc::utsname = unsafe { std::mem::zeroed() };
-    // SAFETY: The kernel writes to the structure, which is this function's.
-    unsafe { libc::uname(&mut names) };
-    let text = |field: &[libc::c_char]| {
-        // SAFETY: The kernel ends names by a zero.
-        let text = unsafe { CStr::from_ptr(field.as_ptr()) };
-        text.to_string_lossy().into_owned()
-    };
-    (text(&names.nodename), text(&names.release))
-}
-
-/// Checks that VMs of this host can have what a text says. Fails with what it refuses first.
-pub fn check(text: &Text) -> Result<(), Error> {
-    let host = Here::open()?;
-    let refuses = |what: String| Err(Error(format!("this host refuses it: {what}")));
-    for (what, wanted, own) in [
-        ("CNTFRQ_EL0", text.cntfrq_el0, cntfrq_el0()),
-        ("DCZID_EL0", text.dczid_el0, dczid_el0()),
-    ] {
-        if let Some(wanted) = wanted.filter(|wanted| *wanted != own) {
-            return refuses(format!("{what} is {own} here, and cannot be {wanted}"));
-        }
-    }
-    // A feature that this host lacks shows in the fields that say whether a VM has it.
-    let features: Vec<_> = FEATURES
-        .into_iter()
-        .filter(|feature| host.offers(feature) && !text.off.iter().any(|off| off == feature))
-        .collect();
-
-    let mut how = How::default();
-    let mut scratch = host.scratch(&features, how)?;
-    if let Some(longest) = text.sve_length {
-        if !scratch.lengths().contains(&longest) {
-            return refuses(format!("SVE vectors of {longest} bits"));
-        }
-        how.sve_length = Some(longest);
-    }
-    if let Some(wanted) = text.pmu_counters {
-        let own = scratch.get(PMCR_EL0).map_or(0, |value| value >> 11 & 0x1f);
-        if u64::from(wanted) > own {
-            return refuses(format!("PMCR_EL0.N: {wanted} event counters, it has {own}"));
-        }
-    }
-    let who = [
-        ("MIDR_EL1", MIDR_EL1, text.midr_el1),
-        ("REVIDR_EL1", REVIDR_EL1, text.revidr_el1),
-        ("AIDR_EL1", AIDR_EL1, text.aidr_el1),
-    ];
-    let other = |(_, id, wanted): &(_, u64, Option<u64>)| {
-        wanted.is_some_and(|wanted| scratch.get(*id) != Some(wanted))
-    };
-    how.implementation = who.iter().any(other);
-    if how.implementation && host.has(WRITABLE_IMPLEMENTATION) <= 0 {
-        let (name, id, _) = who.iter().find(|one| other(one)).expect("there is one");
-        let own = scratch.get(*id).unwrap_or(0);
-        return refuses(format!("{name}: it is {own:#x}, and cannot be changed"));
-    }
-
-    scratch = host.scratch(&features, how)?;
-    if how.implementation {
-        for (name, id, wanted) in who {
-            if wanted.is_some_and(|wanted| !scratch.set(id, wanted)) {
-                return refuses(name.into());
-            }
-        }
-    }
-    for set in &text.sets {
-        let register = registers::named(set.register).expect("the text has known ones");
-        match scratch.get(register.id) {
-            None if set.value == 0 => {}
-            None => return refuses(format!("{register}: it is not known here")),
-            Some(own) if own & set.mask == set.value => {}
-            Some(own) => {
-                let new = own & !set.mask | set.value;
-                let keeps = |scratch: &Scratch| scratch.get(register.id) == Some(new);
-                if !scratch.set(register.id, new) || !keeps(&scratch) {
-                    let fresh = host.scratch(&features, how)?;
-                    return refuses(refused(register, set, own, &fresh));
-                }
-            }
-        }
-    }
-    scratch.run()?;
-    for set in &text.sets {
-        let register = registers::named(set.register).expect("the text has known ones");
-        if scratch.get(register.id).unwrap_or(0) & set.mask != set.value {
-            return refuses(format!(
-                "{register}: another value than {:#x}/{:#x} after the VM has run",
-                set.value, set.mask
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Names the field of a register that is refused, in a new VM: the one without which the others
-/// are accepted, or the first that is not accepted after those above it.
-fn refused(register: &Register, set: &Set, own: u64, scratch: &Scratch) -> String {
-    let wanted = |field: &Field| field.of(set.value);
-    let accepts = |new| scratch.set(register.id, new) && scratch.get(register.id) == Some(new);
-    let differs = |field: &&&Field| set.mask & field.mask() != 0 && wanted(field) != field.of(own);
-    let fields: Vec<_> = register.fields.iter().collect();
-    let fields: Vec<_> = fields.iter().filter(differs).copied().collect();
-    let all = own & !set.mask | set.value;
-    let alone = fields
-        .iter()
-        .find(|field| accepts(field.with(all, field.of(own))));
-    let mut now = own;
-    let mut after = fields.iter().filter(|field| {
-        let new = field.with(now, wanted(field));
-        let good = accepts(new);
-        if good {
-            now = new;
-        }
-        !good
-    });
-    match alone.or_else(|| after.next()) {
-        Some(field) => format!(
-            "{register}.{}: it has {} and does not accept {}",
-            field.name,
-            field.spell(field.of(own)),
-            field.spell(wanted(field))
-        ),
-        None => format!(
-            "{register}: it has {own:#x} and does not accept {:#x}",
-            set.value
-        ),
-    }
 }

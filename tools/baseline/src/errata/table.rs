@@ -19,8 +19,7 @@
 //! There is one [`Erratum`] for each option of the kernel, since a guest may have been built with
 //! any of them off. Options that lead to the same code on the same CPUs share an entry.
 //!
-//! Most workarounds only cost time on a CPU that does not need them. Where one replaces something
-//! that another CPU does need, or may be wrong there, the comment on it starts with "Not neutral".
+//! Most workarounds only cost time on a CPU that does not need them; [`Kind`] says which do more.
 
 /// CPUs of one model, by MIDR_EL1.
 ///
@@ -244,7 +243,7 @@ pub static ERRATA: &[Erratum] = &[
         kind: Kind::WithDic,
         ranges: &[all(NEOVERSE_N1)],
     },
-    // Not neutral: the kernel does not isolate its page tables from programs (KPTI), even if it
+    // the kernel does not isolate its page tables from programs (KPTI), even if it
     // would for Meltdown or for randomised addresses.
     Erratum {
         name: "Cavium ThunderX 27456",
@@ -452,7 +451,7 @@ pub static ERRATA: &[Erratum] = &[
         kind: Kind::Neutral,
         ranges: &[revisions(XGENE, 0x00, 0x0f)],
     },
-    // CPU interface of the interrupt controller. Not neutral: an interrupt counts as spurious if
+    // CPU interface of the interrupt controller. It does harm: an interrupt counts as spurious if
     // ICC_AP1R0_EL1 does not change as it is acknowledged, which is wrong on CPUs with more than 32
     // groups of priorities.
     Erratum {
@@ -509,7 +508,7 @@ pub static ERRATA: &[Erratum] = &[
             all(NEOVERSE_V3AE),
         ],
     },
-    // Not neutral: the sequence of branches replaces the call to firmware (or to the hypervisor),
+    // the sequence of branches replaces the call to firmware (or to the hypervisor),
     // which other CPUs need. The kernel applies it if ID_AA64PFR0_EL1.CSV2 is 0 and the call is
     // offered. Kryo 2xx Gold has the part of Falkor v1, so it is taken for that.
     Erratum {
@@ -523,7 +522,7 @@ pub static ERRATA: &[Erratum] = &[
     // kernel applies none if ID_AA64PFR0_EL1.CSV2 is 3, if ID_AA64MMFR1_EL1.ECBHB is not 0,
     // or if there is the CLRBHB instruction, which it then uses.
     //
-    // Not neutral: a loop replaces the call to firmware (or to the hypervisor), which is for CPUs
+    // a loop replaces the call to firmware (or to the hypervisor), which is for CPUs
     // that have none of the three, no loop, and are not in the list for Spectre-BHB in `SAFE`. The
     // kernel has no list of these.
     Erratum {
