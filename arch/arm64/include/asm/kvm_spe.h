@@ -112,15 +112,11 @@ static inline void kvm_spe_relax(struct kvm *kvm)
 		__kvm_spe_relax(kvm);
 }
 
-/* Notes that a vCPU cannot run on @cpu, before anything is loaded that this CPU may lack. */
-static inline void kvm_spe_load(struct kvm_vcpu *vcpu, int cpu)
+/* Takes over what userspace has changed. The CPU may have no unit: nothing of it is touched here. */
+static inline void kvm_spe_load(struct kvm_vcpu *vcpu)
 {
-	if (!static_branch_unlikely(&kvm_spe_used) || !vcpu->arch.spe.present)
-		return;
-
-	if (!cpumask_test_cpu(cpu, vcpu->kvm->arch.supported_cpus))
-		vcpu_set_on_unsupported_cpu(vcpu);
-	__kvm_spe_update(vcpu);
+	if (static_branch_unlikely(&kvm_spe_used) && vcpu->arch.spe.present)
+		__kvm_spe_update(vcpu);
 }
 
 /* Returns the highest value of ID_AA64DFR0_EL1.PMSVer that @kvm may have, in place. */
@@ -307,7 +303,7 @@ static inline void kvm_spe_fix(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_power_off(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_load_fgt(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_seen(void) { }
-static inline void kvm_spe_load(struct kvm_vcpu *vcpu, int cpu) { }
+static inline void kvm_spe_load(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_reset(struct kvm_vcpu *vcpu) { }
 static inline void kvm_spe_destroy(struct kvm *kvm) { }
 static inline void kvm_spe_create_debugfs(struct kvm *kvm) { }

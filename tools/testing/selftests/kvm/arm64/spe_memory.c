@@ -211,6 +211,14 @@ static bool was_disturbed(void)
 	       same("kicked", vcpu_get_stat(run.vcpu, spe_kicked), 1, -1UL);
 }
 
+/* The unit is stopped before the change, and does not run into it. */
+static bool was_stopped(void)
+{
+	return is_complete(TURNS) &&
+	       same("kicked", vcpu_get_stat(run.vcpu, spe_kicked), 1, -1UL) &&
+	       same("resolved", vcpu_get_stat(run.vcpu, spe_resolved), 0, 0);
+}
+
 /* Nothing has to be stopped. */
 static bool was_left_alone(void)
 {
@@ -422,6 +430,29 @@ static void by_manual_dirty_log(void)
 	copy_dirty(true);
 }
 
+/*
+ * The end of a block becomes read-only while the unit is at its beginning. That changes the block's
+ * only entry, and so what the unit writes to.
+ */
+static void by_write_protection(void)
+{
+	struct kvm_userspace_memory_region2 region = {
+		.slot = SLOT,
+		.flags = KVM_MEM_LOG_DIRTY_PAGES,
+		.guest_phys_addr = BUFFER_GPA,
+		.memory_size = SIZE,
+		.userspace_addr = (u64)run.mem,
+	};
+	unsigned long all = -1UL;
+
+	while (!READ_ONCE(run.done) && !READ_ONCE(run.mem[SZ_64K]))
+		usleep(100);
+	TEST_ASSERT(!__vm_ioctl(run.vm, KVM_SET_USER_MEMORY_REGION2, &region), "dirty logging");
+	kvm_vm_clear_dirty_log(run.vm, SLOT, &all, SZ_2M / SZ_4K - BITS_PER_LONG, BITS_PER_LONG);
+	while (!READ_ONCE(run.done))
+		usleep(1000);
+}
+
 /* The same, from the ring of the vCPU, in its own thread. */
 static void copy_from_ring(void)
 {
@@ -498,6 +529,8 @@ static const struct fact {
 	  .flags = KVM_MEM_LOG_DIRTY_PAGES, .manual = true },
 	{ "dirty bitmap on huge pages, manual", guest_profile, TURNS, is_copied,
 	  by_manual_dirty_log, VM_MEM_SRC_ANONYMOUS_THP, KVM_MEM_LOG_DIRTY_PAGES, true },
+	{ "part of a block becomes read-only", guest_profile, TURNS, was_stopped,
+	  by_write_protection, VM_MEM_SRC_ANONYMOUS_HUGETLB, .manual = true },
 	{ "dirty ring", guest_profile, TURNS, is_copied,
 	  .flags = KVM_MEM_LOG_DIRTY_PAGES, .ring = true },
 };
