@@ -174,6 +174,13 @@ pub fn named(name: &str) -> Option<&'static Register> {
 }
 
 impl Register {
+    /// Returns the architecture's text of the encoding, which `id` has in its lowest 16 bits.
+    pub fn encoding(&self) -> String {
+        let part = |lsb: u32, bits: u32| self.id >> lsb & ((1 << bits) - 1);
+        let (op0, op1, crn, crm) = (part(14, 2), part(11, 3), part(7, 4), part(3, 4));
+        format!("s{op0}_{op1}_c{crn}_c{crm}_{}", part(0, 3))
+    }
+
     /// Returns whether it is one of KVM's pseudo registers.
     pub fn is_pseudo(&self) -> bool {
         PSEUDO.iter().any(|one| one.id == self.id)

@@ -21,6 +21,9 @@ pub const COMMAND_LINE: usize = 2048;
 pub struct Text {
     /// ID registers and pseudo registers.
     pub sets: Vec<Set>,
+    /// Those that the text has by their encoding: no VM has anything there, and so a kernel may not
+    /// know the name.
+    pub encoded: Vec<&'static str>,
     pub midr_el1: Option<u64>,
     pub revidr_el1: Option<u64>,
     pub aidr_el1: Option<u64>,
@@ -57,6 +60,11 @@ impl Text {
                 ..*set
             })
         };
+        let unused = |name: &str| {
+            let register = registers::named(name).filter(|one| !one.is_pseudo());
+            let own = |one| fleet.hosts.iter().map(move |host| host.register(one, &[]));
+            register.is_some_and(|one| own(one).all(|value| value.unwrap_or(0) == 0))
+        };
         let firmware = baseline.firmware.iter();
         let firmware = firmware.filter(|set| !fewest || differs(set, set.mask));
         let mut known = fleet.hosts.iter().map(|host| host.implementation);
@@ -66,13 +74,16 @@ impl Text {
         let off = baseline.without.iter().copied().chain(el2);
         let mut off: Vec<_> = off.map(String::from).collect();
         off.sort_unstable();
+        let sets: Vec<_> = baseline
+            .registers
+            .iter()
+            .filter_map(narrowed)
+            .chain(firmware.cloned())
+            .collect();
+        let names = sets.iter().map(|set| set.register);
         Self {
-            sets: baseline
-                .registers
-                .iter()
-                .filter_map(narrowed)
-                .chain(firmware.cloned())
-                .collect(),
+            encoded: names.filter(|name| unused(name)).collect(),
+            sets,
             midr_el1: implementation.map(|one| one.midr_el1.0),
             revidr_el1: implementation.map(|one| one.revidr_el1.0),
             aidr_el1: implementation.map(|one| one.aidr_el1.0),
@@ -89,9 +100,11 @@ impl Text {
         let mut words = Vec::new();
         for set in &self.sets {
             let name = set.register.to_lowercase();
-            let register = registers::named(set.register);
-            words.push(if register.is_some_and(registers::Register::is_pseudo) {
+            let register = registers::named(set.register).expect("the text has known ones");
+            words.push(if register.is_pseudo() {
                 format!("{name}={:#x}", set.value)
+            } else if self.encoded.contains(&set.register) {
+                format!("{}={:#x}/{:#x}", register.encoding(), set.value, set.mask)
             } else {
                 format!("{name}={:#x}/{:#x}", set.value, set.mask)
             });
@@ -164,8 +177,16 @@ impl Text {
             "sve" => self.sve_length = Some(short()?),
             "pmcr_el0.n" => self.pmu_counters = Some(short()?),
             _ => {
-                let register = registers::named(key).filter(|one| one.name.to_lowercase() == key);
+                let register = registers::all().find(|one| {
+                    one.name.to_lowercase() == key || !one.is_pseudo() && one.encoding() == key
+                });
                 let register = register.ok_or("there is no such register or key")?;
+                if self.sets.iter().any(|set| set.register == register.name) {
+                    return Err("given twice".into());
+                }
+                if register.name.to_lowercase() != key {
+                    self.encoded.push(register.name);
+                }
                 let whole = if register.is_pseudo() {
                     register.mask()
                 } else {

@@ -42,6 +42,11 @@ fn texts() {
         ("id_aa64pfr0_el1=0x11/0xf", "bits outside the mask"),
         ("ID_AA64PFR0_EL1=0x1/0xf", "no such register"),
         ("id_aa64pfr9_el1=0x1/0xf", "no such register"),
+        ("s3_0_c0_c15_0=0x1/0xf", "no such register"),
+        (
+            "id_aa64pfr0_el1=0x1/0xf,s3_0_c0_c4_0=0x1/0xf",
+            "given twice",
+        ),
         (
             "id_aa64pfr0_el1=0x1/0xf,id_aa64pfr0_el1=0x1/0xf",
             "given twice",
