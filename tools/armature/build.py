@@ -172,7 +172,8 @@ def baseline_tests() -> None:
     baseline()
     out, source = BUILD / "baseline", TOP / "tools/baseline/test"
     compiler = "aarch64-linux-gnu-gcc -O2 -Wall -Werror -static -o".split()
-    built("brute", inside(*compiler, out / "brute", source / "brute.c"))
+    for program in ("brute", "registers"):
+        built(program, inside(*compiler, out / program, source / f"{program}.c"))
     shutil.copy(source / "machine.sh", out)
 
 

@@ -14,6 +14,7 @@ from armature import (
     breaks,
     build,
     deb,
+    fleet,
     lint,
     matrix,
     migrate,
@@ -73,6 +74,7 @@ ON_MACHINES = (
     Step("machine", model.step, needs=frozenset({"model"})),
     Step("oracle", oracle.step, needs=frozenset({"files:oracle"})),
     Step("migrate", migrate.step),
+    Step("fleet", fleet.step, needs=frozenset({"files:baseline"})),
     Step("counts", bench.step),
     Step("breaks", breaks.step, alone=True),
     Step("deb", deb.step, alone=True),
@@ -111,7 +113,7 @@ def wanted(step: Step, pattern: str, boots: list[Boot]) -> bool:
         return not step.alone
     if step.name in ("migrate", "counts"):
         return pattern in ("debug_topology", "memory_model" if step.name == "counts" else "")
-    if pattern.startswith("=") and step.name in ("pure", "machine"):
+    if pattern.startswith("=") and step.name in ("pure", "machine", "fleet"):
         # A single boot is used in a developer's inner loop.
         return False
     return pattern == step.name or bool(step.needs & boot.needs(boots)) or step is PURE

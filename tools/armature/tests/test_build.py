@@ -148,7 +148,8 @@ class Steps(unittest.TestCase):
 
     def test_selections(self) -> None:
         """Checks the selection of everything, one boot, a capability, and a step."""
-        everything = ["pure", "house", "plugins", "machine", "oracle", "migrate", "counts"]
+        everything = ["pure", "house", "plugins"]
+        everything += ["machine", "oracle", "migrate", "fleet", "counts"]
         self.assertEqual(self.names(""), everything)
         self.assertEqual(
             self.names("", LINT="1"), [*everything[:3], "lint", "docs", *everything[3:]]
@@ -160,6 +161,8 @@ class Steps(unittest.TestCase):
         self.assertEqual(
             self.names("debug_topology"), ["pure", "machine", "oracle", "migrate", "counts"]
         )
+        self.assertEqual(self.names("baseline"), ["pure", "fleet"])
+        self.assertEqual(self.names("=baseline-max"), [])
         self.assertEqual(self.names("breaks"), ["pure", "breaks"])
         self.assertEqual(self.names("pure"), ["pure"])
         with self.assertRaisesRegex(Failure, "matches nothing"):

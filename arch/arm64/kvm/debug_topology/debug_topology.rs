@@ -60,14 +60,20 @@ declare_trace! {
     );
 }
 
+/// Returns whether the breakpoints of VMs without AArch32 at EL1 can be mapped.
+///
+/// Without FEAT_FGT every debug register would have to trap, and in protected mode the host does
+/// not set up a guest's traps.
+fn supported() -> bool {
+    system_has(cpucap!(HAS_FGT)) && !system_has(cpucap!(KVM_PROTECTED_MODE))
+}
+
 /// Returns whether the breakpoints of a VM can be mapped.
 ///
-/// Without FEAT_FGT every debug register would have to trap, FEAT_FGT does not trap AArch32
-/// at EL1, and in protected mode the host does not set up a guest's traps. The answer for a VM
-/// changes only once: as long as the VM could still get AArch32 at EL1, the answer is no.
+/// FEAT_FGT does not trap AArch32 at EL1. The answer for a VM changes only once: as long as the VM
+/// could still get AArch32 at EL1, the answer is no.
 fn offered(vm: Config<'_>) -> bool {
-    system_has(cpucap!(HAS_FGT))
-        && !system_has(cpucap!(KVM_PROTECTED_MODE))
+    supported()
         && !vm
             .has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_EL1_32BIT }>()
             .unwrap_or_else(|| system_has(cpucap!(HAS_32BIT_EL1)))
@@ -209,15 +215,22 @@ impl Loaded<'_> {
     }
 }
 
-/// Returns a mask of the ID_AA64DFR0_EL1 fields that userspace may write for `kvm`.
+/// Returns a mask of the ID_AA64DFR0_EL1 fields that userspace may write for `kvm`, or for any VM
+/// without AArch32 at EL1.
 ///
 /// # Safety
 ///
-/// `kvm` points to a VM that is alive, whose `config_lock` is held.
+/// `kvm` is NULL, or points to a VM that is alive, whose `config_lock` is held.
 #[export]
 pub unsafe extern "C" fn __kvm_debug_topology_writable(kvm: *mut bindings::kvm) -> u64 {
-    // SAFETY: By the caller's contract.
-    if offered(unsafe { Vm::from_raw(kvm).config() }) {
+    let writable = if kvm.is_null() {
+        supported()
+    } else {
+        // SAFETY: By the caller's contract.
+        offered(unsafe { Vm::from_raw(kvm).config() })
+    };
+
+    if writable {
         ID_AA64DFR0_EL1::BRPS_MASK | ID_AA64DFR0_EL1::CTX_CMPS_MASK
     } else {
         0

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A CPU that all hosts of a fleet can give to VMs (`kvm.baseline=`).
+//!
+//! The baseline of a host lowers the defaults of the ID registers of all VMs, so that a VMM that
+//! does not write ID registers can move VMs between hosts that differ. [`text`] reads the parameter,
+//! and [`judge`] refuses what VMs of this host cannot have: a host has all of a baseline, or none.
+//!
+//! A VM keeps the baseline that the host had when the VM was created: a new one is another object.
+//!
+//! C header: [`asm/kvm_baseline.h`](srctree/arch/arm64/include/asm/kvm_baseline.h)
+
+use kernel::{
+    bindings,
+    error::from_result,
+    page::PAGE_SIZE,
+    prelude::*,
+    seq_file::SeqFile,
+    seq_print,
+    str::BStr,
+    sync::{global_lock, Arc},
+    tracepoint::declare_trace, //
+};
+
+mod description;
+mod judge;
+mod keys;
+mod text;
+
+use description::{Baseline, Name};
+use keys::IMPLEMENTATION;
+
+declare_trace! {
+    /// # Safety
+    ///
+    /// Always safe: the arguments are plain integers.
+    unsafe fn kvm_baseline_lower(vcpu_id: i32, id: u32, limit: u64, value: u64);
+}
+
+/// For `pr_err!()` and the like.
+const __LOG_PREFIX: &[u8] = b"kvm\0";
+
+/// A part of a baseline: some bits of an ID register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Set {
+    /// The encoding of the register, as `sys_reg()` gives it.
+    id: u32,
+    /// Whether the text has the encoding, and not the name.
+    encoded: bool,
+    /// No bit is outside of `mask`.
+    value: u64,
+    mask: u64,
+}
+
+global_lock! {
+    // SAFETY: `kvm_baseline_init()` initialises it, and nothing uses it before.
+    unsafe(uninit) static CURRENT: Mutex<Option<Arc<Baseline>>> = None;
+}
+
+/// Replaces the baseline of this host. VMs that exist keep theirs.
+fn replace(text: &[u8]) -> Result {
+    let new = Baseline::new(text)?;
+    let old = core::mem::replace(&mut *CURRENT.lock(), new);
+
+    drop(old);
+    Ok(())
+}
+
+/// Returns the baseline of a VM.
+///
+/// # Safety
+///
+/// `kvm` points to a VM that is alive, between [`__kvm_baseline_take`] and [`kvm_baseline_drop`].
+unsafe fn of_vm<'a>(kvm: *const bindings::kvm) -> Option<&'a Baseline> {
+    // SAFETY: By the caller's contract the pointer is null or that of a reference which the VM has,
+    // and does not change.
+    unsafe { (*kvm).arch.baseline.cast::<Baseline>().as_ref() }
+}
+
+/// Returns what a vCPU gets in the ID register `id`, whose value would be `limit`.
+///
+/// # Safety
+///
+/// `vcpu` points to a vCPU that is alive, whose features are set; `id` is the encoding of an ID
+/// register that a VM has. What it is computed from does not change any more.
+unsafe fn lowered(vcpu: *mut bindings::kvm_vcpu, id: u32, limit: u64) -> u64 {
+    // SAFETY: By the caller's contract; the VM outlives the vCPU.
+    let Some(baseline) = (unsafe { of_vm((*vcpu).kvm) }) else {
+        return limit;
+    };
+    let implementation = IMPLEMENTATION.iter().find(|it| it.0.as_u32() == id);
+
+    if let Some((_, key)) = implementation {
+        return baseline.number(*key).unwrap_or(limit);
+    }
+    baseline.set(id).map_or(limit, |set| {
+        // SAFETY: By the caller's contract.
+        unsafe { bindings::kvm_id_reg_lower(vcpu, 0, id, limit, set.value, set.mask) }
+    })
+}
+
+/// Prepares for baselines.
+///
+/// # Safety
+///
+/// Called once, before VMs exist.
+#[export]
+pub unsafe extern "C" fn kvm_baseline_init() {
+    // SAFETY: By the caller's contract.
+    unsafe { CURRENT.init() };
+}
+
+/// Replaces the baseline of this host. Returns 0, `-EINVAL` after logging the reason, or `-ENOMEM`.
+///
+/// Context: may sleep.
+///
+/// # Safety
+///
+/// KVM has initialised. `text` is a string.
+#[export]
+pub unsafe extern "C" fn kvm_baseline_replace(text: *const c_char) -> c_int {
+    // SAFETY: By the caller's contract.
+    let text = unsafe { CStr::from_char_ptr(text) }.to_bytes();
+
+    from_result(|| replace(text.strip_suffix(b"\n").unwrap_or(text)).map(|()| 0))
+}
+
+/// Writes the text of this host's baseline to a buffer of sysfs; nothing if it has none. Returns
+/// the length.
+///
+/// Context: may sleep.
+///
+/// # Safety
+///
+/// KVM has initialised. `buffer` is valid for writes of a page.
+#[export]
+pub unsafe extern "C" fn kvm_baseline_text(buffer: *mut u8) -> usize {
+    // SAFETY: By the caller's contract.
+    let buffer = unsafe { core::slice::from_raw_parts_mut(buffer, PAGE_SIZE) };
+    let current = CURRENT.lock();
+    let text = current.as_ref().map_or(&[][..], |it| &it.text[..]);
+
+    match buffer.get_mut(..text.len()) {
+        Some(start) => {
+            start.copy_from_slice(text);
+            text.len()
+        }
+        None => 0,
+    }
+}
+
+/// Gives a new VM the baseline of this host.
+///
+/// Context: may sleep.
+///
+/// # Safety
+///
+/// KVM has initialised. `kvm` points to a VM that is being created.
+#[export]
+pub unsafe extern "C" fn __kvm_baseline_take(kvm: *mut bindings::kvm) {
+    let Some(baseline) = CURRENT.lock().clone() else {
+        return;
+    };
+
+    // SAFETY: By the caller's contract, nothing else has access to the VM.
+    let arch = unsafe { &mut (*kvm).arch };
+    let number = |key| baseline.number(key);
+    let lower =
+        |bitmap: &mut usize, key| *bitmap &= number(key).map_or(usize::MAX, |it| it as usize);
+    if IMPLEMENTATION.iter().any(|it| number(it.1).is_some()) {
+        arch.flags |= 1 << bindings::KVM_ARCH_FLAG_WRITABLE_IMP_ID_REGS;
+    }
+    let workarounds = [keys::WA1, keys::WA2, keys::WA3];
+    for (limit, key) in arch.wa_limits.iter_mut().zip(workarounds) {
+        *limit = number(key).map_or(0, |it| it as u8 + 1);
+    }
+    if let Some(version) = number(keys::PSCI) {
+        arch.psci_version = version as u32;
+    }
+    let smccc = &mut arch.smccc_feat;
+    lower(&mut smccc.std_bmap, keys::STD_BMAP);
+    lower(&mut smccc.std_hyp_bmap, keys::STD_HYP_BMAP);
+    lower(&mut smccc.vendor_hyp_bmap, keys::VENDOR_HYP_BMAP);
+    lower(&mut smccc.vendor_hyp_bmap_2, keys::VENDOR_HYP_BMAP2);
+    arch.baseline = baseline.into_raw().cast_mut().cast();
+}
+
+/// Drops the VM's reference to its baseline.
+///
+/// # Safety
+///
+/// `kvm` points to a VM that is being destroyed, and has no vCPUs.
+#[export]
+pub unsafe extern "C" fn kvm_baseline_drop(kvm: *mut bindings::kvm) {
+    // SAFETY: By the caller's contract.
+    let baseline = unsafe { (*kvm).arch.baseline }.cast::<Baseline>();
+
+    if !baseline.is_null() {
+        // SAFETY: `__kvm_baseline_take()` has stored it, and nothing uses it any more.
+        drop(unsafe { Arc::from_raw(baseline) });
+    }
+}
+
+/// Returns the value that a vCPU of a VM with a baseline has in an ID register by default, in place
+/// of `limit`.
+///
+/// # Safety
+///
+/// As for [`lowered`].
+#[export]
+pub unsafe extern "C" fn __kvm_baseline_lower(
+    vcpu: *mut bindings::kvm_vcpu,
+    id: u32,
+    limit: u64,
+) -> u64 {
+    // SAFETY: By the caller's contract.
+    unsafe { lowered(vcpu, id, limit) }
+}
+
+/// Returns a number of the VM's baseline, or `otherwise` if it has none.
+///
+/// # Safety
+///
+/// `kvm` points to a VM that is alive, and is not being created.
+#[export]
+pub unsafe extern "C" fn __kvm_baseline_number(
+    kvm: *const bindings::kvm,
+    key: keys::Id,
+    otherwise: u64,
+) -> u64 {
+    // SAFETY: By the caller's contract.
+    unsafe { of_vm(kvm) }
+        .and_then(|it| it.number(key))
+        .unwrap_or(otherwise)
+}
+
+/// Returns whether the VM has no AArch32 because of its baseline.
+///
+/// # Safety
+///
+/// As for [`__kvm_baseline_number`].
+#[export]
+pub unsafe extern "C" fn __kvm_baseline_hides_aa32(kvm: *const bindings::kvm) -> bool {
+    // SAFETY: By the caller's contract.
+    unsafe { of_vm(kvm) }.is_some_and(Baseline::hides_aa32)
+}
+
+/// Returns the features that vCPUs cannot have because of the baseline, as bits `KVM_ARM_VCPU_*`:
+/// those of a VM, or of one that is created now.
+///
+/// Context: may sleep.
+///
+/// # Safety
+///
+/// KVM has initialised. `kvm` is NULL, or as for [`__kvm_baseline_number`].
+#[export]
+pub unsafe extern "C" fn kvm_baseline_hidden_features(kvm: *const bindings::kvm) -> usize {
+    if kvm.is_null() {
+        return CURRENT.lock().as_ref().map_or(0, |it| it.hidden_features());
+    }
+    // SAFETY: By the caller's contract.
+    unsafe { of_vm(kvm) }.map_or(0, Baseline::hidden_features)
+}
+
+/// Returns what [`__kvm_baseline_lower`] returns, and traces it.
+///
+/// # Safety
+///
+/// As for [`lowered`].
+#[export]
+pub unsafe extern "C" fn __kvm_baseline_reset(
+    vcpu: *mut bindings::kvm_vcpu,
+    id: u32,
+    limit: u64,
+) -> u64 {
+    // SAFETY: By the caller's contract.
+    let value = unsafe { lowered(vcpu, id, limit) };
+
+    if value != limit {
+        // SAFETY: Always safe to call; the vCPU is alive.
+        unsafe { kvm_baseline_lower((*vcpu).vcpu_id, id, limit, value) };
+    }
+    value
+}
+
+/// Prints the baseline of a VM, and the ID registers that it lowers for a vCPU.
+///
+/// # Safety
+///
+/// `m` is valid and not shared. `vcpu` is as for [`lowered`].
+#[export]
+pub unsafe extern "C" fn kvm_baseline_show(
+    m: *mut bindings::seq_file,
+    vcpu: *mut bindings::kvm_vcpu,
+) {
+    // SAFETY: By the caller's contract.
+    let (m, baseline) = unsafe { (SeqFile::from_raw(m), of_vm((*vcpu).kvm)) };
+    let Some(baseline) = baseline else {
+        return;
+    };
+
+    seq_print!(m, "{}\n", BStr::from_bytes(&baseline.text));
+    for set in &baseline.sets {
+        // SAFETY: By the caller's contract, and the register is one that VMs have.
+        let (limit, value) = unsafe {
+            let limit = bindings::kvm_id_reg_limit(vcpu, 0, set.id);
+            (limit, lowered(vcpu, set.id, limit))
+        };
+        if value != limit {
+            seq_print!(m, "{}: {:#x} -> {:#x}\n", Name(*set), limit, value);
+        }
+    }
+}
+
+#[cfg(CONFIG_KVM_ARM64_BASELINE_KUNIT_TEST)]
+#[kunit_tests(kvm_arm64_baseline)]
+mod tests {
+    use super::*;
+
+    use kernel::{
+        arm64::sysreg::*,
+        fmt::Write,
+        str::Formatter, //
+    };
+
+    use description::Host;
+    use judge::Registers;
+
+    /// Returns the text of the baseline that `text` gives, or the error.
+    fn text_of(text: &str) -> Result<KVec<u8>> {
+        match Baseline::new(text.as_bytes())? {
+            None => Ok(KVec::new()),
+            Some(it) => {
+                let mut copy = KVec::new();
+                copy.extend_from_slice(&it.text, GFP_KERNEL)?;
+                Ok(copy)
+            }
+        }
+    }
+
+    /// Returns whether KVM is there: not if booted at EL1, or with kvm-arm.mode=none.
+    fn has_kvm() -> bool {
+        // SAFETY: Callable in any context.
+        unsafe { bindings::is_kvm_arm_initialised() }
+    }
+
+    /// Each register has its default, and the text that says so is its own canonical form.
+    #[test]
+    fn defaults() -> Result {
+        if !has_kvm() {
+            return Ok(());
+        }
+        for id in [
+            ID_AA64PFR0_EL1::ENCODING,
+            ID_AA64DFR0_EL1::ENCODING,
+            ID_AA64ISAR0_EL1::ENCODING,
+            ID_AA64MMFR2_EL1::ENCODING,
+            CTR_EL0::ENCODING,
+        ] {
+            // SAFETY: Callable once KVM has initialised.
+            let features = unsafe { bindings::kvm_baseline_features() };
+            let limit = Host { features }.limit(id.as_u32());
+            let mut text = KVec::from_elem(0, 128, GFP_KERNEL)?;
+            let mut formatter = Formatter::new(&mut text);
+            let name = Name(Set {
+                id: id.as_u32(),
+                encoded: false,
+                value: 0,
+                mask: 0,
+            });
+            assert!(formatter
+                .write_fmt(fmt!("{name}={limit:#x}/0xffffffffffffffff"))
+                .is_ok());
+            let len = formatter.bytes_written();
+            text.truncate(len);
+
+            let Some(it) = Baseline::new(&text)? else {
+                panic!("a text gives a baseline");
+            };
+            assert_eq!(it.text[..], text[..]);
+            assert_eq!(it.set(id.as_u32()).map(|it| it.value), Some(limit));
+        }
+        Ok(())
+    }
+
+    /// Texts that no machine takes, and an empty one.
+    #[test]
+    fn refusals() -> Result {
+        if !has_kvm() {
+            return Ok(());
+        }
+        assert!(text_of("")?.is_empty());
+        for text in [
+            "x",
+            "id_aa64isar0_el1=0",
+            "psci=1",
+            "mte=off",
+            "sve=off,sve=128",
+            ",",
+        ] {
+            assert!(text_of(text).is_err());
+        }
+        assert_eq!(text_of("sve=off,psci=2")?[..], b"psci=0x2,sve=off"[..]);
+        Ok(())
+    }
+
+    /// Names are those of the architecture.
+    #[test]
+    fn names() {
+        let find = |name: &str| {
+            // SAFETY: The name is valid for reads of this length.
+            unsafe { bindings::kvm_id_reg_find(name.as_ptr(), name.len()) }
+        };
+
+        assert_eq!(find("id_aa64pfr0_el1"), ID_AA64PFR0_EL1::ENCODING.as_u32());
+        assert_eq!(find("ctr_el0"), CTR_EL0::ENCODING.as_u32());
+        for name in [
+            "",
+            "id_aa64pfr0",
+            "id_aa64pfr0_el11",
+            "ID_AA64PFR0_EL1",
+            "midr_el1",
+            "clidr_el1",
+        ] {
+            assert_eq!(find(name), 0);
+        }
+    }
+}

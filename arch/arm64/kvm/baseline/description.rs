@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a baseline says, and whether VMs of this host can have it.
+
+use core::ptr::null_mut;
+
+use kernel::{
+    arm64::sysreg::*,
+    bindings,
+    fmt::{self, Write},
+    prelude::*,
+    str::{BStr, Formatter},
+    sync::Arc, //
+};
+
+use super::{
+    judge::{check, Bits, Refusal, Registers},
+    keys::{self, Key, FEATURES, KEYS},
+    text::{words, Encoded, Malformed, Value, Word, LONGEST},
+    Set, //
+};
+
+/// The number of the bit beside `KVM_ARM_VCPU_*`: a VM without AArch32, whatever the host has.
+const NO_AA32: u32 = bindings::KVM_BASELINE_NO_AA32.trailing_zeros();
+
+/// The ID registers of a VM whose VMM takes all features that this host offers, except EL2.
+pub(super) struct Host {
+    /// Bits `KVM_ARM_VCPU_*`.
+    pub(super) features: usize,
+}
+
+impl Registers for Host {
+    fn limit(&self, id: u32) -> u64 {
+        // SAFETY: Without a vCPU, always safe to call with the encoding of an ID register.
+        unsafe { bindings::kvm_id_reg_limit(null_mut(), self.features, id) }
+    }
+
+    fn field(&self, id: u32, bit: u32) -> u64 {
+        // SAFETY: Always safe to call with the encoding of an ID register.
+        unsafe { bindings::kvm_id_reg_field(id, bit) }
+    }
+
+    fn lower(&self, id: u32, limit: u64, want: u64, mask: u64) -> u64 {
+        // SAFETY: As in `limit()`.
+        unsafe { bindings::kvm_id_reg_lower(null_mut(), self.features, id, limit, want, mask) }
+    }
+}
+
+/// Prints the name of an ID register in lower case, or its encoding if that was given.
+pub(super) struct Name(pub(super) Set);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.encoded {
+            let [op0, op1, crn, crm, op2] = Encoded::parts(self.0.id);
+            return f.write_fmt(fmt!("s{op0}_{op1}_c{crn}_c{crm}_{op2}"));
+        }
+        // SAFETY: The encoding is that of an ID register, whose name is static.
+        let name = unsafe { CStr::from_char_ptr(bindings::kvm_id_reg_name(self.0.id)) };
+
+        name.to_bytes()
+            .iter()
+            .try_for_each(|c| f.write_char(char::from(c.to_ascii_lowercase())))
+    }
+}
+
+/// What VMs of a host get. It never changes.
+pub(super) struct Baseline {
+    /// By ascending encoding.
+    pub(super) sets: KVec<Set>,
+    /// The numbers, by the names in C.
+    numbers: [Option<u64>; KEYS.len()],
+    /// The features that VMs lack, as bits `KVM_ARM_VCPU_*`.
+    off: usize,
+    /// The text that gives this baseline, in canonical form. Not longer than [`LONGEST`].
+    pub(super) text: KVec<u8>,
+}
+
+/// Logs why a word is refused, with the beginning of the word if it is long.
+fn refuse(word: &[u8], why: fmt::Arguments<'_>) -> Error {
+    let word = word.get(..80).unwrap_or(word);
+
+    pr_err!("baseline: {}: {}\n", BStr::from_bytes(word), why);
+    EINVAL
+}
+
+/// Logs why VMs of this host cannot have what a baseline says about a register.
+fn refuse_bits(set: &Set, refusal: Refusal) -> Error {
+    let (Refusal::Part { field } | Refusal::Beyond { field, .. }) = refusal;
+    let bits = Bits::of(field);
+    let value = bits.get(set.value);
+    let name = Name(*set);
+
+    match refusal {
+        Refusal::Part { .. } => pr_err!(
+            "baseline: {}[{}:{}]: the mask has only a part of the field\n",
+            name,
+            bits.msb,
+            bits.lsb,
+        ),
+        Refusal::Beyond { limit, .. } => pr_err!(
+            "baseline: {}[{}:{}]={:#x}: VMs of this host have {:#x}, and cannot have that\n",
+            name,
+            bits.msb,
+            bits.lsb,
+            value,
+            bits.get(limit),
+        ),
+    }
+    EINVAL
+}
+
+impl Baseline {
+    /// Reads a text; [`None`] if it is empty. If this host cannot give such VMs, logs why.
+    pub(super) fn new(text: &[u8]) -> Result<Option<Arc<Self>>> {
+        if text.len() > LONGEST {
+            pr_err!("baseline: longer than {} bytes\n", LONGEST);
+            return Err(EINVAL);
+        }
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let mut it = Baseline {
+            sets: KVec::new(),
+            numbers: [None; KEYS.len()],
+            off: 0,
+            text: KVec::new(),
+        };
+        for word in words(text) {
+            it.read(word)?;
+        }
+        it.check()?;
+        it.text = it.canonical()?;
+        Ok(Some(Arc::new(it, GFP_KERNEL)?))
+    }
+
+    /// Reads a word.
+    fn read(&mut self, bytes: &[u8]) -> Result {
+        let word =
+            Word::new(bytes).map_err(|it: Malformed| refuse(bytes, fmt!("{}", it.words())))?;
+        let is_new = match word.value {
+            Value::Bits { value, mask } => self.read_bits(&word, value, mask),
+            Value::Number(value) => self.read_number(&word, value),
+            Value::Off => self.read_off(&word),
+        };
+
+        match is_new? {
+            Some(true) => Ok(()),
+            Some(false) => Err(refuse(bytes, fmt!("is given twice"))),
+            None => Err(refuse(
+                bytes,
+                fmt!("VMs have nothing with that name and kind of value"),
+            )),
+        }
+    }
+
+    /// Adds bits of a register. Returns whether it is new, or [`None`] if VMs have no such register.
+    fn read_bits(&mut self, word: &Word<'_>, value: u64, mask: u64) -> Result<Option<bool>> {
+        let encoding = Encoded::read(word.name).map(Encoded::id);
+        let encoded = encoding.is_some();
+        let id = match encoding {
+            // SAFETY: Always safe to call.
+            Some(id) if unsafe { bindings::kvm_id_reg_exists(id) } => id,
+            Some(_) => 0,
+            // SAFETY: The name is valid for reads of this length.
+            None => unsafe { bindings::kvm_id_reg_find(word.name.as_ptr(), word.name.len()) },
+        };
+
+        if id == 0 {
+            return Ok(None);
+        }
+        let Err(at) = self.sets.binary_search_by_key(&id, |it| it.id) else {
+            return Ok(Some(false));
+        };
+        self.sets.reserve(1, GFP_KERNEL)?;
+        let set = Set {
+            id,
+            encoded,
+            value,
+            mask,
+        };
+        self.sets.insert_within_capacity(at, set)?;
+        Ok(Some(true))
+    }
+
+    /// Adds a number. Returns whether it is new, or [`None`] if there is no such key.
+    fn read_number(&mut self, word: &Word<'_>, value: u64) -> Result<Option<bool>> {
+        let Some(key) = KEYS.iter().find(|it| it.name.as_bytes() == word.name) else {
+            return Ok(None);
+        };
+        let sve = 1 << bindings::KVM_ARM_VCPU_SVE;
+        let no_sve = key.id == keys::SVE && self.off & sve != 0;
+
+        Ok(self.numbers.get_mut(key.id as usize).map(|number| {
+            let is_new = number.is_none() && !no_sve;
+            *number = Some(value);
+            is_new
+        }))
+    }
+
+    /// Takes a feature away. Returns whether it is new, or [`None`] if there is no such feature.
+    fn read_off(&mut self, word: &Word<'_>) -> Result<Option<bool>> {
+        let Some((name, bits)) = FEATURES.iter().find(|it| it.0.as_bytes() == word.name) else {
+            return Ok(None);
+        };
+        let length = self.number(keys::SVE);
+        let is_new = self.off & bits == 0 && (*name != "sve" || length.is_none());
+
+        self.off |= bits;
+        Ok(Some(is_new))
+    }
+
+    /// Checks that VMs of this host can have all of this. If not, logs why.
+    fn check(&self) -> Result {
+        // SAFETY: Callable once KVM has initialised.
+        let offered = unsafe { bindings::kvm_baseline_features() };
+        let aa32 = usize::from(self.hides_aa32()) << NO_AA32;
+        let host = Host {
+            features: offered & !self.off | aa32,
+        };
+
+        for set in &self.sets {
+            check(&host, set).map_err(|it| refuse_bits(set, it))?;
+        }
+        for key in &KEYS {
+            if let Some(value) = self.number(key.id) {
+                self.check_number(&host, key, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that VMs of this host can have a number. If not, logs why.
+    fn check_number(&self, host: &Host, key: &Key, value: u64) -> Result {
+        let mut own = 0;
+        let pfr1 = ID_AA64PFR1_EL1::ENCODING.as_u32();
+        let limit = host.limit(pfr1);
+        let pfr1 = self
+            .set(pfr1)
+            .map_or(limit, |it| limit & !it.mask | it.value);
+        let ssbs = ID_AA64PFR1_EL1::from_raw(pfr1).SSBS() >= ID_AA64PFR1_EL1_SSBS_IMP;
+
+        // SAFETY: Callable once KVM has initialised.
+        if unsafe { bindings::kvm_baseline_check(key.id, value, ssbs, &mut own) } {
+            return Ok(());
+        }
+        if key.hex {
+            pr_err!(
+                "baseline: {}={:#x}: VMs of this host have {:#x}, and cannot have that\n",
+                key.name,
+                value,
+                own
+            );
+        } else {
+            pr_err!(
+                "baseline: {}={}: VMs of this host have {}, and cannot have that\n",
+                key.name,
+                value,
+                own
+            );
+        }
+        Err(EINVAL)
+    }
+
+    /// Returns what this baseline says about a register.
+    pub(super) fn set(&self, id: u32) -> Option<&Set> {
+        let at = self.sets.binary_search_by_key(&id, |it| it.id).ok()?;
+
+        self.sets.get(at)
+    }
+
+    /// Returns the number with a name of C.
+    pub(super) fn number(&self, key: keys::Id) -> Option<u64> {
+        *self.numbers.get(key as usize)?
+    }
+
+    /// Returns whether VMs have no AArch32, so that its ID registers are RAZ/WI.
+    pub(super) fn hides_aa32(&self) -> bool {
+        self.set(ID_AA64PFR0_EL1::ENCODING.as_u32())
+            .is_some_and(|it| {
+                it.mask & ID_AA64PFR0_EL1::EL0_MASK == ID_AA64PFR0_EL1::EL0_MASK
+                    && ID_AA64PFR0_EL1::from_raw(it.value).EL0() == ID_AA64PFR0_EL1_EL0_IMP
+            })
+    }
+
+    /// Returns the features that VMs cannot have, as bits `KVM_ARM_VCPU_*`.
+    pub(super) fn hidden_features(&self) -> usize {
+        let aa32 = usize::from(self.hides_aa32()) << bindings::KVM_ARM_VCPU_EL1_32BIT;
+
+        self.off | aa32
+    }
+
+    /// Returns the text that gives this baseline. Logs if it is longer than a parameter can be.
+    fn canonical(&self) -> Result<KVec<u8>> {
+        let mut text = KVec::from_elem(0, LONGEST, GFP_KERNEL)?;
+        let mut formatter = Formatter::new(&mut text);
+
+        self.write(&mut formatter).map_err(|_| {
+            pr_err!(
+                "baseline: longer than {} bytes if written in full\n",
+                LONGEST
+            );
+            EINVAL
+        })?;
+        let len = formatter.bytes_written();
+        text.truncate(len);
+        Ok(text)
+    }
+
+    /// Writes the canonical text.
+    fn write(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let mut separator = Separator(false);
+
+        for set in &self.sets {
+            let (name, value, mask) = (Name(*set), set.value, set.mask);
+            separator.write(out)?;
+            out.write_fmt(fmt!("{name}={value:#x}/{mask:#x}"))?;
+        }
+        for Key { name, id, hex } in &KEYS {
+            match self.number(*id) {
+                None => continue,
+                Some(value) if *hex => {
+                    separator.write(out)?;
+                    out.write_fmt(fmt!("{name}={value:#x}"))?;
+                }
+                Some(value) => {
+                    separator.write(out)?;
+                    out.write_fmt(fmt!("{name}={value}"))?;
+                }
+            }
+        }
+        for (name, _) in FEATURES.iter().filter(|it| self.off & it.1 != 0) {
+            separator.write(out)?;
+            out.write_fmt(fmt!("{name}=off"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes what is between words: nothing for the first time.
+struct Separator(bool);
+
+impl Separator {
+    fn write(&mut self, out: &mut Formatter<'_>) -> fmt::Result {
+        match core::mem::replace(&mut self.0, true) {
+            false => Ok(()),
+            true => out.write_str(","),
+        }
+    }
+}

@@ -1,0 +1,1061 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * kvm_baseline - Check that kvm.baseline= lowers the ID registers of all VMs, and
+ * takes what KVM_SET_ONE_REG would take.
+ *
+ * Every value of every four bits of every ID register is given as a baseline, and
+ * to a vCPU of a VM without one: both accept it, or none. VMs that are created
+ * afterwards have the value, VMs that exist keep theirs. The test changes the
+ * baseline of the machine, and puts back what it found.
+ *
+ *   -n CHANGES  how often the baseline changes while VMs are created
+ */
+#include <ctype.h>
+#include <getopt.h>
+#include <linux/arm-smccc.h>
+#include <pthread.h>
+
+#include "kselftest.h"
+#include "kvm_util.h"
+#include "processor.h"
+#include "test_util.h"
+#include "ucall.h"
+
+#define PARAMETERS	"/sys/module/kvm/parameters/"
+#define LONGEST		4095
+
+#define REG(r)		{ #r, KVM_ARM64_SYS_REG(SYS_ ## r) }
+
+static const struct reg {
+	const char *name;
+	u64 id;
+} regs[] = {
+	REG(ID_PFR0_EL1), REG(ID_PFR1_EL1), REG(ID_DFR0_EL1), REG(ID_AFR0_EL1),
+	REG(ID_MMFR0_EL1), REG(ID_MMFR1_EL1), REG(ID_MMFR2_EL1), REG(ID_MMFR3_EL1),
+	REG(ID_ISAR0_EL1), REG(ID_ISAR1_EL1), REG(ID_ISAR2_EL1), REG(ID_ISAR3_EL1),
+	REG(ID_ISAR4_EL1), REG(ID_ISAR5_EL1), REG(ID_MMFR4_EL1), REG(ID_ISAR6_EL1),
+	REG(MVFR0_EL1), REG(MVFR1_EL1), REG(MVFR2_EL1), REG(ID_PFR2_EL1),
+	REG(ID_DFR1_EL1), REG(ID_MMFR5_EL1),
+	REG(ID_AA64PFR0_EL1), REG(ID_AA64PFR1_EL1), REG(ID_AA64PFR2_EL1),
+	REG(ID_AA64ZFR0_EL1), REG(ID_AA64SMFR0_EL1), REG(ID_AA64FPFR0_EL1),
+	REG(ID_AA64DFR0_EL1), REG(ID_AA64DFR1_EL1), REG(ID_AA64AFR0_EL1),
+	REG(ID_AA64AFR1_EL1), REG(ID_AA64ISAR0_EL1), REG(ID_AA64ISAR1_EL1),
+	REG(ID_AA64ISAR2_EL1), REG(ID_AA64ISAR3_EL1), REG(ID_AA64MMFR0_EL1),
+	REG(ID_AA64MMFR1_EL1), REG(ID_AA64MMFR2_EL1), REG(ID_AA64MMFR3_EL1),
+	REG(ID_AA64MMFR4_EL1), REG(CTR_EL0),
+};
+
+static int changes = 2000;
+
+/*
+ * The baseline
+ */
+
+static void read_parameter(const char *name, char *text, size_t size)
+{
+	char path[128];
+	int fd, len;
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	fd = open(path, O_RDONLY);
+	TEST_ASSERT(fd >= 0, "Cannot open %s, errno %d", path, errno);
+	len = read(fd, text, size - 1);
+	TEST_ASSERT(len > 0 && text[len - 1] == '\n', "%s has no line, but %d bytes", path, len);
+	text[len - 1] = '\0';
+	close(fd);
+}
+
+/* Returns 0 or the errno. */
+static int set_baseline(const char *text)
+{
+	static int fd = -1;
+	int len = strlen(text);
+
+	if (fd < 0)
+		fd = open(PARAMETERS "baseline", O_WRONLY);
+	TEST_ASSERT(fd >= 0, "Cannot write the baseline, errno %d", errno);
+	/* The kernel gets nothing of an empty write */
+	if (!len)
+		text = "\n";
+
+	return pwrite(fd, text, len ?: 1, 0) == (len ?: 1) ? 0 : errno;
+}
+
+static void lower_case(char *to, const char *from)
+{
+	do {
+		*to++ = tolower(*from);
+	} while (*from++);
+}
+
+static void spell(char *text, const struct reg *reg, u64 value, u64 mask)
+{
+	lower_case(text, reg->name);
+	sprintf(text + strlen(text), "=0x%lx/0x%lx", value, mask);
+}
+
+static int set_bits(const struct reg *reg, u64 value, u64 mask)
+{
+	char text[128];
+
+	spell(text, reg, value, mask);
+	return set_baseline(text);
+}
+
+/*
+ * VMs
+ */
+
+/* A VM with all features that the host offers, except EL2, AArch32 and SPE: as by QEMU. */
+static void init_vcpu(struct kvm_vcpu *vcpu)
+{
+	struct kvm_vcpu_init init = { .target = KVM_ARM_TARGET_GENERIC_V8 };
+
+	init.features[0] = BIT(KVM_ARM_VCPU_PSCI_0_2);
+	if (kvm_has_cap(KVM_CAP_ARM_SVE))
+		init.features[0] |= BIT(KVM_ARM_VCPU_SVE);
+	if (kvm_has_cap(KVM_CAP_ARM_PTRAUTH_ADDRESS) && kvm_has_cap(KVM_CAP_ARM_PTRAUTH_GENERIC))
+		init.features[0] |= BIT(KVM_ARM_VCPU_PTRAUTH_ADDRESS) |
+				    BIT(KVM_ARM_VCPU_PTRAUTH_GENERIC);
+	if (kvm_has_cap(KVM_CAP_ARM_PMU_V3))
+		init.features[0] |= BIT(KVM_ARM_VCPU_PMU_V3);
+	vcpu_ioctl(vcpu, KVM_ARM_VCPU_INIT, &init);
+}
+
+static struct kvm_vm *create_vm(struct kvm_vcpu **vcpu)
+{
+	struct kvm_vm *vm = vm_create_barebones();
+
+	*vcpu = __vm_vcpu_add(vm, 0);
+	init_vcpu(*vcpu);
+	return vm;
+}
+
+/* Returns the register of a VM that is created now. */
+static u64 value_in_new_vm(const struct reg *reg)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = create_vm(&vcpu);
+	u64 value = vcpu_get_reg(vcpu, reg->id);
+
+	kvm_vm_free(vm);
+	return value;
+}
+
+/* Gets all registers of a VM that is created now, with EL2 or as by QEMU. */
+static void read_all(u64 *values, bool el2)
+{
+	struct kvm_vcpu_init init = { .target = KVM_ARM_TARGET_GENERIC_V8 };
+	struct kvm_vm *vm = vm_create_barebones();
+	struct kvm_vcpu *vcpu = __vm_vcpu_add(vm, 0);
+
+	init.features[0] = BIT(KVM_ARM_VCPU_PSCI_0_2) | BIT(KVM_ARM_VCPU_HAS_EL2);
+	if (el2)
+		vcpu_ioctl(vcpu, KVM_ARM_VCPU_INIT, &init);
+	else
+		init_vcpu(vcpu);
+	for (int i = 0; i < ARRAY_SIZE(regs); i++)
+		values[i] = vcpu_get_reg(vcpu, regs[i].id);
+	kvm_vm_free(vm);
+}
+
+/* Returns whether userspace can give the vCPU this value, and leaves it as it was. */
+static bool can_be_set(struct kvm_vcpu *vcpu, const struct reg *reg, u64 value)
+{
+	u64 now = vcpu_get_reg(vcpu, reg->id);
+	bool ok = !__vcpu_set_reg(vcpu, reg->id, value) && vcpu_get_reg(vcpu, reg->id) == value;
+
+	vcpu_set_reg(vcpu, reg->id, now);
+	return ok;
+}
+
+/* These follow from the GIC that userspace creates, whatever KVM_SET_ONE_REG says. */
+static bool is_of_gic(const struct reg *reg, u64 mask)
+{
+	switch (reg->id) {
+	case KVM_ARM64_SYS_REG(SYS_ID_AA64PFR0_EL1):
+		return mask & ID_AA64PFR0_EL1_GIC_MASK;
+	case KVM_ARM64_SYS_REG(SYS_ID_AA64PFR2_EL1):
+		return mask & ID_AA64PFR2_EL1_GCIE_MASK;
+	case KVM_ARM64_SYS_REG(SYS_ID_PFR1_EL1):
+		return mask & ID_PFR1_EL1_GIC_MASK;
+	default:
+		return false;
+	}
+}
+
+/* A VM that has a PMU has a version of PMUv3: pmu=off takes both away. */
+static bool is_no_pmu(const struct reg *reg, u64 value, u64 mask)
+{
+	if (reg->id != KVM_ARM64_SYS_REG(SYS_ID_AA64DFR0_EL1) ||
+	    mask != ID_AA64DFR0_EL1_PMUVer_MASK)
+		return false;
+
+	switch (FIELD_GET(ID_AA64DFR0_EL1_PMUVer_MASK, value)) {
+	case ID_AA64DFR0_EL1_PMUVer_IMP:
+	case ID_AA64DFR0_EL1_PMUVer_V3P1:
+	case ID_AA64DFR0_EL1_PMUVer_V3P4:
+	case ID_AA64DFR0_EL1_PMUVer_V3P5:
+	case ID_AA64DFR0_EL1_PMUVer_V3P7:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/*
+ * Facts
+ */
+
+static int accepted, lowered, refused;
+
+static bool test_value(struct kvm_vcpu *vcpu, const struct reg *reg, u64 own, u64 value, u64 mask)
+{
+	bool is_own = (own & mask) == value;
+	bool expected = is_own || (!is_of_gic(reg, mask) && !is_no_pmu(reg, value, mask) &&
+				   can_be_set(vcpu, reg, (own & ~mask) | value));
+	int err = set_bits(reg, value, mask);
+	u64 got;
+
+	if (err != (expected ? 0 : EINVAL)) {
+		ksft_print_msg("%s: 0x%lx/0x%lx on 0x%lx: errno %d, KVM_SET_ONE_REG %s it\n",
+			       reg->name, value, mask, own, err, expected ? "takes" : "refuses");
+		return false;
+	}
+	if (!expected) {
+		refused++;
+		return true;
+	}
+	accepted++;
+	if (is_own)
+		return true;
+	lowered++;
+	got = value_in_new_vm(reg);
+	/* Without TCRX, KVM takes what needs it */
+	if (reg->id == KVM_ARM64_SYS_REG(SYS_ID_AA64MMFR3_EL1))
+		got |= own & ~mask & (ID_AA64MMFR3_EL1_S1PIE_MASK | ID_AA64MMFR3_EL1_S1POE_MASK);
+	/* EL1 has no AArch32 if EL0 has none */
+	if (reg->id == KVM_ARM64_SYS_REG(SYS_ID_AA64PFR0_EL1) &&
+	    mask == ID_AA64PFR0_EL1_EL0_MASK && FIELD_GET(ID_AA64PFR0_EL1_EL1_MASK, got) == 1)
+		got = (got & ~ID_AA64PFR0_EL1_EL1_MASK) | (own & ID_AA64PFR0_EL1_EL1_MASK);
+	if (got != ((own & ~mask) | value)) {
+		ksft_print_msg("%s: 0x%lx/0x%lx on 0x%lx: a VM has 0x%lx\n", reg->name, value,
+			       mask, own, got);
+		return false;
+	}
+	return true;
+}
+
+/* Every value of each four bits; in CTR_EL0, fields are not aligned. */
+static bool test_register(struct kvm_vcpu *vcpu, const struct reg *reg)
+{
+	static const u64 masks_of_ctr[] = {
+		CTR_EL0_IminLine_MASK, CTR_EL0_L1Ip_MASK, CTR_EL0_DminLine_MASK,
+		CTR_EL0_ERG_MASK, CTR_EL0_CWG_MASK, CTR_EL0_IDC_MASK, CTR_EL0_DIC_MASK,
+	};
+	bool is_ctr = reg->id == KVM_ARM64_SYS_REG(SYS_CTR_EL0);
+	u64 own = vcpu_get_reg(vcpu, reg->id);
+	bool ok = true;
+
+	for (int i = 0; i < (is_ctr ? ARRAY_SIZE(masks_of_ctr) : 16); i++) {
+		u64 mask = is_ctr ? masks_of_ctr[i] : 0xful << (4 * i);
+		u64 step = mask & -mask;
+
+		for (u64 value = 0;; value += step) {
+			ok &= test_value(vcpu, reg, own, value, mask);
+			if (value == mask)
+				break;
+		}
+	}
+	set_baseline("");
+	return ok;
+}
+
+static void test_registers(void)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = create_vm(&vcpu);
+
+	for (int i = 0; i < ARRAY_SIZE(regs); i++)
+		ksft_test_result(test_register(vcpu, &regs[i]), "%s: as by KVM_SET_ONE_REG\n",
+				 regs[i].name);
+	ksft_test_result(lowered > 100 && refused > 1000,
+			 "%d accepted, %d of them lower than the host's; %d refused\n", accepted,
+			 lowered, refused);
+	kvm_vm_free(vm);
+}
+
+/* Fields that hosts have from Armv8.2 on, can be lowered, and are tried in what follows. */
+static const struct reg isar0 = REG(ID_AA64ISAR0_EL1);
+static const struct reg isar1 = REG(ID_AA64ISAR1_EL1);
+static const u64 atomic_mask = ID_AA64ISAR0_EL1_ATOMIC_MASK;
+static const u64 dpb_mask = ID_AA64ISAR1_EL1_DPB_MASK;
+
+/* Returns whether the kernel's log has a line with one of the words, of what @kmsg has not read. */
+static bool was_logged(int kmsg, const char *words, const char *or_words)
+{
+	char line[8192];
+	bool found = false;
+	int len;
+
+	while ((len = read(kmsg, line, sizeof(line) - 1)) > 0 || (len < 0 && errno == EPIPE)) {
+		line[len > 0 ? len : 0] = '\0';
+		found |= strstr(line, words) || strstr(line, or_words);
+	}
+	return found;
+}
+
+static void test_refusals(void)
+{
+	static char longest[LONGEST + 2], limit[80];
+	static const struct {
+		const char *what, *text, *logged;
+	} refusals[] = {
+		{ "unknown register", "id_aa64isar9_el1=0/0xf", "nothing with that name" },
+		{ "another kind of register", "sctlr_el1=0/0xf", "nothing with that name" },
+		{ "upper case", "ID_AA64ISAR0_EL1=0/0xf00000", "nothing with that name" },
+		{ "beginning of a name", "id_aa64isar0=0/0xf00000", "nothing with that name" },
+		{ "unknown key", "color=1", "nothing with that name" },
+		{ "a register without a mask", "id_aa64isar0_el1=0", "nothing with that name" },
+		{ "a key with a mask", "psci=0x10000/0xf0000", "nothing with that name" },
+		{ "a feature that stays", "mte=off", "nothing with that name" },
+		{ "a feature twice", "pmu=off,pmu=off", "given twice" },
+		{ "a key twice", "psci=0x10000,psci=0x10000", "given twice" },
+		{ "no value", "id_aa64isar0_el1", "neither" },
+		{ "bad number", "id_aa64isar0_el1=1g/0xf", "no number" },
+		{ "bad mask", "id_aa64isar0_el1=0/", "no number" },
+		{ "65 bits", "id_aa64isar0_el1=0/0x10000000000000000", "no number" },
+		{ "empty mask", "id_aa64isar0_el1=0/0", "mask of 0" },
+		{ "bits outside of the mask", "id_aa64isar0_el1=0x1f/0xf", "outside of its mask" },
+		{ "reserved bits", "id_aa64isar0_el1=0x1/0x1", "id_aa64isar0_el1[0:0]=0x1" },
+		{ "above the limit", "id_aa64isar0_el1=0xf00000/0xf00000", limit },
+		{ "part of a field", "id_aa64isar0_el1=0/0x200000", "only a part" },
+		{ "twice", "id_aa64isar0_el1=0/0xf00000,id_aa64isar0_el1=0/0xf0", "given twice" },
+		{ "good, then bad", "id_aa64isar1_el1=0/0xf,x", "neither" },
+		{ "a comma at the end", "id_aa64isar0_el1=0/0xf00000,", "neither" },
+		{ "noise", "\001\377=/,,", "no number" },
+		{ "too long", longest, "longer than 4095" },
+	};
+	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
+	char before[LONGEST + 2], after[LONGEST + 2];
+
+	TEST_ASSERT(kmsg >= 0, "Cannot open /dev/kmsg, errno %d", errno);
+	memset(longest, '0', LONGEST + 1);
+	sprintf(limit, "id_aa64isar0_el1[23:20]=0xf: VMs of this host have 0x%lx",
+		FIELD_GET(ID_AA64ISAR0_EL1_ATOMIC_MASK, value_in_new_vm(&isar0)));
+	TEST_ASSERT_EQ(set_bits(&isar0, 0, atomic_mask), 0);
+	read_parameter("baseline", before, sizeof(before));
+
+	for (int i = 0; i < ARRAY_SIZE(refusals); i++) {
+		int err;
+		bool logged;
+
+		lseek(kmsg, 0, SEEK_END);
+		err = set_baseline(refusals[i].text);
+		logged = was_logged(kmsg, refusals[i].logged, refusals[i].logged);
+		read_parameter("baseline", after, sizeof(after));
+		if (err != EINVAL || !logged || strcmp(before, after))
+			ksft_print_msg("errno %d, %s, %s\n", err, logged ? "logged" : "not logged",
+				       strcmp(before, after) ? after : "not changed");
+		ksft_test_result(err == EINVAL && logged && !strcmp(before, after),
+				 "%s: EINVAL, logged, and nothing changes\n", refusals[i].what);
+	}
+	close(kmsg);
+	set_baseline("");
+}
+
+/* What is read can be written, and gives the same; the digest follows it. */
+static void test_text(void)
+{
+	char text[LONGEST + 2], again[LONGEST + 2], digest[80], other[80];
+	bool ok;
+
+	TEST_ASSERT_EQ(set_baseline(""), 0);
+	read_parameter("baseline", text, sizeof(text));
+	read_parameter("baseline_sha256", digest, sizeof(digest));
+	ksft_test_result(!*text && !*digest, "No baseline: an empty text and digest\n");
+
+	/* Decimal, and not in the canonical order */
+	TEST_ASSERT_EQ(set_baseline("id_aa64isar1_el1=0/15,id_aa64isar0_el1=0/15728640\n"), 0);
+	read_parameter("baseline", text, sizeof(text));
+	ksft_test_result(!strcmp(text, "id_aa64isar0_el1=0x0/0xf00000,id_aa64isar1_el1=0x0/0xf"),
+			 "The text is canonical: %s\n", text);
+	read_parameter("baseline_sha256", digest, sizeof(digest));
+	/* echo -n "$(cat baseline)" | sha256sum */
+	ok = !strcmp(digest, "3cb29e1a7b73e6c6c2b12236c3c9fa72f2d36852e1fc7f299f32e5b1f5a0d117");
+	ksft_test_result(ok, "The digest is of the text: %s\n", digest);
+
+	TEST_ASSERT_EQ(set_baseline(text), 0);
+	read_parameter("baseline", again, sizeof(again));
+	read_parameter("baseline_sha256", other, sizeof(other));
+	ksft_test_result(!strcmp(text, again) && !strcmp(digest, other),
+			 "The text gives itself\n");
+	set_baseline("");
+}
+
+/* A VM has what was in force when it was created, not when its vCPU is initialised. */
+static void test_existing_vms(void)
+{
+	struct kvm_vcpu *old_vcpu, *vcpu;
+	struct kvm_vm *old = vm_create_barebones(), *vm;
+	u64 own = value_in_new_vm(&isar0), got;
+
+	TEST_ASSERT_EQ(set_bits(&isar0, 0, atomic_mask), 0);
+	old_vcpu = __vm_vcpu_add(old, 0);
+	init_vcpu(old_vcpu);
+	got = vcpu_get_reg(old_vcpu, isar0.id);
+	ksft_test_result(got == own, "A VM that exists is not changed\n");
+	kvm_vm_free(old);
+
+	vm = create_vm(&vcpu);
+	set_baseline("");
+	got = vcpu_get_reg(vcpu, isar0.id);
+	ksft_test_result(got == (own & ~atomic_mask),
+			 "A VM keeps its baseline when the host's goes\n");
+	ksft_test_result(__vcpu_set_reg(vcpu, isar0.id, own & ~(atomic_mask | ID_AA64ISAR0_EL1_CRC32_MASK)) == 0,
+			 "Userspace can lower what is left\n");
+	ksft_test_result(__vcpu_set_reg(vcpu, isar0.id, own) == 0,
+			 "Userspace can give a VM what the host has\n");
+	kvm_vm_free(vm);
+}
+
+static void guest_code(void)
+{
+	GUEST_SYNC(read_sysreg(id_aa64isar0_el1));
+	GUEST_DONE();
+}
+
+/* The guest reads what userspace does, and KVM_RUN changes nothing. */
+static void test_guest(void)
+{
+	u64 before[ARRAY_SIZE(regs)];
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	struct ucall uc;
+	bool ok = true;
+
+	TEST_ASSERT_EQ(set_bits(&isar0, 0, atomic_mask), 0);
+	vm = vm_create_with_one_vcpu(&vcpu, guest_code);
+	set_baseline("");
+
+	for (int i = 0; i < ARRAY_SIZE(regs); i++)
+		before[i] = vcpu_get_reg(vcpu, regs[i].id);
+	vcpu_run(vcpu);
+	TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_SYNC);
+	ksft_test_result(!(uc.args[1] & atomic_mask) && uc.args[1],
+			 "The guest reads the baseline: 0x%lx\n", uc.args[1]);
+	for (int i = 0; i < ARRAY_SIZE(regs); i++) {
+		u64 after = vcpu_get_reg(vcpu, regs[i].id);
+
+		/* Without a GIC, there is none in the ID registers from the first run on */
+		if (regs[i].id == KVM_ARM64_SYS_REG(SYS_ID_AA64PFR0_EL1) ||
+		    regs[i].id == KVM_ARM64_SYS_REG(SYS_ID_PFR1_EL1) ||
+		    regs[i].id == KVM_ARM64_SYS_REG(SYS_ID_AA64PFR2_EL1) ||
+		    after == before[i])
+			continue;
+		ksft_print_msg("%s: 0x%lx, then 0x%lx\n", regs[i].name, before[i], after);
+		ok = false;
+	}
+	ksft_test_result(ok, "The first run changes no ID register\n");
+	kvm_vm_free(vm);
+}
+
+/* A baseline with what the host cannot give has no part that is in force. */
+static void test_all_or_nothing(void)
+{
+	u64 own = value_in_new_vm(&isar0);
+	int err = set_baseline("id_aa64isar0_el1=0/0xf00000,id_aa64isar1_el1=0xf/0xf");
+
+	ksft_test_result(err == EINVAL && value_in_new_vm(&isar0) == own,
+			 "No part of a refused baseline\n");
+	set_baseline("");
+}
+
+/* What a VM has that is created with this baseline, which this host accepts. */
+static u64 value_with(const char *text, u64 reg)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	u64 value;
+
+	TEST_ASSERT(!set_baseline(text), "'%s' is refused", text);
+	vm = create_vm(&vcpu);
+	set_baseline("");
+	value = vcpu_get_reg(vcpu, reg);
+	kvm_vm_free(vm);
+	return value;
+}
+
+/* Checks that a number is refused, and that the line which is logged has @own. */
+static bool is_refused(const char *key, u64 value, u64 own)
+{
+	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
+	char text[128], hex[128], decimal[128];
+	bool ok, logged;
+
+	sprintf(text, "%s=%lu", key, value);
+	sprintf(hex, "baseline: %s=0x%lx: VMs of this host have 0x%lx,", key, value, own);
+	sprintf(decimal, "baseline: %s=%lu: VMs of this host have %lu,", key, value, own);
+	lseek(kmsg, 0, SEEK_END);
+	ok = set_baseline(text) == EINVAL;
+	logged = was_logged(kmsg, hex, decimal);
+	close(kmsg);
+	if (!ok || !logged)
+		ksft_print_msg("%s: %s, %s logged\n", text, ok ? "refused" : "accepted",
+			       logged ? "is" : "is not");
+	return ok && logged;
+}
+
+/* Features that KVM offers: not offered, and refused, but not in VMs that exist. */
+static void test_features(void)
+{
+	static const struct {
+		const char *name;
+		int cap, bit, other;
+	} features[] = {
+		{ "sve", KVM_CAP_ARM_SVE, KVM_ARM_VCPU_SVE },
+		{ "ptrauth", KVM_CAP_ARM_PTRAUTH_ADDRESS, KVM_ARM_VCPU_PTRAUTH_ADDRESS,
+		  KVM_ARM_VCPU_PTRAUTH_GENERIC },
+		{ "pmu", KVM_CAP_ARM_PMU_V3, KVM_ARM_VCPU_PMU_V3 },
+		{ "el2", KVM_CAP_ARM_EL2, KVM_ARM_VCPU_HAS_EL2 },
+	};
+
+	for (int i = 0; i < ARRAY_SIZE(features); i++) {
+		struct kvm_vcpu_init init = { .target = KVM_ARM_TARGET_GENERIC_V8 };
+		struct kvm_vm *old = vm_create_barebones(), *vm;
+		struct kvm_vcpu *old_vcpu, *vcpu;
+		bool had = kvm_check_cap(features[i].cap), ok;
+		char text[32];
+
+		sprintf(text, "%s=off", features[i].name);
+		TEST_ASSERT(!set_baseline(text), "'%s' is refused", text);
+		vm = vm_create_barebones();
+		ok = !kvm_check_cap(features[i].cap) && !vm_check_cap(vm, features[i].cap) &&
+		     !!vm_check_cap(old, features[i].cap) == had;
+
+		init.features[0] = BIT(KVM_ARM_VCPU_PSCI_0_2) | BIT(features[i].bit);
+		if (features[i].other)
+			init.features[0] |= BIT(features[i].other);
+		vcpu = __vm_vcpu_add(vm, 0);
+		ok &= __vcpu_ioctl(vcpu, KVM_ARM_VCPU_INIT, &init) == -1 && errno == EINVAL;
+		old_vcpu = __vm_vcpu_add(old, 0);
+		/* EL2 needs a GIC, and other things */
+		if (features[i].bit != KVM_ARM_VCPU_HAS_EL2)
+			ok &= !__vcpu_ioctl(old_vcpu, KVM_ARM_VCPU_INIT, &init) == had;
+		init.features[0] = BIT(KVM_ARM_VCPU_PSCI_0_2);
+		ok &= !__vcpu_ioctl(vcpu, KVM_ARM_VCPU_INIT, &init);
+
+		if (had)
+			ksft_test_result(ok, "%s: not offered, and refused\n", text);
+		else
+			ksft_test_result_skip("%s: the host has none\n", text);
+		kvm_vm_free(vm);
+		kvm_vm_free(old);
+		set_baseline("");
+	}
+}
+
+static void firmware_guest(void)
+{
+	struct arm_smccc_res res;
+
+	do_smccc(ARM_SMCCC_ARCH_FEATURES_FUNC_ID, ARM_SMCCC_ARCH_WORKAROUND_1, 0, 0, 0, 0, 0, 0,
+		  &res);
+	GUEST_SYNC(res.a0);
+	do_smccc(ARM_SMCCC_ARCH_FEATURES_FUNC_ID, ARM_SMCCC_ARCH_WORKAROUND_2, 0, 0, 0, 0, 0, 0,
+		  &res);
+	GUEST_SYNC(res.a0);
+	do_smccc(ARM_SMCCC_ARCH_FEATURES_FUNC_ID, ARM_SMCCC_ARCH_WORKAROUND_3, 0, 0, 0, 0, 0, 0,
+		  &res);
+	GUEST_SYNC(res.a0);
+	GUEST_DONE();
+}
+
+/*
+ * What a guest gets as a level: Documentation/virt/kvm/arm/fw-pseudo-registers.rst and SMCCC 1.4,
+ * 7.9 to 7.11. Workaround 2 is only offered or not required in KVM.
+ */
+static s64 answer(int workaround, u64 level)
+{
+	switch (workaround) {
+	case 1:
+	case 3:
+		return level == 0 ? SMCCC_RET_NOT_SUPPORTED : level == 1 ? 0 : 1;
+	default:
+		return level == 3 ? SMCCC_RET_NOT_REQUIRED : SMCCC_RET_NOT_SUPPORTED;
+	}
+}
+
+static const u64 workarounds[] = {
+	KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_1,
+	KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_2,
+	KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_3,
+};
+
+/* Without a baseline too, a level that userspace has lowered is that of the VM. */
+static void test_stored_workaround(int n, u64 own)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = vm_create_with_one_vcpu(&vcpu, firmware_guest);
+	struct ucall uc;
+	bool ok;
+
+	vcpu_set_reg(vcpu, workarounds[n], 0);
+	ok = vcpu_get_reg(vcpu, workarounds[n]) == 0;
+	for (int i = 0; i <= n; i++) {
+		vcpu_run(vcpu);
+		TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_SYNC);
+	}
+	ok &= (s64)uc.args[1] == SMCCC_RET_NOT_SUPPORTED;
+	ok &= !own || __vcpu_set_reg(vcpu, workarounds[n], own) == -1;
+	ksft_test_result(ok, "smccc_wa%d: 0 by KVM_SET_ONE_REG\n", n + 1);
+	kvm_vm_free(vm);
+}
+
+/* Every level of a workaround that is lower than the host's, in userspace and in a guest. */
+static void test_workarounds(void)
+{
+	for (int n = 0; n < ARRAY_SIZE(workarounds); n++) {
+		u64 own = value_with("", workarounds[n]);
+		bool ok = true;
+		char key[16];
+
+		sprintf(key, "smccc_wa%d", n + 1);
+		for (u64 level = 0; level <= own; level++) {
+			struct kvm_vcpu *vcpu;
+			struct kvm_vm *vm;
+			struct ucall uc;
+			char text[32];
+
+			sprintf(text, "%s=%lu", key, level);
+			if (n == 1 && level && level != own) {
+				ok &= set_baseline(text) == EINVAL;
+				continue;
+			}
+			TEST_ASSERT(!set_baseline(text), "'%s' is refused", text);
+			vm = vm_create_with_one_vcpu(&vcpu, firmware_guest);
+			set_baseline("");
+			ok &= vcpu_get_reg(vcpu, workarounds[n]) == level;
+			/* It can be restored, and nothing that is higher can be set */
+			ok &= !__vcpu_set_reg(vcpu, workarounds[n], level);
+			ok &= level == own || __vcpu_set_reg(vcpu, workarounds[n], own) == -1;
+			for (int i = 0; i <= n; i++) {
+				vcpu_run(vcpu);
+				TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_SYNC);
+			}
+			if ((s64)uc.args[1] != answer(n + 1, level)) {
+				ksft_print_msg("%s: the guest gets %ld\n", text, (s64)uc.args[1]);
+				ok = false;
+			}
+			kvm_vm_free(vm);
+		}
+		ksft_test_result(ok && is_refused(key, own + 1, own),
+				 "%s: every level up to the host's, which is %lu\n", key, own);
+		test_stored_workaround(n, own);
+	}
+}
+
+static void test_firmware(void)
+{
+	static const struct {
+		const char *key;
+		u64 id;
+	} bitmaps[] = {
+		{ "std_bmap", KVM_REG_ARM_STD_BMAP },
+		{ "std_hyp_bmap", KVM_REG_ARM_STD_HYP_BMAP },
+		{ "vendor_hyp_bmap", KVM_REG_ARM_VENDOR_HYP_BMAP },
+		{ "vendor_hyp_bmap2", KVM_REG_ARM_VENDOR_HYP_BMAP_2 },
+	};
+	u64 latest = value_with("", KVM_REG_ARM_PSCI_VERSION);
+
+	ksft_test_result(value_with("psci=0x10000", KVM_REG_ARM_PSCI_VERSION) == 0x10000 &&
+			 value_with("psci=2", KVM_REG_ARM_PSCI_VERSION) == 2 &&
+			 is_refused("psci", latest + 1, latest) && is_refused("psci", 1, latest) &&
+			 is_refused("psci", 0x10009, latest), "psci: lower versions that exist\n");
+	for (int i = 0; i < ARRAY_SIZE(bitmaps); i++) {
+		u64 own = value_with("", bitmaps[i].id);
+		u64 above = own ? fls64(own) : 0;
+		char text[32];
+		bool ok;
+
+		sprintf(text, "%s=0", bitmaps[i].key);
+		ok = value_with(text, bitmaps[i].id) == 0;
+		sprintf(text, "%s=0x%lx", bitmaps[i].key, own & ~1ul);
+		ok &= value_with(text, bitmaps[i].id) == (own & ~1ul);
+		ksft_test_result(ok && is_refused(bitmaps[i].key, own | BIT(above), own),
+				 "%s: any part of the host's 0x%lx\n", bitmaps[i].key, own);
+	}
+}
+
+static void identity_guest(void)
+{
+	GUEST_SYNC(read_sysreg(midr_el1));
+	GUEST_SYNC(read_sysreg(revidr_el1));
+	GUEST_SYNC(read_sysreg(aidr_el1));
+	GUEST_DONE();
+}
+
+/* The CPU is another one, for userspace and for the guest. */
+static void test_identity(void)
+{
+	static const u64 ids[] = {
+		KVM_ARM64_SYS_REG(SYS_MIDR_EL1),
+		KVM_ARM64_SYS_REG(SYS_REVIDR_EL1),
+		KVM_ARM64_SYS_REG(SYS_AIDR_EL1),
+	};
+	static const u64 values[] = { 0x410fd490, 0x12, 0x34 };
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	struct ucall uc;
+	bool ok = true;
+	u64 own[3];
+
+	for (int i = 0; i < 3; i++)
+		own[i] = value_with("", ids[i]);
+	TEST_ASSERT_EQ(set_baseline("midr_el1=0x410fd490,revidr_el1=0x12,aidr_el1=0x34"), 0);
+	vm = vm_create_with_one_vcpu(&vcpu, identity_guest);
+	set_baseline("");
+
+	for (int i = 0; i < 3; i++) {
+		ok &= vcpu_get_reg(vcpu, ids[i]) == values[i];
+		/* As when a VM of a host without the baseline is restored */
+		ok &= !__vcpu_set_reg(vcpu, ids[i], own[i]) &&
+		      vcpu_get_reg(vcpu, ids[i]) == own[i];
+		ok &= !__vcpu_set_reg(vcpu, ids[i], values[i]);
+	}
+	ksft_test_result(ok, "MIDR_EL1, REVIDR_EL1, AIDR_EL1: the baseline's, or the host's\n");
+	for (int i = 0; i < 3; i++) {
+		vcpu_run(vcpu);
+		TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_SYNC);
+		ok &= uc.args[1] == values[i];
+	}
+	ksft_test_result(ok, "The guest reads them\n");
+	ksft_test_result(__vcpu_set_reg(vcpu, ids[0], own[0]) == -1 && errno == EBUSY,
+			 "A VM that has run keeps them\n");
+	kvm_vm_free(vm);
+	ksft_test_result(is_refused("midr_el1", 0x100000000, own[0]), "MIDR_EL1 has 32 bits\n");
+}
+
+/* Caches are described as by the baseline's CTR_EL0: CCSIDR_EL1.LineSize is log2(bytes) - 4. */
+static void test_caches(void)
+{
+	static const struct reg ctr = REG(CTR_EL0);
+	u64 clidr, data, own = value_in_new_vm(&ctr);
+	u64 clidr_id = KVM_ARM64_SYS_REG(SYS_CLIDR_EL1);
+	u64 ccsidr_id = KVM_REG_ARM64 | KVM_REG_SIZE_U32 | KVM_REG_ARM_DEMUX |
+			KVM_REG_ARM_DEMUX_ID_CCSIDR;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	char text[80];
+	u32 ccsidr;
+	struct kvm_one_reg reg = { ccsidr_id, (u64)&ccsidr };
+
+	spell(text, &ctr, 2ul << CTR_EL0_DminLine_SHIFT,
+	      CTR_EL0_DminLine_MASK | CTR_EL0_IDC_MASK | CTR_EL0_DIC_MASK);
+	clidr = value_with(text, clidr_id);
+	/* Both are needed: a data and an instruction cache, and cleaning to the PoU */
+	ksft_test_result((clidr & 7) == 3 && (clidr >> 21 & 7) && (clidr >> 27 & 7),
+			 "CLIDR_EL1 0x%lx, of a CTR_EL0 0x%lx without IDC and DIC\n", clidr, own);
+
+	TEST_ASSERT_EQ(set_baseline(text), 0);
+	vm = create_vm(&vcpu);
+	set_baseline("");
+	vcpu_ioctl(vcpu, KVM_GET_ONE_REG, &reg);
+	data = ccsidr & 7;
+	ksft_test_result(data == 0, "CCSIDR_EL1 0x%x: lines of 16 bytes\n", ccsidr);
+	ksft_test_result(!__vcpu_ioctl(vcpu, KVM_SET_ONE_REG, &reg), "It can be restored\n");
+	kvm_vm_free(vm);
+
+	TEST_ASSERT_EQ(set_bits(&ctr, 0, CTR_EL0_DminLine_MASK), 0);
+	vm = create_vm(&vcpu);
+	set_baseline("");
+	vcpu_ioctl(vcpu, KVM_GET_ONE_REG, &reg);
+	ksft_test_result((ccsidr & 7) == 0, "CCSIDR_EL1 0x%x: it has no shorter ones\n", ccsidr);
+	kvm_vm_free(vm);
+}
+
+static bool is_aa32(const struct reg *reg)
+{
+	return reg->name[0] == 'M' || strncmp(reg->name, "ID_AA64", 7) ?
+	       reg->id != KVM_ARM64_SYS_REG(SYS_CTR_EL0) : false;
+}
+
+/* A VM without AArch32 has no such ID registers, as on a host that has none. */
+static void test_aarch32(void)
+{
+	u64 masks[KVM_ARM_FEATURE_ID_RANGE_SIZE];
+	struct reg_mask_range range = { .addr = (u64)masks };
+	static const struct reg pfr0 = REG(ID_AA64PFR0_EL1);
+	struct kvm_vcpu_init init = { .target = KVM_ARM_TARGET_GENERIC_V8 };
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	bool el1 = kvm_check_cap(KVM_CAP_ARM_EL1_32BIT), ok = true;
+
+	if (FIELD_GET(ID_AA64PFR0_EL1_EL0_MASK, value_in_new_vm(&pfr0)) < 2) {
+		for (int i = 0; i < 4; i++)
+			ksft_test_result_skip("AArch32: the host has none\n");
+		return;
+	}
+	TEST_ASSERT_EQ(set_bits(&pfr0, 1, ID_AA64PFR0_EL1_EL0_MASK), 0);
+	vm = create_vm(&vcpu);
+	vm_ioctl(vm, KVM_ARM_GET_REG_WRITABLE_MASKS, &range);
+	for (int i = 0; i < ARRAY_SIZE(regs); i++) {
+		int index = KVM_ARM_FEATURE_ID_RANGE_IDX(3, 0, 0, regs[i].id >> 3 & 15,
+							 regs[i].id & 7);
+
+		if (!is_aa32(&regs[i]))
+			continue;
+		ok &= !vcpu_get_reg(vcpu, regs[i].id) && !masks[index];
+		/* Ignored; registers that every VM reads as 0 refuse it */
+		if (regs[i].id != KVM_ARM64_SYS_REG(SYS_ID_AFR0_EL1) &&
+		    regs[i].id != KVM_ARM64_SYS_REG(SYS_ID_DFR1_EL1))
+			ok &= !__vcpu_set_reg(vcpu, regs[i].id, 0x11111111);
+		ok &= !vcpu_get_reg(vcpu, regs[i].id);
+		if (!ok) {
+			ksft_print_msg("%s\n", regs[i].name);
+			break;
+		}
+	}
+	ksft_test_result(ok, "EL0 without AArch32: its ID registers are 0\n");
+
+	ksft_test_result(__vcpu_set_reg(vcpu, pfr0.id,
+					vcpu_get_reg(vcpu, pfr0.id) | BIT(1)) == -1 &&
+			 errno == EINVAL, "EL0 cannot be given AArch32\n");
+	if (kvm_has_cap(KVM_CAP_ARM_PMU_V3))
+		ksft_test_result(vcpu_get_reg(vcpu, KVM_ARM64_SYS_REG(SYS_PMCR_EL0)) & BIT(6),
+				 "PMCR_EL0.LC is RES1\n");
+	else
+		ksft_test_result_skip("PMCR_EL0.LC: the host has none\n");
+	kvm_vm_free(vm);
+
+	vm = vm_create_barebones();
+	vcpu = __vm_vcpu_add(vm, 0);
+	init.features[0] = BIT(KVM_ARM_VCPU_EL1_32BIT);
+	if (el1)
+		ksft_test_result(!kvm_check_cap(KVM_CAP_ARM_EL1_32BIT) &&
+				 __vcpu_ioctl(vcpu, KVM_ARM_VCPU_INIT, &init) == -1 &&
+				 errno == EINVAL, "There is no AArch32 at EL1\n");
+	else
+		ksft_test_result_skip("AArch32 at EL1: the host has none\n");
+	kvm_vm_free(vm);
+	set_baseline("");
+}
+
+static void test_counters(void)
+{
+	u64 id = KVM_ARM64_SYS_REG(SYS_PMCR_EL0);
+	u64 own = kvm_has_cap(KVM_CAP_ARM_PMU_V3) ? value_with("", id) >> 11 & 31 : 0;
+	char text[32];
+
+	if (!own) {
+		ksft_test_result(is_refused("pmcr_el0.n", 1, 0), "pmcr_el0.n: there is no PMU\n");
+		return;
+	}
+	sprintf(text, "pmcr_el0.n=%lu", own - 1);
+	ksft_test_result((value_with(text, id) >> 11 & 31) == own - 1 &&
+			 is_refused("pmcr_el0.n", own + 1, own),
+			 "pmcr_el0.n: fewer than %lu counters\n", own);
+}
+
+static void test_vectors(void)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	u64 lengths[KVM_ARM64_SVE_VLS_WORDS], longest = 0;
+	struct kvm_one_reg reg = { KVM_REG_ARM64_SVE_VLS, (u64)lengths };
+
+	if (!kvm_has_cap(KVM_CAP_ARM_SVE)) {
+		ksft_test_result(is_refused("sve", 128, 0), "sve: there is none\n");
+		return;
+	}
+	vm = create_vm(&vcpu);
+	vcpu_ioctl(vcpu, KVM_GET_ONE_REG, &reg);
+	for (int i = 0; i < 16; i++)
+		if (lengths[0] & BIT(i))
+			longest = 128 * (i + 1);
+	kvm_vm_free(vm);
+
+	TEST_ASSERT_EQ(set_baseline("sve=128"), 0);
+	vm = create_vm(&vcpu);
+	set_baseline("");
+	vcpu_ioctl(vcpu, KVM_GET_ONE_REG, &reg);
+	ksft_test_result(lengths[0] == 1 && is_refused("sve", longest + 128, longest) &&
+			 is_refused("sve", 100, longest) && is_refused("sve", 0, longest) &&
+			 set_baseline("sve=128,sve=off") == EINVAL &&
+			 set_baseline("sve=off,sve=128") == EINVAL,
+			 "sve: only the shortest vector, of up to %lu bits\n", longest);
+	kvm_vm_free(vm);
+}
+
+/* What KVM cannot give a VM: a host that differs refuses the baseline. */
+static void test_assertions(void)
+{
+	u64 frequency = read_sysreg(cntfrq_el0), zero = read_sysreg(dczid_el0);
+	char text[64];
+
+	sprintf(text, "cntfrq_el0=%lu,dczid_el0=%lu", frequency, zero);
+	ksft_test_result(!set_baseline(text) && is_refused("cntfrq_el0", frequency + 1, frequency) &&
+			 is_refused("dczid_el0", zero ^ 1, zero),
+			 "cntfrq_el0 and dczid_el0: only the host's\n");
+	set_baseline("");
+}
+
+/* EVT, FWB and IDS, of which VMs without EL2 lose nothing. */
+static void test_mmfr2(void)
+{
+	static const struct reg mmfr2 = REG(ID_AA64MMFR2_EL1);
+	u64 mask = ID_AA64MMFR2_EL1_EVT_MASK | ID_AA64MMFR2_EL1_FWB_MASK |
+		   ID_AA64MMFR2_EL1_IDS_MASK;
+	char text[80];
+
+	if (!(value_in_new_vm(&mmfr2) & mask)) {
+		ksft_test_result_skip("EVT, FWB and IDS: the host has none\n");
+		return;
+	}
+	spell(text, &mmfr2, 0, mask);
+	ksft_test_result(!(value_with(text, mmfr2.id) & mask), "EVT, FWB and IDS of 0x%lx\n",
+			 value_in_new_vm(&mmfr2));
+}
+
+/* A baseline that has a host's own values gives a VM with EL2 what it has without one. */
+static void test_el2(void)
+{
+	u64 own[ARRAY_SIZE(regs)], before[ARRAY_SIZE(regs)], after[ARRAY_SIZE(regs)];
+	static char text[LONGEST + 2];
+	bool ok = true;
+
+	if (!kvm_check_cap(KVM_CAP_ARM_EL2)) {
+		ksft_test_result_skip("EL2: the host has none\n");
+		return;
+	}
+	read_all(own, false);
+	read_all(before, true);
+	for (int i = 0; i < ARRAY_SIZE(regs); i++) {
+		spell(text + strlen(text), &regs[i], own[i], -1UL);
+		strcat(text, ",");
+	}
+	text[strlen(text) - 1] = '\0';
+	TEST_ASSERT_EQ(set_baseline(text), 0);
+	read_all(after, true);
+	for (int i = 0; i < ARRAY_SIZE(regs); i++) {
+		if (after[i] == before[i])
+			continue;
+		ksft_print_msg("%s: 0x%lx, and with the baseline 0x%lx\n", regs[i].name,
+			       before[i], after[i]);
+		ok = false;
+	}
+	ksft_test_result(ok, "EL2: the host's own values change nothing\n");
+	set_baseline("");
+}
+
+/* The order and the radix of all that a text can have. */
+static void test_canonical(void)
+{
+	static const char text[] =
+		"sve=off,ptrauth=off,pmu=off,el2=off,aidr_el1=10,revidr_el1=9,midr_el1=8,"
+		"vendor_hyp_bmap2=0,vendor_hyp_bmap=1,std_hyp_bmap=0,std_bmap=0,smccc_wa3=0,"
+		"smccc_wa2=0,smccc_wa1=0,psci=65536,id_aa64isar0_el1=0/0xf00000";
+	static const char expected[] =
+		"id_aa64isar0_el1=0x0/0xf00000,psci=0x10000,smccc_wa1=0x0,smccc_wa2=0x0,"
+		"smccc_wa3=0x0,std_bmap=0x0,std_hyp_bmap=0x0,vendor_hyp_bmap=0x1,"
+		"vendor_hyp_bmap2=0x0,midr_el1=0x8,revidr_el1=0x9,aidr_el1=0xa,"
+		"el2=off,pmu=off,ptrauth=off,sve=off";
+	char got[LONGEST + 2];
+
+	TEST_ASSERT_EQ(set_baseline(text), 0);
+	read_parameter("baseline", got, sizeof(got));
+	ksft_test_result(!strcmp(got, expected), "All words, in canonical order: %s\n", got);
+	set_baseline("");
+}
+
+static char low_text[128], own_text[128];
+static bool stop;
+static int changed;
+
+static void *change_baselines(void *unused)
+{
+	while (!READ_ONCE(stop)) {
+		TEST_ASSERT_EQ(set_baseline(changed & 1 ? own_text : low_text), 0);
+		WRITE_ONCE(changed, changed + 1);
+	}
+	return NULL;
+}
+
+/* Baselines change while VMs are created: a VM has one of them, whole. */
+static void test_changes(void)
+{
+	u64 own0 = value_in_new_vm(&isar0) & atomic_mask;
+	u64 own1 = value_in_new_vm(&isar1) & dpb_mask;
+	int low = 0, high = 0, mixed = 0;
+	pthread_t thread;
+
+	if (!own0 || !own1) {
+		ksft_test_result_skip("changes: the host has none of the fields\n");
+		return;
+	}
+	spell(low_text, &isar0, 0, atomic_mask);
+	strcat(low_text, ",");
+	spell(low_text + strlen(low_text), &isar1, 0, dpb_mask);
+	spell(own_text, &isar0, own0, atomic_mask);
+	strcat(own_text, ",");
+	spell(own_text + strlen(own_text), &isar1, own1, dpb_mask);
+
+	TEST_ASSERT_EQ(set_baseline(own_text), 0);
+	TEST_ASSERT(!pthread_create(&thread, NULL, change_baselines, NULL), "No thread");
+	while (READ_ONCE(changed) < changes || !low || !high) {
+		struct kvm_vcpu *vcpu;
+		struct kvm_vm *vm = create_vm(&vcpu);
+		u64 got0 = vcpu_get_reg(vcpu, isar0.id) & atomic_mask;
+		u64 got1 = vcpu_get_reg(vcpu, isar1.id) & dpb_mask;
+
+		low += !got0 && !got1;
+		high += got0 == own0 && got1 == own1;
+		mixed += (got0 == own0) != (got1 == own1);
+		kvm_vm_free(vm);
+	}
+	WRITE_ONCE(stop, true);
+	pthread_join(thread, NULL);
+	ksft_test_result(!mixed, "%d changes: %d VMs with one baseline, %d with the other, "
+			 "%d with half of one\n", changed, low, high, mixed);
+	set_baseline("");
+}
+
+int main(int argc, char **argv)
+{
+	char before[LONGEST + 2];
+	int opt;
+
+	while ((opt = getopt(argc, argv, "n:")) != -1) {
+		if (opt != 'n')
+			return KSFT_FAIL;
+		changes = atoi_positive("changes", optarg);
+	}
+	TEST_REQUIRE(!access(PARAMETERS "baseline", W_OK));
+
+	ksft_print_header();
+	ksft_set_plan(ARRAY_SIZE(regs) + 1 + 24 + 4 + 4 + 2 + 1 +
+		      4 + 6 + 5 + 4 + 4 + 4 + 1 + 1 + 1 + 1 + 1 + 1 + 1);
+	read_parameter("baseline", before, sizeof(before));
+	set_baseline("");
+	test_registers();
+	test_refusals();
+	test_text();
+	test_existing_vms();
+	test_guest();
+	test_all_or_nothing();
+	test_features();
+	test_workarounds();
+	test_firmware();
+	test_identity();
+	test_caches();
+	test_aarch32();
+	test_counters();
+	test_vectors();
+	test_assertions();
+	test_mmfr2();
+	test_el2();
+	test_canonical();
+	test_changes();
+	set_baseline(before);
+	ksft_finished();
+}
