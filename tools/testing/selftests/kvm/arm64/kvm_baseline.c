@@ -412,7 +412,8 @@ static void test_existing_vms(void)
 	got = vcpu_get_reg(vcpu, isar0.id);
 	ksft_test_result(got == (own & ~atomic_mask),
 			 "A VM keeps its baseline when the host's goes\n");
-	ksft_test_result(__vcpu_set_reg(vcpu, isar0.id, own & ~(atomic_mask | ID_AA64ISAR0_EL1_CRC32_MASK)) == 0,
+	got = own & ~(atomic_mask | ID_AA64ISAR0_EL1_CRC32_MASK);
+	ksft_test_result(__vcpu_set_reg(vcpu, isar0.id, got) == 0,
 			 "Userspace can lower what is left\n");
 	ksft_test_result(__vcpu_set_reg(vcpu, isar0.id, own) == 0,
 			 "Userspace can give a VM what the host has\n");
@@ -555,19 +556,19 @@ static void test_features(void)
 	}
 }
 
-static void firmware_guest(void)
+static u64 ask(u32 workaround)
 {
 	struct arm_smccc_res res;
 
-	do_smccc(ARM_SMCCC_ARCH_FEATURES_FUNC_ID, ARM_SMCCC_ARCH_WORKAROUND_1, 0, 0, 0, 0, 0, 0,
-		  &res);
-	GUEST_SYNC(res.a0);
-	do_smccc(ARM_SMCCC_ARCH_FEATURES_FUNC_ID, ARM_SMCCC_ARCH_WORKAROUND_2, 0, 0, 0, 0, 0, 0,
-		  &res);
-	GUEST_SYNC(res.a0);
-	do_smccc(ARM_SMCCC_ARCH_FEATURES_FUNC_ID, ARM_SMCCC_ARCH_WORKAROUND_3, 0, 0, 0, 0, 0, 0,
-		  &res);
-	GUEST_SYNC(res.a0);
+	do_smccc(ARM_SMCCC_ARCH_FEATURES_FUNC_ID, workaround, 0, 0, 0, 0, 0, 0, &res);
+	return res.a0;
+}
+
+static void firmware_guest(void)
+{
+	GUEST_SYNC(ask(ARM_SMCCC_ARCH_WORKAROUND_1));
+	GUEST_SYNC(ask(ARM_SMCCC_ARCH_WORKAROUND_2));
+	GUEST_SYNC(ask(ARM_SMCCC_ARCH_WORKAROUND_3));
 	GUEST_DONE();
 }
 
@@ -894,7 +895,8 @@ static void test_assertions(void)
 	char text[64];
 
 	sprintf(text, "cntfrq_el0=%lu,dczid_el0=%lu", frequency, zero);
-	ksft_test_result(!set_baseline(text) && is_refused("cntfrq_el0", frequency + 1, frequency) &&
+	ksft_test_result(!set_baseline(text) &&
+			 is_refused("cntfrq_el0", frequency + 1, frequency) &&
 			 is_refused("dczid_el0", zero ^ 1, zero),
 			 "cntfrq_el0 and dczid_el0: only the host's\n");
 	set_baseline("");
@@ -948,23 +950,39 @@ static void test_el2(void)
 	set_baseline("");
 }
 
+static void join(char *text, const char * const *words, int count)
+{
+	*text = '\0';
+	for (int i = 0; i < count; i++) {
+		if (i)
+			strcat(text, ",");
+		strcat(text, words[i]);
+	}
+}
+
 /* The order and the radix of all that a text can have. */
 static void test_canonical(void)
 {
-	static const char text[] =
-		"sve=off,ptrauth=off,pmu=off,el2=off,aidr_el1=10,revidr_el1=9,midr_el1=8,"
-		"vendor_hyp_bmap2=0,vendor_hyp_bmap=1,std_hyp_bmap=0,std_bmap=0,smccc_wa3=0,"
-		"smccc_wa2=0,smccc_wa1=0,psci=65536,id_aa64isar0_el1=0/0xf00000";
-	static const char expected[] =
-		"id_aa64isar0_el1=0x0/0xf00000,psci=0x10000,smccc_wa1=0x0,smccc_wa2=0x0,"
-		"smccc_wa3=0x0,std_bmap=0x0,std_hyp_bmap=0x0,vendor_hyp_bmap=0x1,"
-		"vendor_hyp_bmap2=0x0,midr_el1=0x8,revidr_el1=0x9,aidr_el1=0xa,"
-		"el2=off,pmu=off,ptrauth=off,sve=off";
+	static const char * const words[] = {
+		"sve=off", "ptrauth=off", "pmu=off", "el2=off", "aidr_el1=10", "revidr_el1=9",
+		"midr_el1=8", "vendor_hyp_bmap2=0", "vendor_hyp_bmap=1", "std_hyp_bmap=0",
+		"std_bmap=0", "smccc_wa3=0", "smccc_wa2=0", "smccc_wa1=0", "psci=65536",
+		"id_aa64isar0_el1=0/0xf00000",
+	};
+	static const char * const expected[] = {
+		"id_aa64isar0_el1=0x0/0xf00000", "psci=0x10000", "smccc_wa1=0x0", "smccc_wa2=0x0",
+		"smccc_wa3=0x0", "std_bmap=0x0", "std_hyp_bmap=0x0", "vendor_hyp_bmap=0x1",
+		"vendor_hyp_bmap2=0x0", "midr_el1=0x8", "revidr_el1=0x9", "aidr_el1=0xa",
+		"el2=off", "pmu=off", "ptrauth=off", "sve=off",
+	};
+	char text[LONGEST + 2], want[LONGEST + 2];
 	char got[LONGEST + 2];
 
+	join(text, words, ARRAY_SIZE(words));
+	join(want, expected, ARRAY_SIZE(expected));
 	TEST_ASSERT_EQ(set_baseline(text), 0);
 	read_parameter("baseline", got, sizeof(got));
-	ksft_test_result(!strcmp(got, expected), "All words, in canonical order: %s\n", got);
+	ksft_test_result(!strcmp(got, want), "All words, in canonical order: %s\n", got);
 	set_baseline("");
 }
 
@@ -1015,8 +1033,8 @@ static void test_changes(void)
 	}
 	WRITE_ONCE(stop, true);
 	pthread_join(thread, NULL);
-	ksft_test_result(!mixed, "%d changes: %d VMs with one baseline, %d with the other, "
-			 "%d with half of one\n", changed, low, high, mixed);
+	ksft_test_result(!mixed, "%d changes: %d VMs with one baseline, %d other, %d mixed\n",
+			 changed, low, high, mixed);
 	set_baseline("");
 }
 
