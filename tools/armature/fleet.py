@@ -10,7 +10,7 @@ import base64
 import gzip
 import pathlib
 
-from armature import build, machine, oracle, process
+from armature import build, oracle, process
 from armature.ktap import Result, fact
 from armature.matrix import Machine
 from armature.place import BUILD
