@@ -2,11 +2,15 @@
 
 //! Errata that guests work around, and models that they trust, because of MIDR_EL1.
 
+mod cpus;
+mod safe;
 mod table;
 
-use table::{Kind, Model, Range, ERRATA, SAFE};
+use cpus::{Model, Range};
+use safe::SAFE;
+use table::{Kind, ERRATA};
 
-pub use table::Says;
+pub use safe::Says;
 
 impl Range {
     /// Returns whether a CPU is one of these, with its erratum not fixed.

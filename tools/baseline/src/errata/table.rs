@@ -3,7 +3,7 @@
 //!
 //! [`ERRATA`] has what a kernel does at EL1, inside a VM. What only a hypervisor does, or only with
 //! a unit that a VM does not have, is not in it; the end of this file lists that, with reasons.
-//! [`SAFE`] has the opposite: CPUs that the kernel trusts because of their model.
+//! [`SAFE`](super::safe::SAFE) has the opposite: CPUs that the kernel trusts because of their model.
 //!
 //! The tables describe Linux 7.3 (7.3.4) and come from:
 //!
@@ -21,21 +21,7 @@
 //!
 //! Most workarounds only cost time on a CPU that does not need them; [`Kind`] says which do more.
 
-/// CPUs of one model, by MIDR_EL1.
-///
-/// MIDR_EL1.Architecture is always 0xf.
-#[derive(Clone, Copy, Debug)]
-pub struct Range {
-    pub implementer: u8,
-    pub part: u16,
-    /// variant << 4 | revision, inclusive
-    pub first: u8,
-    /// variant << 4 | revision, inclusive
-    pub last: u8,
-    /// REVIDR_EL1 bits that say the erratum is fixed: (variant << 4 | revision, mask) pairs. Any
-    /// bit of the mask is enough.
-    pub fixed: &'static [(u8, u32)],
-}
+use super::cpus::*;
 
 /// What else a workaround does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,151 +47,6 @@ pub struct Erratum {
     pub kind: Kind,
     pub ranges: &'static [Range],
 }
-
-/// Which fields of ID registers say of a CPU that it has a property.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Says {
-    /// ID_AA64PFR0_EL1.CSV3 is not 0.
-    Csv3,
-    /// ID_AA64PFR0_EL1.CSV2 is not 0.
-    Csv2,
-    /// ID_AA64PFR0_EL1.CSV2 is 3, or ID_AA64MMFR1_EL1.ECBHB is not 0.
-    Csv2OrEcbhb,
-    /// ID_AA64MMFR2_EL1.BBM is 3.
-    Bbm,
-    /// None: ID_AA64PFR1_EL1.SSBS says that a mitigation can be had, not that it is not needed.
-    Nothing,
-}
-
-/// A property that the kernel trusts some CPUs to have, although no ID register says so.
-///
-/// A guest that is given the MIDR_EL1 of such a CPU does without a mitigation, or relies on the
-/// property, so all other CPUs that it runs on must have it as well: by this list, or by the field
-/// that `name` gives.
-#[derive(Clone, Copy, Debug)]
-pub struct Safe {
-    /// What the CPUs are safe from, or have; and the field that says the same of other CPUs.
-    pub name: &'static str,
-    /// Function, to find it in the kernel.
-    pub source: &'static str,
-    pub says: Says,
-    pub ranges: &'static [Range],
-}
-
-/// MIDR_EL1.Implementer and MIDR_EL1.PartNum.
-pub type Model = (u8, u16);
-
-const fn revisions((implementer, part): Model, first: u8, last: u8) -> Range {
-    Range {
-        implementer,
-        part,
-        first,
-        last,
-        fixed: &[],
-    }
-}
-
-const fn all(model: Model) -> Range {
-    revisions(model, 0, 0xff)
-}
-
-const fn only(model: Model, revision: u8) -> Range {
-    revisions(model, revision, revision)
-}
-
-const fn fixed(range: Range, fixed: &'static [(u8, u32)]) -> Range {
-    Range { fixed, ..range }
-}
-
-const ARM: u8 = 0x41;
-const BROADCOM: u8 = 0x42;
-const CAVIUM: u8 = 0x43;
-const FUJITSU: u8 = 0x46;
-const HISILICON: u8 = 0x48;
-const NVIDIA: u8 = 0x4e;
-const APM: u8 = 0x50;
-const QUALCOMM: u8 = 0x51;
-const MICROSOFT: u8 = 0x6d;
-const AMPERE: u8 = 0xc0;
-
-const CORTEX_A53: Model = (ARM, 0xd03);
-const CORTEX_A35: Model = (ARM, 0xd04);
-const CORTEX_A55: Model = (ARM, 0xd05);
-const CORTEX_A57: Model = (ARM, 0xd07);
-const CORTEX_A72: Model = (ARM, 0xd08);
-const CORTEX_A73: Model = (ARM, 0xd09);
-const CORTEX_A76: Model = (ARM, 0xd0b);
-const NEOVERSE_N1: Model = (ARM, 0xd0c);
-const CORTEX_A77: Model = (ARM, 0xd0d);
-const CORTEX_A76AE: Model = (ARM, 0xd0e);
-const NEOVERSE_V1: Model = (ARM, 0xd40);
-const CORTEX_A78: Model = (ARM, 0xd41);
-const CORTEX_A78AE: Model = (ARM, 0xd42);
-const CORTEX_X1: Model = (ARM, 0xd44);
-const CORTEX_A510: Model = (ARM, 0xd46);
-const CORTEX_A710: Model = (ARM, 0xd47);
-const CORTEX_X2: Model = (ARM, 0xd48);
-const NEOVERSE_N2: Model = (ARM, 0xd49);
-const CORTEX_A78C: Model = (ARM, 0xd4b);
-const CORTEX_X1C: Model = (ARM, 0xd4c);
-const CORTEX_A715: Model = (ARM, 0xd4d);
-const CORTEX_X3: Model = (ARM, 0xd4e);
-const NEOVERSE_V2: Model = (ARM, 0xd4f);
-const CORTEX_A520: Model = (ARM, 0xd80);
-const CORTEX_A720: Model = (ARM, 0xd81);
-const CORTEX_X4: Model = (ARM, 0xd82);
-const NEOVERSE_V3AE: Model = (ARM, 0xd83);
-const NEOVERSE_V3: Model = (ARM, 0xd84);
-const CORTEX_X925: Model = (ARM, 0xd85);
-const CORTEX_A725: Model = (ARM, 0xd87);
-const CORTEX_A520AE: Model = (ARM, 0xd88);
-const CORTEX_A720AE: Model = (ARM, 0xd89);
-const C1_NANO: Model = (ARM, 0xd8a);
-const C1_PRO: Model = (ARM, 0xd8b);
-const C1_ULTRA: Model = (ARM, 0xd8c);
-const NEOVERSE_N3: Model = (ARM, 0xd8e);
-const C1_PREMIUM: Model = (ARM, 0xd90);
-
-const BRAHMA_B53: Model = (BROADCOM, 0x100);
-const VULCAN: Model = (BROADCOM, 0x516);
-
-const THUNDERX: Model = (CAVIUM, 0x0a1);
-const THUNDERX_81XX: Model = (CAVIUM, 0x0a2);
-const THUNDERX_83XX: Model = (CAVIUM, 0x0a3);
-const THUNDERX2: Model = (CAVIUM, 0x0af);
-const OCTX2_98XX: Model = (CAVIUM, 0x0b1);
-const OCTX2_96XX: Model = (CAVIUM, 0x0b2);
-const OCTX2_95XX: Model = (CAVIUM, 0x0b3);
-const OCTX2_95XXN: Model = (CAVIUM, 0x0b4);
-const OCTX2_95XXMM: Model = (CAVIUM, 0x0b5);
-const OCTX2_95XXO: Model = (CAVIUM, 0x0b6);
-
-const A64FX: Model = (FUJITSU, 0x001);
-
-const TSV110: Model = (HISILICON, 0xd01);
-const HIP09: Model = (HISILICON, 0xd02);
-
-const DENVER: Model = (NVIDIA, 0x003);
-const CARMEL: Model = (NVIDIA, 0x004);
-const OLYMPUS: Model = (NVIDIA, 0x010);
-
-const XGENE: Model = (APM, 0x000);
-
-/// The first of 0x100 parts: the kernel takes all of them for Kryo in [`FALKOR_V1_AND_KRYO`].
-const KRYO: Model = (QUALCOMM, 0x200);
-/// The same part as [`KRYO_2XX_GOLD`].
-const FALKOR_V1: Model = (QUALCOMM, 0x800);
-const KRYO_2XX_GOLD: Model = (QUALCOMM, 0x800);
-const KRYO_2XX_SILVER: Model = (QUALCOMM, 0x801);
-const KRYO_3XX_SILVER: Model = (QUALCOMM, 0x803);
-const KRYO_4XX_GOLD: Model = (QUALCOMM, 0x804);
-const KRYO_4XX_SILVER: Model = (QUALCOMM, 0x805);
-const FALKOR: Model = (QUALCOMM, 0xc00);
-
-const COBALT_100: Model = (MICROSOFT, 0xd49);
-
-const AMPERE1: Model = (AMPERE, 0xac3);
-const AMPERE1A: Model = (AMPERE, 0xac4);
 
 /// Falkor v1, by variant 0 and revision 0, then Kryo, whose models `is_kryo_midr()` tells by the
 /// upper four bits of the part.
@@ -580,108 +421,6 @@ pub static ERRATA: &[Erratum] = &[
         ranges: &[all(CORTEX_A72), all(CORTEX_A57)],
     },
 ];
-
-pub static SAFE: &[Safe] = &[
-    Safe {
-        name: "Meltdown (ID_AA64PFR0_EL1.CSV3)",
-        source: "unmap_kernel_at_el0(), kpti_safe_list",
-        says: Says::Csv3,
-        ranges: &[
-            all(THUNDERX2),
-            all(VULCAN),
-            all(BRAHMA_B53),
-            all(CORTEX_A35),
-            all(CORTEX_A53),
-            all(CORTEX_A55),
-            all(CORTEX_A57),
-            all(CORTEX_A72),
-            all(CORTEX_A73),
-            all(TSV110),
-            all(CARMEL),
-            all(KRYO_2XX_GOLD),
-            all(KRYO_2XX_SILVER),
-            all(KRYO_3XX_SILVER),
-            all(KRYO_4XX_SILVER),
-        ],
-    },
-    Safe {
-        name: "Spectre-v2 (ID_AA64PFR0_EL1.CSV2)",
-        source: "spectre_v2_get_cpu_hw_mitigation_state(), spectre_v2_safe_list",
-        says: Says::Csv2,
-        ranges: &[
-            all(CORTEX_A35),
-            all(CORTEX_A53),
-            all(CORTEX_A55),
-            all(BRAHMA_B53),
-            all(TSV110),
-            all(KRYO_2XX_SILVER),
-            all(KRYO_3XX_SILVER),
-            all(KRYO_4XX_SILVER),
-        ],
-    },
-    // A CPU with the field is not safe, but has the means: PSTATE.SSBS. This list comes first, so
-    // that a guest with one of these models uses neither PSTATE.SSBS nor the call to firmware.
-    Safe {
-        name: "Spectre-v4 (ID_AA64PFR1_EL1.SSBS)",
-        source: "spectre_v4_get_cpu_hw_mitigation_state(), spectre_v4_safe_list",
-        says: Says::Nothing,
-        ranges: &[
-            all(CORTEX_A35),
-            all(CORTEX_A53),
-            all(CORTEX_A55),
-            all(BRAHMA_B53),
-            all(KRYO_3XX_SILVER),
-            all(KRYO_4XX_SILVER),
-        ],
-    },
-    Safe {
-        name: "Spectre-BHB (ID_AA64PFR0_EL1.CSV2 of 3, or ID_AA64MMFR1_EL1.ECBHB)",
-        source: "is_spectre_bhb_safe(), spectre_bhb_safe_list",
-        says: Says::Csv2OrEcbhb,
-        ranges: &[
-            all(CORTEX_A35),
-            all(CORTEX_A53),
-            all(CORTEX_A55),
-            all(CORTEX_A510),
-            all(CORTEX_A520),
-            all(BRAHMA_B53),
-            all(KRYO_2XX_SILVER),
-            all(KRYO_3XX_SILVER),
-            all(KRYO_4XX_SILVER),
-        ],
-    },
-    // The list leaves out C1-Ultra and C1-Premium before r1p1 because of erratum 3683289.
-    Safe {
-        name: "Break-before-make at level 3 (ID_AA64MMFR2_EL1.BBM)",
-        source: "cpu_supports_bbml3(), supports_bbml3_list",
-        says: Says::Bbm,
-        ranges: &[
-            revisions(CORTEX_X4, 0x03, 0x0f),
-            revisions(NEOVERSE_V3, 0x02, 0x0f),
-            revisions(NEOVERSE_V3AE, 0x02, 0x0f),
-            all(OLYMPUS),
-            all(AMPERE1),
-            all(AMPERE1A),
-            all(CORTEX_A520AE),
-            all(CORTEX_A715),
-            all(CORTEX_A720AE),
-            all(CORTEX_A725),
-            all(NEOVERSE_N3),
-            all(C1_NANO),
-            all(C1_PRO),
-            revisions(C1_ULTRA, 0x11, 0xff),
-            revisions(C1_PREMIUM, 0x11, 0xff),
-        ],
-    },
-    // Only in kernels that let a thread choose its memory model, which 7.3.4 as released does not.
-    Safe {
-        name: "Total store order (no field)",
-        source: "has_tso_fixed(), always_tso()",
-        says: Says::Nothing,
-        ranges: &[all(DENVER), all(CARMEL), all(A64FX)],
-    },
-];
-
 // What is not in the tables, and why.
 //
 // Only the hypervisor works around it, at EL2. (A guest that is itself a hypervisor, with a virtual
