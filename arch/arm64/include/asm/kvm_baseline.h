@@ -52,7 +52,6 @@ bool kvm_baseline_check(enum kvm_baseline_key key, u64 value, bool ssbs, u64 *ow
 
 u64 kvm_arm_default_fw_reg(u64 regid, bool ssbs);
 u8 kvm_arm_pmu_default_counters(void);
-u64 kvm_read_imp_id_reg(u32 id);
 u32 kvm_id_reg_find(const char *name, size_t len);
 bool kvm_id_reg_exists(u32 id);
 const char *kvm_id_reg_name(u32 id);

@@ -112,7 +112,7 @@ static inline void kvm_spe_relax(struct kvm *kvm)
 		__kvm_spe_relax(kvm);
 }
 
-/* Takes over what userspace has changed. The CPU may have no unit: nothing of it is touched here. */
+/* Takes over what userspace has changed. The CPU may have no unit, and none is touched here. */
 static inline void kvm_spe_load(struct kvm_vcpu *vcpu)
 {
 	if (static_branch_unlikely(&kvm_spe_used) && vcpu->arch.spe.present)

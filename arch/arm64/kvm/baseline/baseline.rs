@@ -3,8 +3,9 @@
 //! A CPU that all hosts of a fleet can give to VMs (`kvm.baseline=`).
 //!
 //! The baseline of a host lowers the defaults of the ID registers of all VMs, so that a VMM that
-//! does not write ID registers can move VMs between hosts that differ. [`text`] reads the parameter,
-//! and [`judge`] refuses what VMs of this host cannot have: a host has all of a baseline, or none.
+//! does not write ID registers can move VMs between hosts that differ. [`text`] reads the words of
+//! the parameter, [`description`] is what they say, and [`judge`] refuses what VMs of this host
+//! cannot have: a host has all of a baseline, or none.
 //!
 //! A VM keeps the baseline that the host had when the VM was created: a new one is another object.
 //!
@@ -75,28 +76,6 @@ unsafe fn of_vm<'a>(kvm: *const bindings::kvm) -> Option<&'a Baseline> {
     // SAFETY: By the caller's contract the pointer is null or that of a reference which the VM has,
     // and does not change.
     unsafe { (*kvm).arch.baseline.cast::<Baseline>().as_ref() }
-}
-
-/// Returns what a vCPU gets in the ID register `id`, whose value would be `limit`.
-///
-/// # Safety
-///
-/// `vcpu` points to a vCPU that is alive, whose features are set; `id` is the encoding of an ID
-/// register that a VM has. What it is computed from does not change any more.
-unsafe fn lowered(vcpu: *mut bindings::kvm_vcpu, id: u32, limit: u64) -> u64 {
-    // SAFETY: By the caller's contract; the VM outlives the vCPU.
-    let Some(baseline) = (unsafe { of_vm((*vcpu).kvm) }) else {
-        return limit;
-    };
-    let implementation = IMPLEMENTATION.iter().find(|it| it.0.as_u32() == id);
-
-    if let Some((_, key)) = implementation {
-        return baseline.number(*key).unwrap_or(limit);
-    }
-    baseline.set(id).map_or(limit, |set| {
-        // SAFETY: By the caller's contract.
-        unsafe { bindings::kvm_id_reg_lower(vcpu, 0, id, limit, set.value, set.mask) }
-    })
 }
 
 /// Prepares for baselines.
@@ -201,20 +180,34 @@ pub unsafe extern "C" fn kvm_baseline_drop(kvm: *mut bindings::kvm) {
     }
 }
 
-/// Returns the value that a vCPU of a VM with a baseline has in an ID register by default, in place
-/// of `limit`.
+/// Returns the value that a vCPU has by default in the ID register `id`, which would be `limit`
+/// without a baseline.
+///
+/// Context: any.
 ///
 /// # Safety
 ///
-/// As for [`lowered`].
+/// `vcpu` points to a vCPU that is alive, whose features are set; `id` is the encoding of an ID
+/// register that a VM has.
 #[export]
 pub unsafe extern "C" fn __kvm_baseline_lower(
     vcpu: *mut bindings::kvm_vcpu,
     id: u32,
     limit: u64,
 ) -> u64 {
-    // SAFETY: By the caller's contract.
-    unsafe { lowered(vcpu, id, limit) }
+    // SAFETY: By the caller's contract; the VM outlives the vCPU.
+    let Some(baseline) = (unsafe { of_vm((*vcpu).kvm) }) else {
+        return limit;
+    };
+    let implementation = IMPLEMENTATION.iter().find(|it| it.0.as_u32() == id);
+
+    if let Some((_, key)) = implementation {
+        return baseline.number(*key).unwrap_or(limit);
+    }
+    baseline.set(id).map_or(limit, |set| {
+        // SAFETY: By the caller's contract.
+        unsafe { bindings::kvm_id_reg_lower(vcpu, 0, id, limit, set.value, set.mask) }
+    })
 }
 
 /// Returns a number of the VM's baseline, or `otherwise` if it has none.
@@ -266,7 +259,7 @@ pub unsafe extern "C" fn kvm_baseline_hidden_features(kvm: *const bindings::kvm)
 ///
 /// # Safety
 ///
-/// As for [`lowered`].
+/// As for [`__kvm_baseline_lower`].
 #[export]
 pub unsafe extern "C" fn __kvm_baseline_reset(
     vcpu: *mut bindings::kvm_vcpu,
@@ -274,7 +267,7 @@ pub unsafe extern "C" fn __kvm_baseline_reset(
     limit: u64,
 ) -> u64 {
     // SAFETY: By the caller's contract.
-    let value = unsafe { lowered(vcpu, id, limit) };
+    let value = unsafe { __kvm_baseline_lower(vcpu, id, limit) };
 
     if value != limit {
         // SAFETY: Always safe to call; the vCPU is alive.
@@ -287,7 +280,7 @@ pub unsafe extern "C" fn __kvm_baseline_reset(
 ///
 /// # Safety
 ///
-/// `m` is valid and not shared. `vcpu` is as for [`lowered`].
+/// `m` is valid and not shared. `vcpu` is as for [`__kvm_baseline_lower`].
 #[export]
 pub unsafe extern "C" fn kvm_baseline_show(
     m: *mut bindings::seq_file,
@@ -304,7 +297,7 @@ pub unsafe extern "C" fn kvm_baseline_show(
         // SAFETY: By the caller's contract, and the register is one that VMs have.
         let (limit, value) = unsafe {
             let limit = bindings::kvm_id_reg_limit(vcpu, 0, set.id);
-            (limit, lowered(vcpu, set.id, limit))
+            (limit, __kvm_baseline_lower(vcpu, set.id, limit))
         };
         if value != limit {
             seq_print!(m, "{}: {:#x} -> {:#x}\n", Name(*set), limit, value);

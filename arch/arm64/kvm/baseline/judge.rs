@@ -3,9 +3,9 @@
 //! Whether VMs of this host can have what a baseline says about a register.
 //!
 //! A baseline is written for many hosts, so a field that has the value which VMs of this host have
-//! by default is accepted, whether or not this kernel knows the field or lets it be written. Another
-//! value must be one that `KVM_SET_ONE_REG` would accept: [`Registers::lower`] does both, for VMs
-//! and here.
+//! by default is accepted, whether or not this kernel knows the field or lets it be written.
+//! Another value must be one that `KVM_SET_ONE_REG` would accept: [`Registers::lower`] does both,
+//! for VMs and here.
 
 use super::Set;
 

@@ -3,9 +3,9 @@
  * What VMs of this host have besides ID registers, as baseline.rs asks for it.
  */
 
+#include <linux/cpufeature.h>
 #include <linux/kvm_host.h>
 
-#include <asm/cpufeature.h>
 #include <asm/fpsimd.h>
 #include <asm/kvm_baseline.h>
 #include <asm/kvm_emulate.h>
@@ -15,29 +15,27 @@
 
 static u64 own_number(enum kvm_baseline_key key, bool ssbs)
 {
+	static const u64 fw_regs[] = {
+		[KVM_BASELINE_PSCI] = KVM_REG_ARM_PSCI_VERSION,
+		[KVM_BASELINE_WA1] = KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_1,
+		[KVM_BASELINE_WA2] = KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_2,
+		[KVM_BASELINE_WA3] = KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_3,
+		[KVM_BASELINE_STD_BMAP] = KVM_REG_ARM_STD_BMAP,
+		[KVM_BASELINE_STD_HYP_BMAP] = KVM_REG_ARM_STD_HYP_BMAP,
+		[KVM_BASELINE_VENDOR_HYP_BMAP] = KVM_REG_ARM_VENDOR_HYP_BMAP,
+		[KVM_BASELINE_VENDOR_HYP_BMAP2] = KVM_REG_ARM_VENDOR_HYP_BMAP_2,
+	};
+
+	if (key < ARRAY_SIZE(fw_regs))
+		return kvm_arm_default_fw_reg(fw_regs[key], ssbs);
+
 	switch (key) {
-	case KVM_BASELINE_PSCI:
-		return kvm_arm_default_fw_reg(KVM_REG_ARM_PSCI_VERSION, ssbs);
-	case KVM_BASELINE_WA1:
-		return kvm_arm_default_fw_reg(KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_1, ssbs);
-	case KVM_BASELINE_WA2:
-		return kvm_arm_default_fw_reg(KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_2, ssbs);
-	case KVM_BASELINE_WA3:
-		return kvm_arm_default_fw_reg(KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_3, ssbs);
-	case KVM_BASELINE_STD_BMAP:
-		return kvm_arm_default_fw_reg(KVM_REG_ARM_STD_BMAP, ssbs);
-	case KVM_BASELINE_STD_HYP_BMAP:
-		return kvm_arm_default_fw_reg(KVM_REG_ARM_STD_HYP_BMAP, ssbs);
-	case KVM_BASELINE_VENDOR_HYP_BMAP:
-		return kvm_arm_default_fw_reg(KVM_REG_ARM_VENDOR_HYP_BMAP, ssbs);
-	case KVM_BASELINE_VENDOR_HYP_BMAP2:
-		return kvm_arm_default_fw_reg(KVM_REG_ARM_VENDOR_HYP_BMAP_2, ssbs);
 	case KVM_BASELINE_MIDR:
-		return kvm_read_imp_id_reg(SYS_MIDR_EL1);
+		return kvm_id_reg_limit(NULL, 0, SYS_MIDR_EL1);
 	case KVM_BASELINE_REVIDR:
-		return kvm_read_imp_id_reg(SYS_REVIDR_EL1);
+		return kvm_id_reg_limit(NULL, 0, SYS_REVIDR_EL1);
 	case KVM_BASELINE_AIDR:
-		return kvm_read_imp_id_reg(SYS_AIDR_EL1);
+		return kvm_id_reg_limit(NULL, 0, SYS_AIDR_EL1);
 	case KVM_BASELINE_DCZID:
 		return read_sanitised_ftr_reg(SYS_DCZID_EL0);
 	case KVM_BASELINE_CNTFRQ:
