@@ -27,27 +27,25 @@ ALWAYS = ("arch/arm64/tools/cpucaps", "arch/arm64/kvm/at.c")
 # and "tests", which come from the menu in Kconfig.
 VARIANTS = {
     # Base and series, with our options on.
-    "armature": "base options tests suspend reclaim guest",
-    # The same for lint, and without tests of any kind.
-    "clippy": "base options tests suspend",
-    "bench": "base options suspend reclaim",
+    "armature": "base options tests",
+    # The same, for lint.
+    "clippy": "base options tests",
+    # Without tests of any kind.
+    "bench": "base options",
     # With run-time checks, and as distributions and debuggers configure it: see the fragments.
-    **{
-        name: f"base options tests suspend reclaim guest {name}"
-        for name in ("debug", "rt", "cfi", "pauth", "kcsan")
-    },
+    **{name: f"base options tests {name}" for name in ("debug", "rt", "cfi", "pauth", "kcsan")},
     # Debian's configuration for arm64 with our options, without modules, by gcc.
     "debian": "debian options",
     "64k": "base options small 64k",
     # For the test of the Debian package (deb.py).
     "disk": "base options disk",
     # The base alone, with the same configuration; only the second's C code is counted.
-    "vanilla": "base suspend reclaim",
+    "vanilla": "base",
     "vanilla64k": "base small 64k norust",
     # Without Rust, and so without our options; and the base with what the series changes in any
     # case, with which the C code of the former is compared.
-    "off": "base suspend norust",
-    "reference": "base suspend norust",
+    "off": "base norust",
+    "reference": "base norust",
 }
 
 
