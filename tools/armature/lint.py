@@ -13,20 +13,24 @@ from armature.process import inside, say
 
 CLIPPY = Kernel("clippy")
 TARGET = ("--target", "aarch64-unknown-linux-gnu", "-C", "panic=abort")
-# The crate roots of the kernel; that of EL2 is built by the hypervisor's Makefile.
-ROOTS = """rust/kernel.o samples/rust/rust_arm64_idregs.o
-    arch/arm64/kernel/memory_model/memory_model.o
-    arch/arm64/kvm/debug_topology/debug_topology.o arch/arm64/kvm/nolse/nolse.o
-    arch/arm64/kvm/icache/icache.o arch/arm64/kvm/icache/el2.nvhe.o""".split()
+# The crate roots of the kernel that are not called like their directories.
+ROOTS = ("rust/kernel.o", "samples/rust/rust_arm64_idregs.o")
+# The hypervisor's Makefile builds those of EL2.
+EL2 = "arch/arm64/kvm/hyp/nvhe/"
 # Programs for arm64 that no kernel has, and those for the build host with their kind.
-PROGRAMS = ("machine/bare/main", "machine/perf/workload", "oracle/payload")
+PROGRAMS = (
+    "machine/bare/main",
+    "machine/fleet/guest",
+    "machine/perf/workload",
+    "oracle/payload",
+)
 HOST_PROGRAMS = (
     ("arch/arm64/tools/gen_sysreg/gen_sysreg", "bin"),
     ("tools/machine/plugins/opcodes/lib", "cdylib"),
 )
 OUR_RUST = re.compile(
     r"^ +--> .*(arm64|kernel/kvm\.rs|icache|nolse|debug_topology|memory_model|"
-    r"arm_spe_unit|rust_arm64)",
+    r"arm_spe_unit|kvm/spe|kvm/baseline|rust_arm64)",
     re.M,
 )
 OUR_DOC = re.compile(r"^(?:warning|error).*\n(?:.*\n){0,6}?.*kernel/(?:arm64|kvm)", re.M)
@@ -114,11 +118,17 @@ def rust_format(log: Log) -> bool:
     return log.run(inside(*command, *ours("*.rs")))
 
 
+def crate_roots() -> list[str]:
+    """Returns the objects of the kernel's crates: of a file that is called like its directory."""
+    paths = map(pathlib.PurePath, ours("arch/*.rs", "drivers/*.rs"))
+    named = [path for path in paths if path.stem == path.parent.name and "tools" not in path.parts]
+    return [*ROOTS, *(f"{path.with_suffix('.o')}" for path in named)]
+
+
 def rust_clippy(log: Log) -> bool:
     """clippy, on the kernel's crates and on programs."""
-    again(ROOTS)
-    roots = [path.replace("icache/el2.nvhe.o", "hyp/nvhe/") for path in ROOTS]
-    good = [log.run(CLIPPY.make("CLIPPY=1", *roots))]
+    again([*crate_roots(), *(f"{path.removesuffix('.rs')}.nvhe.o" for path in ours("*/el2.rs"))])
+    good = [log.run(CLIPPY.make("CLIPPY=1", *crate_roots(), EL2))]
     driver = ["clippy-driver", "--edition", "2021", "-D", "warnings", "--emit=metadata"]
     driver += ["-o", "/tmp/out"]
     for program in PROGRAMS:
@@ -128,7 +138,7 @@ def rust_clippy(log: Log) -> bool:
     for program, kind in HOST_PROGRAMS:
         good.append(log.run(inside(*driver, "--crate-type", kind, f"{program}.rs")))
     vmm = [*build.with_crates(), "CLIPPY=1", "tools/vmm/build"]
-    good.append(log.run(inside(*vmm, BUILD / "oracle/vmm")))
+    good.append(log.run(inside(*vmm, BUILD / "vmm/vmm")))
     tool = [*build.with_tables(), "CLIPPY=1", "tools/baseline/build"]
     good.append(log.run(inside(*tool, BUILD / "baseline/clippy")))
     return all(good) and not OUR_RUST.search(log.text())
