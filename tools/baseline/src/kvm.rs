@@ -19,7 +19,7 @@ use crate::{
 mod check;
 mod probe;
 
-pub use check::check;
+pub use check::{applied, check};
 pub use probe::probe;
 
 const DEVICE: &str = "/dev/kvm";
@@ -44,6 +44,8 @@ const INIT: &[(&str, u32, u32)] = &[
     ("ptrauth", 6, 172),
 ];
 const PSCI_0_2: u32 = 1 << 2;
+/// KVM_CAP_ARM_EL2.
+const EL2: u32 = 240;
 const SVE: u32 = 4;
 
 /// The guest: a store to where there is no memory, for which KVM_RUN returns.
@@ -220,6 +222,11 @@ impl Scratch {
         // Bit n is the length of n + 1 quadwords.
         let all = (0..512u32).filter(|n| bits[*n as usize / 8] >> (n % 8) & 1 == 1);
         all.map(|n| (n + 1) * 128).collect()
+    }
+
+    /// Returns the number of event counters, PMCR_EL0.N.
+    fn counters(&self) -> u64 {
+        self.get(PMCR_EL0).map_or(0, |value| value >> 11 & 0x1f)
     }
 
     fn limit_vectors(&self, longest: u32) -> Result<(), Error> {

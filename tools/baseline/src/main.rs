@@ -86,6 +86,9 @@ enum Command {
     Check {
         /// What "merge" has written, as JSON or for the kernel.
         file: PathBuf,
+        /// Also checks that VMs have it without their VMM's help, as with kvm.baseline=.
+        #[arg(long)]
+        applied: bool,
     },
     /// Tells in what two hosts, fleets or texts for the kernel differ.
     ///
@@ -202,6 +205,11 @@ fn check(text: &text::Text) -> Result<(), Error> {
     kvm::check(text)
 }
 
+#[cfg(target_arch = "aarch64")]
+fn check_applied(text: &text::Text) -> Result<(), Error> {
+    kvm::applied(text)
+}
+
 #[cfg(not(target_arch = "aarch64"))]
 fn probe(_: Option<String>) -> Result<Host, Error> {
     Err(Error("probe asks KVM on arm64: run it on the host".into()))
@@ -210,6 +218,11 @@ fn probe(_: Option<String>) -> Result<Host, Error> {
 #[cfg(not(target_arch = "aarch64"))]
 fn check(_: &text::Text) -> Result<(), Error> {
     Err(Error("check asks KVM on arm64: run it on the host".into()))
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+fn check_applied(text: &text::Text) -> Result<(), Error> {
+    check(text)
 }
 
 fn run(command: Command) -> Result<ExitCode, Error> {
@@ -253,7 +266,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
             }
             out.write(&output::write(&fleet, &baseline, format, fewest))?;
         }
-        Command::Check { file } => {
+        Command::Check { file, applied } => {
             let (name, content) = read(&file)?;
             let text = if content.trim_start().starts_with('{') {
                 let fleet = Fleet::parse(&name, &content)?;
@@ -266,7 +279,13 @@ fn run(command: Command) -> Result<ExitCode, Error> {
                 text::Text::parse(&name, &content)?
             };
             check(&text)?;
-            print("This host accepts it.\n")?;
+            if applied {
+                check_applied(&text)?;
+            }
+            print(match applied {
+                true => "VMs of this host have it.\n",
+                false => "This host accepts it.\n",
+            })?;
         }
         Command::Diff { a, b } => {
             let [a, b] = [a, b].map(|path| {

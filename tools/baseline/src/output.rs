@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The forms of a result: JSON, the text for the kernel and for VMMs, Firecracker's template, and
+//! The forms of a result: JSON, texts for the kernel and for tools/vmm, Firecracker's template, and
 //! reports for people.
 
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     host::{Fleet, Group, Host},
     merge::{Baseline, Row},
-    registers,
+    registers::{self, AIDR_EL1, MIDR_EL1, REVIDR_EL1},
     text::Text,
     words,
 };
@@ -22,6 +22,8 @@ pub enum Format {
     Json,
     /// What kvm.baseline= takes.
     Kernel,
+    /// What the option --baseline of tools/vmm takes.
+    Vmm,
     /// A custom CPU template for Firecracker, whose VMs have no SVE, PAuth or PMU.
     Firecracker,
     /// A report, as Markdown.
@@ -35,10 +37,46 @@ pub fn write(fleet: &Fleet, baseline: &Baseline, format: Format, fewest: bool) -
     match format {
         Format::Json => fleet.write(),
         Format::Kernel => Text::of(baseline, fleet, fewest).write() + "\n",
+        Format::Vmm => vmm(&Text::of(baseline, fleet, fewest)),
         Format::Firecracker => firecracker(&Text::of(baseline, fleet, true)),
         Format::Markdown => markdown(fleet, baseline),
         Format::Html => html(fleet, baseline),
     }
+}
+
+/// Returns a line for each register: KVM's identifier, the value and the mask; and for what is not
+/// a register of KVM, its name and its value. The first and the last line show that it is whole.
+fn vmm(text: &Text) -> String {
+    let mut out = String::from("baseline 1\n");
+    let mut line = |words: &[String]| writeln!(out, "{}", words.join(" ")).expect("it grows");
+    let hex = |value: u64| format!("{value:#x}");
+    for (id, value) in [
+        (MIDR_EL1, text.midr_el1),
+        (REVIDR_EL1, text.revidr_el1),
+        (AIDR_EL1, text.aidr_el1),
+    ] {
+        if let Some(value) = value {
+            line(&[hex(id), hex(value), hex(u64::MAX)]);
+        }
+    }
+    for set in &text.sets {
+        let register = registers::named(set.register).expect("the text has known ones");
+        line(&[hex(register.id), hex(set.value), hex(set.mask)]);
+    }
+    for (key, value) in [
+        ("cntfrq_el0", text.cntfrq_el0),
+        ("dczid_el0", text.dczid_el0),
+        ("pmcr_el0.n", text.pmu_counters.map(u64::from)),
+        ("sve", text.sve_length.map(u64::from)),
+    ] {
+        if let Some(value) = value {
+            line(&[key.into(), value.to_string()]);
+        }
+    }
+    for feature in &text.off {
+        line(&[feature.clone(), "off".into()]);
+    }
+    out + "end\n"
 }
 
 /// Returns a line for each field, or pair of fields, of a host.

@@ -56,6 +56,10 @@ says "a host twice" 'the host here is given twice' "$tool" merge here.json here.
 [ ! -e none ] && [ ! -e none.part ]
 check $? "and nothing is written"
 
+"$tool" check --applied text > out 2> err && grep -q '^VMs of this host have it\.$' out
+check $? "VMs have this host's own CPU"
+says "but not one with less" 'ID_AA64ISAR0_EL1.' "$tool" check --applied below
+
 # Public values of AWS Graviton2, 3 and 4, and from the manuals of Neoverse V1 and V2 whether they
 # have AArch32.
 cat > g2 << EOF
@@ -111,6 +115,22 @@ if [ -e $parameters/baseline ]; then
 		[ "$(cat $parameters/baseline)" = "$(cat text)" ] &&
 		grep -qx "SHA-256: $(cat $parameters/baseline_sha256)" page
 	check $? "the kernel takes the text of this host, and has the same digest"
+	less='midr_el1=0x0,id_aa64isar0_el1=0x0/0xf0000000,smccc_wa1=0x0,pmcr_el0.n=1'
+	echo $less > other
+	says "VMs do not have less" ' is ' "$tool" check --applied other
+	cat other > $parameters/baseline 2> err && "$tool" check --applied other > out 2> err
+	check $? "until they are given it"
+	for word in $(echo $less | tr , ' '); do
+		echo $less | sed "s|$word||; s/,,/,/; s/^,//; s/,$//" > $parameters/baseline
+		key=$(echo ${word%%=*} | tr a-z A-Z)
+		says "all but $key" "$key" sh -c \
+			"$tool check --applied other 2>&1 > /dev/null | tr a-z A-Z >&2; exit 1"
+	done
+	echo > $parameters/baseline
+	echo pmu=off > other
+	says "and names what is offered" 'pmu is offered' "$tool" check --applied other
+	cat other > $parameters/baseline 2> err && "$tool" check --applied other > out 2> err
+	check $? "until it is not"
 	says "a baseline hides what this host can do" 'take it away first' "$tool" probe --name under
 	echo > $parameters/baseline
 fi

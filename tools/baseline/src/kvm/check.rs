@@ -2,7 +2,7 @@
 
 //! Tells whether VMs of this host can have the CPU that a text describes.
 
-use super::{cntfrq_el0, dczid_el0, Here, How, Scratch, PMCR_EL0, WRITABLE_IMPLEMENTATION};
+use super::{cntfrq_el0, dczid_el0, Here, How, Scratch, EL2, WRITABLE_IMPLEMENTATION};
 use crate::{
     host::FEATURES,
     merge::Set,
@@ -38,7 +38,7 @@ pub fn check(text: &Text) -> Result<(), Error> {
         how.sve_length = Some(longest);
     }
     if let Some(wanted) = text.pmu_counters {
-        let own = scratch.get(PMCR_EL0).map_or(0, |value| value >> 11 & 0x1f);
+        let own = scratch.counters();
         if u64::from(wanted) > own {
             return refuses(format!("PMCR_EL0.N: {wanted} event counters, it has {own}"));
         }
@@ -93,6 +93,82 @@ pub fn check(text: &Text) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Checks that VMs have what a text says without their VMM's help, as `kvm.baseline=` gives it to
+/// them. Fails with what differs first.
+pub fn applied(text: &Text) -> Result<(), Error> {
+    let host = Here::open()?;
+    let found = match offered(&host, text) {
+        Some(what) => Some(what),
+        None => {
+            let features: Vec<_> = FEATURES
+                .into_iter()
+                .filter(|feature| host.offers(feature))
+                .collect();
+            let scratch = host.scratch(&features, How::default())?;
+            let fields = || text.sets.iter().find_map(|set| other_field(&scratch, set));
+            other_number(&scratch, text).or_else(fields)
+        }
+    };
+    found.map_or(Ok(()), |what| {
+        Err(Error(format!(
+            "VMs of this host do not have it by themselves: {what}: is kvm.baseline= set to it?"
+        )))
+    })
+}
+
+/// Returns what is offered though it is off.
+fn offered(host: &Here, text: &Text) -> Option<String> {
+    let offers = |feature: &&String| match feature.as_str() {
+        "el2" => host.has(EL2) > 0,
+        feature => host.offers(feature),
+    };
+    let feature = text.off.iter().find(offers)?;
+    Some(format!("{feature} is offered"))
+}
+
+/// Returns which number of a VM is not the one that the text has.
+fn other_number(scratch: &Scratch, text: &Text) -> Option<String> {
+    let longest = scratch.lengths().last().copied().unwrap_or(0);
+    let own = |id| scratch.get(id).unwrap_or(0);
+    [
+        (
+            "the longest SVE vector",
+            longest.into(),
+            text.sve_length.map(u64::from),
+        ),
+        (
+            "PMCR_EL0.N",
+            scratch.counters(),
+            text.pmu_counters.map(u64::from),
+        ),
+        ("MIDR_EL1", own(MIDR_EL1), text.midr_el1),
+        ("REVIDR_EL1", own(REVIDR_EL1), text.revidr_el1),
+        ("AIDR_EL1", own(AIDR_EL1), text.aidr_el1),
+    ]
+    .into_iter()
+    .find_map(|(name, own, wanted)| {
+        let wanted = wanted.filter(|wanted| *wanted != own)?;
+        Some(format!("{name} is {own:#x}, not {wanted:#x}"))
+    })
+}
+
+/// Returns the first field of a register in which a VM differs.
+fn other_field(scratch: &Scratch, set: &Set) -> Option<String> {
+    let register = registers::named(set.register).expect("the text has known ones");
+    let own = scratch.get(register.id).unwrap_or(0);
+    let differ = (own ^ set.value) & set.mask;
+    let other = |field: &&Field| differ & field.mask() != 0;
+    (differ != 0).then(|| match register.fields.iter().find(other) {
+        Some(field) => format!(
+            "{register}.{} is {}, not {}",
+            field.name,
+            field.spell(field.of(own)),
+            field.spell(field.of(own & !set.mask | set.value))
+        ),
+        None => format!("{register} is {own:#x}, not {:#x}", set.value),
+    })
 }
 
 /// Names the field of a register that is refused, in a new VM: the one without which the others

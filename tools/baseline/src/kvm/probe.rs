@@ -12,9 +12,7 @@ use std::{
 
 use kvm_bindings::{kvm_create_device, KVM_CREATE_DEVICE_TEST};
 
-use super::{
-    cntfrq_el0, dczid_el0, Here, How, Scratch, PARAMETER, PMCR_EL0, WRITABLE_IMPLEMENTATION,
-};
+use super::{cntfrq_el0, dczid_el0, Here, How, Scratch, PARAMETER, WRITABLE_IMPLEMENTATION};
 use crate::{
     host::{Choice, Facts, Group, Hex, Host, Implementation, FEATURES},
     registers::{self, Register, AIDR_EL1, CLIDR_EL1, MIDR_EL1, REVIDR_EL1},
@@ -211,11 +209,7 @@ fn facts(host: &Here, scratch: &Scratch, offered: &[&str]) -> Facts {
         cntfrq_el0: Some(cntfrq_el0()),
         dczid_el0: Some(Hex(dczid_el0())),
         sve_lengths: scratch.lengths(),
-        pmu_counters: offered
-            .contains(&"pmu")
-            .then(|| scratch.get(PMCR_EL0))
-            .flatten()
-            .map(|value| (value >> 11 & 0x1f) as u32),
+        pmu_counters: offered.contains(&"pmu").then(|| scratch.counters() as u32),
         clidr_el1: scratch.get(CLIDR_EL1).map(Hex),
         ccsidr_el1,
         ipa_bits: (host.ipa_bits != 0).then_some(host.ipa_bits),

@@ -231,6 +231,36 @@ fn forms() {
     for row in &baseline.rows {
         assert!(report.contains(&row.field) && page.contains(&row.field));
     }
+    let lines = write(Format::Vmm);
+    let mut lines: Vec<_> = lines.lines().collect();
+    assert_eq!((lines.remove(0), lines.pop()), ("baseline 1", Some("end")));
+    for set in &text.sets {
+        let id = registers::named(set.register).unwrap().id;
+        let line = format!("{id:#x} {:#x} {:#x}", set.value, set.mask);
+        let at = lines.iter().position(|one| *one == line).expect(&line);
+        lines.remove(at);
+    }
+    let implementation = baseline.implementation.unwrap();
+    for line in [
+        format!(
+            "0x603000000013c000 {:#x} 0xffffffffffffffff",
+            implementation.midr_el1.0
+        ),
+        format!(
+            "0x603000000013c006 {:#x} 0xffffffffffffffff",
+            implementation.revidr_el1.0
+        ),
+        format!(
+            "0x603000000013c807 {:#x} 0xffffffffffffffff",
+            implementation.aidr_el1.0
+        ),
+        format!("cntfrq_el0 {}", baseline.cntfrq_el0.unwrap()),
+    ] {
+        let at = lines.iter().position(|one| *one == line).expect(&line);
+        lines.remove(at);
+    }
+    let named = |line: &&str| !line.starts_with("0x") && line.split(' ').count() == 2;
+    assert!(lines.iter().all(named), "{lines:?}");
     let template: serde_json::Value = serde_json::from_str(&write(Format::Firecracker)).unwrap();
     let fewest = Text::of(&baseline, &fleet, true);
     let modifiers = template["reg_modifiers"].as_array().unwrap();
