@@ -125,15 +125,26 @@ def workload() -> None:
         shutil.copy(TOP / "tools/machine/perf" / name, BUILD / "perf")
 
 
+def fleet_guest() -> None:
+    """Builds the program of the guest that moves around a fleet."""
+    (BUILD / "fleet").mkdir(exist_ok=True)
+    built("fleet", inside(TOP / "tools/machine/fleet/build", BUILD / "fleet/guest"))
+
+
 def oracle() -> None:
-    """Builds the VMM and the guest that runs debug programs, and copies the scripts that run them
-    in machines beside them."""
+    """Builds the guest that runs debug programs, and copies the scripts that run it in machines
+    beside it."""
     out = BUILD / "oracle"
     out.mkdir(exist_ok=True)
     built("payload", inside(*with_sysreg(), TOP / "tools/oracle/build", out / "payload"))
-    built("vmm", inside(*with_crates(), TOP / "tools/vmm/build", out / "vmm"))
     for name in ("compare", "migrate"):
         shutil.copy(TOP / "tools/oracle" / name, out)
+
+
+def vmm() -> None:
+    """Builds the VMM."""
+    (BUILD / "vmm").mkdir(exist_ok=True)
+    built("vmm", inside(*with_crates(), TOP / "tools/vmm/build", BUILD / "vmm/vmm"))
 
 
 def with_sysreg() -> list[str]:
@@ -174,7 +185,8 @@ def baseline_tests() -> None:
     compiler = "aarch64-linux-gnu-gcc -O2 -Wall -Werror -static -o".split()
     for program in ("brute", "registers"):
         built(program, inside(*compiler, out / program, source / f"{program}.c"))
-    shutil.copy(source / "machine.sh", out)
+    for script in ("machine.sh", "vmm.sh", "guest.sh"):
+        shutil.copy(source / script, out)
 
 
 def selftests(part: str) -> None:
@@ -265,8 +277,10 @@ FILES = {
     "kvm": Goal(lambda: selftests("kvm"), {"tree"}),
     "arm64": Goal(lambda: selftests("arm64"), {"tree"}),
     "oracle": Goal(oracle, {"sysreg"}),
+    "vmm": Goal(vmm, {"sysreg"}),
     "baseline": Goal(baseline_tests, {"sysreg"}),
     "perf": Goal(workload),
+    "fleet": Goal(fleet_guest),
     "l2": Goal(lambda: None),
     "module": Goal(module, {f"kernel:{module_kernel()}"}),
     "kernel": Goal(lambda: None),

@@ -76,6 +76,7 @@ PLACES = {
     "kvm": BUILD / "selftests/kvm",
     "arm64": BUILD / "selftests/arm64",
     "oracle": BUILD / "oracle",
+    "vmm": BUILD / "vmm",
     "baseline": BUILD / "baseline",
     "perf": BUILD / "perf",
     "l2": TOP / "tools/machine/l2",

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Moves a VM with armed, linked breakpoints from host to host.
 
-The hosts are machines with 16 and with 6 breakpoints. The guest has 4 breakpoints, 2 of them
-context-aware, and runs a debug program of the oracle, whose trace shows which breakpoints hit.
+The hosts are machines with 16 and with 6 breakpoints, which identify themselves as other CPUs. The
+guest gets the CPU that the tool finds for both, but only 4 breakpoints, 2 of them context-aware, and
+runs a debug program of the oracle, whose trace shows which breakpoints hit.
 Each host runs the guest up to a checkpoint and saves it; the next host continues from there. In
 the end the trace must be that of a machine with 4 breakpoints.
 """
@@ -15,7 +16,7 @@ from armature import build, machine, oracle, process, programs
 from armature.ktap import Result, fact
 from armature.matrix import Machine
 from armature.place import BUILD
-from armature.process import Failure
+from armature.process import Failure, inside
 from armature.programs import (
     BCR,
     BVR,
@@ -32,7 +33,9 @@ from armature.programs import (
 )
 from armature.sysreg import field
 
-HOSTS = ["max,brps=16,ctx-cmps=4", "max,brps=6,ctx-cmps=2"] * 2
+# The second has the MIDR_EL1 of QEMU's "max" with another revision.
+HOSTS = ["max,brps=16,ctx-cmps=4", "max,brps=6,ctx-cmps=2,midr=0x000f0511"] * 2
+LIMIT = {"debug": 2400}
 BRPS, CTX_CMPS = 4, 2
 # The VMM's exit status after it has saved the VM at a checkpoint.
 SAVED = 3
@@ -85,8 +88,8 @@ def on_host(
         kernel,
         f"migrate-{number + 1}",
         run,
-        {**files, "/vmm": oracle.OUT / "vmm"},
-        2400 if kernel == "debug" else 300,
+        {**files, "/vmm": BUILD / "vmm/vmm"},
+        LIMIT.get(kernel, 300),
     )
     if "STATE" not in lines:
         return "\n".join(lines), None
@@ -94,11 +97,39 @@ def on_host(
     return "\n".join(lines[:at]), gzip.decompress(base64.b64decode("".join(lines[at + 1 :])))
 
 
+def ask(number: int, kernel: str, work: pathlib.Path) -> pathlib.Path:
+    """Asks a host what it can give to VMs; returns the file."""
+    run = f"/baseline probe --name host-{number + 1} -o /tmp/p && gzip -c /tmp/p | base64"
+    tool = {"/baseline": BUILD / "baseline/baseline"}
+    lines = oracle.in_machine(
+        Machine(cpu=HOSTS[number]),
+        kernel,
+        f"migrate-ask-{number + 1}",
+        run,
+        tool,
+        LIMIT.get(kernel, 300),
+    )
+    file = work / f"host-{number + 1}.json"
+    file.write_bytes(gzip.decompress(base64.b64decode("".join(lines))))
+    return file
+
+
+def common(kernel: str, work: pathlib.Path) -> pathlib.Path:
+    """Returns the file with the CPU that both hosts can give to the guest."""
+    with process.pool(2) as pool:
+        hosts = list(pool.map(lambda number: ask(number, kernel, work), range(2)))
+    out = work / "cpu"
+    words: list[str | pathlib.Path] = ["merge", *hosts]
+    words += ["--format", "vmm", "--accept-errata", "-o", out]
+    process.output(inside(BUILD / "baseline/baseline-host", *words))
+    return out
+
+
 def around(kernel: str, work: pathlib.Path) -> tuple[str, int]:
     """Moves the VM from host to host; returns the guest's output, and the number of hosts."""
     programs.write(work / "programs", [(1, program(True))], True)
-    options = f"{oracle.LOAD} --breakpoints {BRPS}/{CTX_CMPS} --save /tmp/state"
-    files = oracle.vm_files(work / "programs")
+    options = f"{oracle.LOAD} --baseline /cpu --breakpoints {BRPS}/{CTX_CMPS} --save /tmp/state"
+    files = {**oracle.vm_files(work / "programs"), "/cpu": common(kernel, work)}
     for number, cpu in enumerate(HOSTS):
         said, state = on_host(number, kernel, options, files)
         if state is None:
@@ -136,13 +167,13 @@ def migrate(kernel: str) -> Result:
 def step() -> list[Result]:
     """Returns the results, on the kernel of the tests."""
     kernel = build.module_kernel()
-    build.all_of({"model", "files:oracle", f"kernel:{kernel}"})
+    build.all_of({"model", "files:oracle", "files:vmm", "baseline", f"kernel:{kernel}"})
     return [migrate(kernel)]
 
 
 def main() -> int:
     """Shows the migration; returns 1 if the trace differs from that of one machine."""
-    build.all_of({"model", "files:oracle", "kernel:armature"})
+    build.all_of({"model", "files:oracle", "files:vmm", "baseline", "kernel:armature"})
     process.say("migrate", "booting four hosts, one after the other")
     (BUILD / "report/boots").mkdir(parents=True, exist_ok=True)
     result = migrate("armature")

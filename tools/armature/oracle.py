@@ -96,7 +96,7 @@ def step() -> list[Result]:
 
 def vm_files(file: pathlib.Path) -> dict[str, machine.File]:
     """Returns the files that a machine needs to run programs in a VM."""
-    return {"/vmm": OUT / "vmm", "/payload": OUT / "payload", "/programs": file}
+    return {"/vmm": BUILD / "vmm/vmm", "/payload": OUT / "payload", "/programs": file}
 
 
 # The VMM's arguments for a VM that runs programs.
@@ -185,7 +185,7 @@ def main(words: list[str]) -> int:
     if words[:1] != ["minimise"] or not 4 <= len(words) <= 6:
         raise Failure("usage: oracle minimise B/C|arm_spe_0 SEED CPU [GIVEN [MODE]]")
     counts, seed, cpu, given, mode = [*words[1:], *[words[1], "vhe"][len(words) - 4 :]]
-    build.all_of({"model", "files:oracle", "kernel:armature"})
+    build.all_of({"model", "files:oracle", "files:vmm", "kernel:armature"})
     board = Machine(cpu=cpu, mode=mode)
     if counts.startswith("arm_spe"):
         bare, whole = WITH_UNIT, programs.SpeWriter(int(seed, 16)).whole()

@@ -22,7 +22,7 @@ PROGRAMS = {
     "nolse_hwcap": "arm64",
     "debug_topology": "kvm",
     "memory_model": "arm64",
-    "vmm": "oracle",
+    "vmm": "vmm",
 }
 
 STORM = """
@@ -149,7 +149,7 @@ def file_of(program: str) -> pathlib.Path:
     directory = {
         "kvm": "selftests/kvm/arm64",
         "arm64": f"selftests/arm64/{program.split('_hwcap')[0]}",
-        "oracle": "oracle",
+        "vmm": "vmm",
     }[PROGRAMS[program]]
     return BUILD / directory / program
 
@@ -265,7 +265,7 @@ def main() -> int:
             "files:kvm",
             "files:arm64",
             "model",
-            *([] if asked("CPU") else ["files:oracle", "files:perf", "perf"]),
+            *([] if asked("CPU") else ["files:vmm", "files:perf", "perf"]),
         }
     )
     WORK.mkdir(exist_ok=True)

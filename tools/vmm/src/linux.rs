@@ -201,7 +201,7 @@ fn devices(tree: &mut FdtWriter, machine: &Machine) -> Tree {
     tree.property_array_u32("interrupts", &[SHARED, Machine::SERIAL_INTERRUPT, EDGE])?;
     tree.end_node(node)?;
 
-    if machine.shape.pmu {
+    if machine.shape.features.pmu {
         unit(tree, "pmu", "arm,armv8-pmuv3", PMU_INTERRUPT)?;
     }
     if machine.unit.is_some() {

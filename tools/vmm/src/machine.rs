@@ -3,7 +3,8 @@
 //! A VM: its memory, its vCPUs, its interrupt controller.
 
 use std::{
-    fs,
+    fs, io,
+    os::fd::AsRawFd,
     path::Path,
     sync::{
         atomic::{AtomicBool, Ordering},
@@ -14,9 +15,10 @@ use std::{
 };
 
 use kvm_bindings::{
-    kvm_userspace_memory_region, kvm_vcpu_init, KVM_ARM_VCPU_PMU_V3, KVM_ARM_VCPU_PMU_V3_CTRL,
-    KVM_ARM_VCPU_PMU_V3_INIT, KVM_ARM_VCPU_PMU_V3_IRQ, KVM_ARM_VCPU_POWER_OFF,
-    KVM_ARM_VCPU_PSCI_0_2,
+    kvm_enable_cap, kvm_userspace_memory_region, kvm_vcpu_init, KVM_ARM_VCPU_PMU_V3,
+    KVM_ARM_VCPU_PMU_V3_CTRL, KVM_ARM_VCPU_PMU_V3_INIT, KVM_ARM_VCPU_PMU_V3_IRQ,
+    KVM_ARM_VCPU_POWER_OFF, KVM_ARM_VCPU_PSCI_0_2, KVM_ARM_VCPU_PTRAUTH_ADDRESS,
+    KVM_ARM_VCPU_PTRAUTH_GENERIC, KVM_ARM_VCPU_SVE,
 };
 use kvm_ioctls::{Cap, Kvm, VmFd};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap, GuestMemoryRegion};
@@ -36,7 +38,7 @@ use crate::{
 pub const MEMORY_START: u64 = 0x4000_0000;
 
 /// What a machine is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shape {
     /// The size of memory in bytes.
     pub memory: u64,
@@ -44,8 +46,59 @@ pub struct Shape {
     pub vcpus: u32,
     /// True if it has an interrupt controller.
     pub gic: bool,
-    /// True if its vCPUs have performance monitors.
+    /// What its vCPUs have.
+    pub features: Features,
+}
+
+/// What vCPUs have if the host offers it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Performance monitors.
     pub pmu: bool,
+    /// Pointer authentication.
+    pub ptrauth: bool,
+    /// SVE.
+    pub sve: bool,
+    /// The longest SVE vector in bits, if it is not the host's.
+    pub longest_vector: Option<u64>,
+    /// True if they may have an identification that is not the host's.
+    pub identity: bool,
+}
+
+impl Features {
+    /// All that Linux can use.
+    pub const ALL: Self = Self {
+        pmu: true,
+        ptrauth: true,
+        sve: true,
+        longest_vector: None,
+        identity: false,
+    };
+
+    /// Fails if one of `wanted` is missing.
+    pub fn has_all_of(self, wanted: Self) -> Result {
+        for (name, wanted, has) in [
+            ("performance monitors", wanted.pmu, self.pmu),
+            ("pointer authentication", wanted.ptrauth, self.ptrauth),
+            ("SVE", wanted.sve, self.sve),
+        ] {
+            if wanted && !has {
+                return Err("the guest needs it, and this host does not offer it").during(name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns those that the host offers.
+    fn offered(self, vm: &VmFd) -> Self {
+        let has = |cap| vm.check_extension(cap);
+        Self {
+            pmu: self.pmu && has(Cap::ArmPmuV3),
+            ptrauth: self.ptrauth && has(Cap::ArmPtrAuthAddress) && has(Cap::ArmPtrAuthGeneric),
+            sve: self.sve && has(Cap::ArmSve),
+            ..self
+        }
+    }
 }
 
 /// The machine.
@@ -73,9 +126,12 @@ impl Machine {
         let vm = kvm.create_vm().during("KVM_CREATE_VM")?;
         let memory = give_memory(&vm, shape.memory)?;
         let shape = Shape {
-            pmu: shape.pmu && vm.check_extension(Cap::ArmPmuV3),
+            features: shape.features.offered(&vm),
             ..shape
         };
+        if shape.features.identity {
+            allow_identity(&vm)?;
+        }
         if unit.is_some() && kvm.check_extension_raw(spe::KVM_CAP_ARM_SPE) != 1 {
             return Err("this host has no SPE for guests").during("KVM_CAP_ARM_SPE");
         }
@@ -85,7 +141,7 @@ impl Machine {
             false => None,
         };
         for vcpu in &vcpus {
-            if shape.pmu {
+            if shape.features.pmu {
                 set_up_pmu(vcpu)?;
             }
             if let Some(unit) = &unit {
@@ -265,8 +321,43 @@ fn set_up_pmu(vcpu: &Vcpu) -> Result {
     Ok(())
 }
 
+/// Lets the vCPUs of a VM have another identification than the host's
+/// (KVM_CAP_ARM_WRITABLE_IMP_ID_REGS).
+fn allow_identity(vm: &VmFd) -> Result {
+    const WRITABLE_IMP_ID_REGS: u32 = 239;
+    // KVM_ENABLE_CAP: _IOW(KVMIO, 0xa3, struct kvm_enable_cap).
+    const ENABLE_CAP: libc::c_ulong = 0x4068_aea3;
+
+    let capability = kvm_enable_cap {
+        cap: WRITABLE_IMP_ID_REGS,
+        ..Default::default()
+    };
+    // SAFETY: KVM reads the structure.
+    match unsafe { libc::ioctl(vm.as_raw_fd(), ENABLE_CAP as _, &capability) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()).during("KVM_CAP_ARM_WRITABLE_IMP_ID_REGS"),
+    }
+}
+
+/// Returns how this host identifies the CPU of VMs, as [`registers::IDENTITY`].
+pub fn identity() -> Result<[u64; 3]> {
+    let kvm = Kvm::new().during("/dev/kvm")?;
+    let vm = kvm.create_vm().during("KVM_CREATE_VM")?;
+    let shape = Shape {
+        vcpus: 1,
+        ..Shape::default()
+    };
+    let vcpus = create_vcpus(&vm, shape, false)?;
+    let mut values = [0; 3];
+    for (value, id) in values.iter_mut().zip(registers::IDENTITY) {
+        *value = vcpus[0].get(id)?.as_u64();
+    }
+    Ok(values)
+}
+
 /// Creates the vCPUs. All but the first are off.
 fn create_vcpus(vm: &VmFd, shape: Shape, spe: bool) -> Result<Vec<Vcpu>> {
+    let features = shape.features;
     let mut target = kvm_vcpu_init::default();
     vm.get_preferred_target(&mut target)
         .during("KVM_ARM_PREFERRED_TARGET")?;
@@ -277,13 +368,20 @@ fn create_vcpus(vm: &VmFd, shape: Shape, spe: bool) -> Result<Vec<Vcpu>> {
             for (there, feature) in [
                 (true, KVM_ARM_VCPU_PSCI_0_2),
                 (id > 0, KVM_ARM_VCPU_POWER_OFF),
-                (shape.pmu, KVM_ARM_VCPU_PMU_V3),
+                (features.pmu, KVM_ARM_VCPU_PMU_V3),
+                (features.ptrauth, KVM_ARM_VCPU_PTRAUTH_ADDRESS),
+                (features.ptrauth, KVM_ARM_VCPU_PTRAUTH_GENERIC),
+                (features.sve, KVM_ARM_VCPU_SVE),
                 (spe, spe::KVM_ARM_VCPU_SPE),
             ] {
                 init.features[0] |= u32::from(there) << feature;
             }
             fd.vcpu_init(&init).during("KVM_ARM_VCPU_INIT")?;
-            Ok(Vcpu::new(id, fd))
+            let vcpu = Vcpu::new(id, fd);
+            if features.sve {
+                vcpu.set_up_sve(features.longest_vector)?;
+            }
+            Ok(vcpu)
         })
         .collect()
 }

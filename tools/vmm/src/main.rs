@@ -3,9 +3,10 @@
 //! A small VMM: it boots Linux, or runs a program of its own on one vCPU.
 //!
 //! It shows and tests how a VMM uses the capabilities of the host kernel: it gives a VM fewer
-//! breakpoints or a profiling unit that only some CPUs have, saves the VM on one host and restores
-//! it on another.
+//! breakpoints, a CPU that other hosts have too, or a profiling unit that only some CPUs have, saves
+//! the VM on one host and restores it on another.
 
+mod baseline;
 mod board;
 mod failure;
 mod gic;
@@ -25,16 +26,18 @@ use std::{
     },
 };
 
+use baseline::Baseline;
 use board::Board;
 use failure::Result;
 use linux::Linux;
-use machine::{Machine, Shape};
+use machine::{Features, Machine, Shape};
 use spe::Unit;
 use vcpu::Stop;
 
 const USAGE: &str = "usage:
        vmm --kernel IMAGE [--initrd FILE] [--cmdline TEXT] [--cpus N] [--memory MIB]
-       vmm --load ADDRESS:FILE... --start ADDRESS [--breakpoints B/C]
+           [--baseline FILE]
+       vmm --load ADDRESS:FILE... --start ADDRESS [--breakpoints B/C] [--baseline FILE]
        vmm --restore FILE
 options for all of them: [--spe DEVICE] [--place CPU] [--save FILE [--checkpoint N]]
 
@@ -46,6 +49,7 @@ options for all of them: [--spe DEVICE] [--place CPU] [--save FILE [--checkpoint
   --load ADDRESS:FILE   copy FILE to memory at ADDRESS
   --start ADDRESS       where the vCPU starts
   --breakpoints B/C     give the guest B breakpoints, C of them context-aware
+  --baseline FILE       give the guest the CPU that FILE describes (baseline merge --format vmm)
   --restore FILE        run what was saved in FILE
   --spe DEVICE          give the guest this profiling unit of the host, such as arm_spe_0
   --place CPU           start the vCPUs on this CPU (default: those of the unit, or all)
@@ -71,6 +75,7 @@ struct Arguments {
     cpus: Option<u32>,
     memory: Option<u64>,
     breakpoints: Option<(u64, u64)>,
+    baseline: Option<PathBuf>,
     restore: Option<PathBuf>,
     spe: Option<String>,
     place: Option<usize>,
@@ -89,19 +94,26 @@ impl Arguments {
         let of_linux = self.initrd.is_some() || self.cmdline.is_some() || self.cpus.is_some();
         ways.iter().filter(|way| **way).count() == 1
             && (self.kernel.is_some() || !of_linux)
-            && (self.restore.is_none() || self.memory.is_none() && self.breakpoints.is_none())
+            && (self.restore.is_none()
+                || self.memory.is_none() && self.breakpoints.is_none() && self.baseline.is_none())
             && (self.checkpoint.is_none() || self.save.is_some())
     }
 
     /// Returns the machine that is to be created.
     fn shape(&self) -> Shape {
         let linux = self.kernel.is_some();
+        // A baseline describes a CPU that has all features.
+        let whole = linux || self.baseline.is_some();
         Shape {
             memory: self.memory.unwrap_or(if linux { 256 } else { 96 }) * MIB,
             vcpus: self.cpus.unwrap_or(1),
-            // A unit has an interrupt.
-            gic: linux || self.spe.is_some(),
-            pmu: linux,
+            // Units and performance monitors have an interrupt.
+            gic: whole || self.spe.is_some(),
+            features: if whole {
+                Features::ALL
+            } else {
+                Features::default()
+            },
         }
     }
 }
@@ -149,6 +161,7 @@ fn parse_one(arguments: &mut Arguments, option: &str, value: String) -> Option<(
             arguments.memory = Some(number(&value).filter(|n| (4..=1 << 20).contains(n))?);
         }
         "--breakpoints" => arguments.breakpoints = Some(breakpoints(&value)?),
+        "--baseline" => arguments.baseline = Some(value.into()),
         "--restore" => arguments.restore = Some(value.into()),
         "--spe" => arguments.spe = Some(value),
         "--place" => {
@@ -162,6 +175,22 @@ fn parse_one(arguments: &mut Arguments, option: &str, value: String) -> Option<(
     Some(())
 }
 
+/// Creates a machine that has not run.
+fn create(arguments: &Arguments, unit: Option<Unit>) -> Result<Machine> {
+    let mut shape = arguments.shape();
+    let Some(file) = &arguments.baseline else {
+        return Machine::new(shape, unit);
+    };
+    let baseline = Baseline::read(file)?;
+    shape.features = baseline.of(shape.features)?;
+    let machine = Machine::new(shape, unit)?;
+    machine.shape.features.has_all_of(shape.features)?;
+    for vcpu in &machine.vcpus {
+        baseline.apply(vcpu)?;
+    }
+    Ok(machine)
+}
+
 /// Creates the machine that the command line describes, and its devices.
 fn machine(arguments: &Arguments) -> Result<(Machine, Board)> {
     let unit = arguments.spe.as_deref().map(Unit::find).transpose()?;
@@ -170,7 +199,7 @@ fn machine(arguments: &Arguments) -> Result<(Machine, Board)> {
             let (machine, port) = state::restore(file, unit)?;
             (machine, Some(port))
         }
-        None => (Machine::new(arguments.shape(), unit)?, None),
+        None => (create(arguments, unit)?, None),
     };
     if let Some((all, context_aware)) = arguments.breakpoints {
         machine.set_breakpoints(all, context_aware)?;

@@ -2,12 +2,12 @@
 
 //! The state of a machine in a file, with which it can continue on another host.
 //!
-//! All numbers are 64 bits, little-endian: the magic number; size of memory, number of vCPUs, and
-//! whether there are an interrupt controller, performance monitors and a profiling unit; for each
-//! vCPU whether it is off, the count of registers, and for each its number and its value, padded to
-//! a multiple of 8 bytes; the words of the interrupt controller, three numbers each; the registers
-//! of the serial port; the address of each page of 4096 bytes and its bytes, and 0. Pages of zeroes
-//! are left out.
+//! All numbers are 64 bits, little-endian: the magic number; CNTFRQ_EL0 and DCZID_EL0 of the host;
+//! size of memory, number of vCPUs, and whether there are an interrupt controller, performance
+//! monitors, pointer authentication, SVE and a profiling unit; for each vCPU whether it is off, the
+//! count of registers, and for each its number and its value, padded to a multiple of 8 bytes; the
+//! words of the interrupt controller, three numbers each; the registers of the serial port; the
+//! address of each page of 4096 bytes and its bytes, and 0. Pages of zeroes are left out.
 
 use std::{
     fs::{self, File},
@@ -18,15 +18,16 @@ use std::{
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::{
+    baseline::Host,
     board::PortState,
     failure::{During, Result},
-    machine::{Machine, Shape, MEMORY_START},
-    registers::{self, Register},
+    machine::{self, Features, Machine, Shape, MEMORY_START},
+    registers::{self, Register, PMCR_EL0, SVE_VLS},
     spe::Unit,
     vcpu::Vcpu,
 };
 
-const MAGIC: u64 = u64::from_le_bytes(*b"vmstate2");
+const MAGIC: u64 = u64::from_le_bytes(*b"vmstate3");
 const PAGE: usize = 4096;
 
 /// Writes the state of a stopped machine. The file is written completely, or not at all.
@@ -49,11 +50,24 @@ fn words(out: &mut impl Write, values: &[u64]) -> Result {
 
 /// Writes the state to `out`.
 fn write(machine: &Machine, port: PortState, out: &mut impl Write) -> Result {
-    let shape = &machine.shape;
-    words(out, &[MAGIC, shape.memory, shape.vcpus.into()])?;
+    let (shape, host) = (&machine.shape, Host::own());
+    let features = shape.features;
+    words(out, &[MAGIC])?;
     words(
         out,
-        &[shape.gic, shape.pmu, machine.unit.is_some()].map(u64::from),
+        &[host.cntfrq_el0, host.dczid_el0].map(Option::unwrap_or_default),
+    )?;
+    words(out, &[shape.memory, shape.vcpus.into()])?;
+    words(
+        out,
+        &[
+            shape.gic,
+            features.pmu,
+            features.ptrauth,
+            features.sve,
+            machine.unit.is_some(),
+        ]
+        .map(u64::from),
     )?;
     for vcpu in &machine.vcpus {
         write_vcpu(vcpu, out)?;
@@ -138,22 +152,16 @@ impl Input {
         Ok(Register::new(id, value))
     }
 
-    /// Restores a vCPU.
-    fn vcpu(&mut self, vcpu: &Vcpu) -> Result {
+    /// Reads a vCPU.
+    fn vcpu(&mut self) -> Result<Saved> {
         let power = self.word()? as u32;
-        let mut list = Vec::new();
+        let mut registers = Vec::new();
         for _ in 0..self.word()? {
-            list.push(self.register()?);
+            registers.push(self.register()?);
         }
         // ID registers first, since the other registers depend on them.
-        list.sort_by_key(|register| !registers::is_id(register.id));
-        for register in &list {
-            // A register may be read-only if it already has the value.
-            if vcpu.get(register.id)? != *register {
-                vcpu.set(register)?;
-            }
-        }
-        vcpu.set_power(power)
+        registers.sort_by_key(|register| !registers::is_id(register.id));
+        Ok(Saved { power, registers })
     }
 
     /// Restores the interrupt controller.
@@ -185,6 +193,43 @@ impl Input {
     }
 }
 
+/// A vCPU of the file.
+struct Saved {
+    power: u32,
+    registers: Vec<Register>,
+}
+
+impl Saved {
+    /// Returns a register, if the vCPU has it.
+    fn get(&self, id: u64) -> Option<&Register> {
+        self.registers.iter().find(|register| register.id == id)
+    }
+
+    /// Returns whether the CPU is identified as that of VMs of this host is.
+    fn is_like_here(&self) -> Result<bool> {
+        let own = machine::identity()?;
+        let saved = registers::IDENTITY.map(|id| self.get(id).map(Register::as_u64));
+        Ok(saved
+            .iter()
+            .zip(own)
+            .all(|(saved, own)| saved.is_none_or(|saved| saved == own)))
+    }
+
+    /// Restores the vCPU.
+    fn restore(&self, vcpu: &Vcpu) -> Result {
+        for register in &self.registers {
+            // A register may be read-only if it already has the value.
+            if vcpu.get(register.id)? != *register {
+                vcpu.set(register)?;
+            }
+            if register.id == PMCR_EL0 {
+                vcpu.has_counters(registers::counters(register.as_u64()))?;
+            }
+        }
+        vcpu.set_power(self.power)
+    }
+}
+
 /// Creates a machine that continues from the state in a file, and returns it with the registers of
 /// its serial port. A machine that has a profiling unit gets `unit`.
 pub fn restore(path: &Path, unit: Option<Unit>) -> Result<(Machine, PortState)> {
@@ -192,19 +237,38 @@ pub fn restore(path: &Path, unit: Option<Unit>) -> Result<(Machine, PortState)> 
     if input.word()? != MAGIC {
         return Err("not the state of a machine").during(input.name);
     }
-    let shape = Shape {
+    let host = Host {
+        cntfrq_el0: Some(input.word()?),
+        dczid_el0: Some(input.word()?),
+    };
+    host.check()?;
+    let mut shape = Shape {
         memory: input.word()?,
         vcpus: input.word()? as u32,
         gic: input.word()? != 0,
-        pmu: input.word()? != 0,
+        features: Features {
+            pmu: input.word()? != 0,
+            ptrauth: input.word()? != 0,
+            sve: input.word()? != 0,
+            ..Features::default()
+        },
     };
     if (input.word()? != 0) != unit.is_some() {
         return Err("it has a profiling unit, and --spe has to name one of this host; or neither")
             .during(input.name);
     }
+    let mut saved = Vec::new();
+    for _ in 0..shape.vcpus {
+        saved.push(input.vcpu()?);
+    }
+    if let Some(first) = saved.first() {
+        shape.features.longest_vector = first.get(SVE_VLS).map(registers::longest_vector);
+        shape.features.identity = !first.is_like_here()?;
+    }
     let machine = Machine::new(shape, unit)?;
-    for vcpu in &machine.vcpus {
-        input.vcpu(vcpu)?;
+    machine.shape.features.has_all_of(shape.features)?;
+    for (vcpu, saved) in machine.vcpus.iter().zip(saved) {
+        saved.restore(vcpu)?;
     }
     input.gic(&machine)?;
     let mut port = PortState::default();

@@ -12,15 +12,15 @@ use std::{
 };
 
 use kvm_bindings::{
-    kvm_device_attr, kvm_mp_state, KVM_EXIT_FAIL_ENTRY_CPU_UNSUPPORTED, KVM_SYSTEM_EVENT_RESET,
-    KVM_SYSTEM_EVENT_SHUTDOWN,
+    kvm_device_attr, kvm_mp_state, KVM_ARM_VCPU_SVE, KVM_EXIT_FAIL_ENTRY_CPU_UNSUPPORTED,
+    KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN,
 };
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use crate::{
     board::Board,
     failure::{During, Result},
-    registers::{self, Register, PC},
+    registers::{self, Register, PC, PMCR_EL0, SVE_VLS},
     spe::Unit,
 };
 
@@ -50,6 +50,43 @@ impl Vcpu {
     /// Wraps a vCPU of KVM.
     pub fn new(id: u32, fd: VcpuFd) -> Self {
         Self { id, fd }
+    }
+
+    /// Gives the vCPU, which has been initialised with SVE, vectors of up to `longest` bits, or of
+    /// all lengths that the host has. KVM accepts neither another length later, nor any use of the
+    /// vCPU before.
+    pub fn set_up_sve(&self, longest: Option<u64>) -> Result {
+        if let Some(longest) = longest {
+            let limited = registers::limit_vectors(&self.get(SVE_VLS)?, longest);
+            if registers::longest_vector(&limited) != longest {
+                return Err("this host does not have them")
+                    .during(format!("SVE vectors of {longest} bits"));
+            }
+            self.set(&limited)?;
+        }
+        self.fd
+            .vcpu_finalize(&(KVM_ARM_VCPU_SVE as i32))
+            .during("KVM_ARM_VCPU_FINALIZE")
+    }
+
+    /// Gives the vCPU so many event counters.
+    pub fn set_counters(&self, counters: u64) -> Result {
+        let pmcr = registers::with_counters(self.get(PMCR_EL0)?.as_u64(), counters);
+        self.set(&Register::new(PMCR_EL0, pmcr.to_le_bytes().to_vec()))?;
+        self.has_counters(counters)
+    }
+
+    /// Fails if the vCPU does not have so many event counters: KVM ignores a number that is too
+    /// large.
+    pub fn has_counters(&self, counters: u64) -> Result {
+        let own = registers::counters(self.get(PMCR_EL0)?.as_u64());
+        if own != counters {
+            return Err(format!(
+                "it is {own} on this host and {counters} for the guest"
+            ))
+            .during("PMCR_EL0.N");
+        }
+        Ok(())
     }
 
     /// Sets where the vCPU starts.
