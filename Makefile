@@ -4,7 +4,7 @@
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
-TARGETS := run migrate shell test bench lint docs edit refresh series kernel module baseline deb doctor clean distclean help
+TARGETS := run migrate fleet shell test bench lint docs edit refresh series kernel module baseline deb doctor clean distclean help
 
 .PHONY: $(TARGETS) FORCE
 .NOTPARALLEL:

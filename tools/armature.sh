@@ -10,7 +10,8 @@ help() {
 Use
   make run             build what is missing, boot the machine, show what the kernel can do
                          CPU=max,brps=6:16 SMP=2  a machine of your own (tools/machine/README.md)
-  make migrate         a VM with armed breakpoints goes between hosts with 16 and with 6
+  make migrate         a VM with armed breakpoints goes between two unlike hosts
+  make fleet           a guest of Debian's QEMU goes around three unlike hosts
   make shell           a shell in the build root, with every tool
   make test            everything that proves the project; ends with a table
                          ONLY=icache|nolse|debug_topology|machine|...   part of it
@@ -98,7 +99,7 @@ python() {
 		"$usr/$loader" --library-path "$usr/lib/$(uname -m)-linux-gnu" "$usr/bin/python3" -m armature "$@"
 }
 
-TARGETS="run migrate shell test bench edit refresh series kernel module baseline deb lint docs \
+TARGETS="run migrate fleet shell test bench edit refresh series kernel module baseline deb lint docs \
 doctor clean distclean help"
 case " $TARGETS oracle prefixes pure " in
 *" ${1:-help} "*) ;;
@@ -111,7 +112,7 @@ esac
 case ${1:-help} in
 help) help ;;
 doctor) doctor ;;
-run | migrate | test | bench | kernel | module | baseline | deb | oracle | prefixes | pure | lint | docs)
+run | migrate | fleet | test | bench | kernel | module | baseline | deb | oracle | prefixes | pure | lint | docs)
 	python "$@" ;;
 shell)
 	in_use

@@ -10,6 +10,7 @@ from armature import (
     bench,
     build,
     deb,
+    journey,
     kernels,
     lint,
     migrate,
@@ -74,6 +75,7 @@ def plain(main: collections.abc.Callable[[], int]) -> collections.abc.Callable[[
 COMMANDS: dict[str, collections.abc.Callable[[Words], int]] = {
     "run": plain(show.main),
     "migrate": plain(migrate.main),
+    "fleet": plain(journey.main),
     "test": plain(steps.test),
     "bench": plain(bench.main),
     "kernel": kernel,

@@ -7,22 +7,26 @@ The machines have other CPUs, of which two are those of public clouds. All that 
 """
 
 import base64
+import dataclasses
+import functools
 import gzip
 import pathlib
 
-from armature import build, oracle, process
+from armature import oracle, process
 from armature.ktap import Result, fact
 from armature.matrix import Machine
-from armature.place import BUILD
+from armature.place import BUILD, JOBS
 from armature.process import Failure, inside
 
-# The clock of the first two is that of their models.
+# The clock of the first two is that of their models. They have 6 breakpoints, 2 of them
+# context-aware.
 HOSTS = {
     "v1": Machine(cpu="neoverse-v1"),
     "n2": Machine(cpu="neoverse-n2"),
-    "max": Machine(cpu="max,cntfrq=62500000"),
+    "max": Machine(cpu="max,cntfrq=62500000,brps=16,ctx-cmps=4"),
 }
 TOOL = BUILD / "baseline"
+REPORT = BUILD / "report/fleet"
 PARAMETER = "/sys/module/kvm/parameters/baseline"
 LIMIT = 300
 
@@ -90,33 +94,51 @@ def given(kernel: str, text: pathlib.Path) -> tuple[dict[str, list[str]], list[R
     """Gives all machines the baseline; returns what VMMs then see of vCPUs, and whether each has
     taken it."""
     seen, results = {}, []
-    for name in HOSTS:
-        try:
-            seen[name] = same(name, kernel, text)
-        except Failure as failure:
-            results.append(fact("fleet", f"{name} takes the baseline", False, str(failure)))
-        else:
-            results.append(fact("fleet", f"{name} takes the baseline", True))
+    with process.pool(JOBS) as pool:
+        jobs = {name: pool.submit(same, name, kernel, text) for name in HOSTS}
+        for name, job in jobs.items():
+            try:
+                seen[name] = job.result()
+            except Failure as failure:
+                results.append(fact("fleet", f"{name} takes the baseline", False, str(failure)))
+            else:
+                results.append(fact("fleet", f"{name} takes the baseline", True))
     return seen, results
 
 
-def step() -> list[Result]:
-    """Returns the results, on the kernel of the tests."""
-    kernel = build.module_kernel()
-    build.all_of({"files:baseline", f"kernel:{kernel}"})
-    work, report = process.scratch("fleet"), BUILD / "report/fleet"
-    report.mkdir(parents=True, exist_ok=True)
-    found = {name: probe(name, kernel, work) for name in HOSTS}
-    files = [file for file, _ in found.values()]
-    merge(files, "html", report / "index.html")
-    merge(files, "kernel", report / "text")
-    plain = differences({name: seen for name, (_, seen) in found.items()})
-    seen, results = given(kernel, report / "text")
+@dataclasses.dataclass(frozen=True)
+class Fleet:
+    """What the machines have in common, as the text for the kernel; and without it, what VMMs see
+    of vCPUs on each."""
+
+    text: pathlib.Path
+    seen: dict[str, list[str]]
+
+
+@functools.cache
+def found(kernel: str) -> Fleet:
+    """Asks all machines, and merges the answers; the report is build/report/fleet/index.html."""
+    work = process.scratch("fleet")
+    REPORT.mkdir(parents=True, exist_ok=True)
+    process.say("fleet", f"asking {', '.join(host.cpu for host in HOSTS.values())}")
+    with process.pool(JOBS) as pool:
+        answers = dict(zip(HOSTS, pool.map(lambda name: probe(name, kernel, work), HOSTS)))
+    files = [file for file, _ in answers.values()]
+    merge(files, "html", REPORT / "index.html")
+    merge(files, "kernel", REPORT / "text")
+    return Fleet(REPORT / "text", {name: seen for name, (_, seen) in answers.items()})
+
+
+def results(kernel: str) -> list[Result]:
+    """Returns whether VMs of all machines are the same with the baseline."""
+    fleet = found(kernel)
+    plain = differences(fleet.seen)
+    seen, taken = given(kernel, fleet.text)
     odd = differences(seen)
     kinds = sorted({line.split()[0] for lines in seen.values() for line in lines})
     return [
         fact("fleet", "without a baseline, VMs differ", bool(plain)),
-        *results,
+        *taken,
         *(
             fact(
                 "fleet",
