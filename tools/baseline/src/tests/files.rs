@@ -240,22 +240,17 @@ fn forms() {
         let at = lines.iter().position(|one| *one == line).expect(&line);
         lines.remove(at);
     }
-    let implementation = baseline.implementation.unwrap();
-    for line in [
-        format!(
-            "0x603000000013c000 {:#x} 0xffffffffffffffff",
-            implementation.midr_el1.0
-        ),
-        format!(
-            "0x603000000013c006 {:#x} 0xffffffffffffffff",
-            implementation.revidr_el1.0
-        ),
-        format!(
-            "0x603000000013c807 {:#x} 0xffffffffffffffff",
-            implementation.aidr_el1.0
-        ),
-        format!("cntfrq_el0 {}", baseline.cntfrq_el0.unwrap()),
+    let mut others = Vec::new();
+    for (id, value) in [
+        ("0x603000000013c000", text.midr_el1),
+        ("0x603000000013c006", text.revidr_el1),
+        ("0x603000000013c807", text.aidr_el1),
     ] {
+        others.extend(value.map(|value| format!("{id} {value:#x} 0xffffffffffffffff")));
+    }
+    others.extend(text.cntfrq_el0.map(|value| format!("cntfrq_el0 {value}")));
+    others.extend(text.off.iter().map(|feature| format!("{feature} off")));
+    for line in others {
         let at = lines.iter().position(|one| *one == line).expect(&line);
         lines.remove(at);
     }
