@@ -138,8 +138,9 @@ SWITCHES = ("switch_process_pipe", "switch_thread_yield", "switch_thread_tso")
 
 # What a VM pays for capabilities that it does not use. SPE has three patched-out branches for an
 # entry and an exit, and two for a vCPU that is loaded; the others have up to seven instructions
-# more where a vCPU is loaded and put, and three where debug registers are switched.
-PATCHED_OUT = (("hypercall", 3), ("hypercall_debug", 6), ("exit_to_user", 12))
+# more where a vCPU is loaded and put, and three where debug registers are switched. The compiler
+# keeps one constant less in a register in the loop of KVM_RUN since struct kvm_arch has grown.
+PATCHED_OUT = (("hypercall", 4), ("hypercall_debug", 6), ("exit_to_user", 15))
 
 
 def facts(mode: str) -> collections.abc.Iterator[tuple[str, Rules]]:
@@ -169,17 +170,18 @@ def facts(mode: str) -> collections.abc.Iterator[tuple[str, Rules]]:
 
 
 def step() -> list[Result]:
-    """Returns the results for these facts, on the kernels of `make bench`."""
-    build.all_of({"kernel:vanilla", "kernel:bench", "model"})
+    """Returns the results for these facts, on the kernel of the tests: the tests are off, and add
+    nothing to what is measured here, so that it needs no kernel of its own."""
+    build.all_of({"kernel:vanilla", "kernel:armature", "model"})
     results = []
     for mode in ("vhe", "nvhe"):
-        both("bench", f"counts-{mode}", "max", mode)
+        both("armature", f"counts-{mode}", "max", mode)
         for what, rules in facts(mode):
             outcome = judge(f"counts-{mode}", rules)
             print(compare.table(outcome))
             results.append(fact("counts", what, outcome.good, "see build/report/steps/counts.txt"))
     results += spe_step()
-    both("bench", "counts-tso", TSO, "vhe")
+    both("armature", "counts-tso", TSO, "vhe")
     print("with the feature:")
     print(compare.table(judge("counts-tso", Rules(only=SWITCHES, cost=SWITCHES))))
     return results
@@ -207,7 +209,7 @@ def spe_step() -> list[Result]:
         for mode in ("vhe", "nvhe"):
             out = BUILD / f"bench/counts-{cpu.replace(',', '+')}-{mode}.ours"
             out.parent.mkdir(exist_ok=True)
-            measure(Kernel("bench").image(), out, cpu, mode, strings=False)
+            measure(Kernel("armature").image(), out, cpu, mode, strings=False)
             ours = compare.load(out)
             outcome = compare.compare(ours, ours, Rules(only=SPE, more=more))
             moved = ours.rows["spe_start_elsewhere"][0]
