@@ -86,8 +86,9 @@ impl Watched {
         let place = unsafe { AtomicPtr::from_ptr(&raw mut (*vcpu).arch.spe.window) };
         let new = KBox::into_raw(new).cast::<Opaque>();
 
-        if let Err(_) =
-            place.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Relaxed)
+        if place
+            .compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Relaxed)
+            .is_err()
         {
             // SAFETY: It comes from `into_raw()`, and nobody else has it.
             drop(unsafe { KBox::from_raw(new.cast::<Self>()) });
