@@ -3,9 +3,10 @@
 
 The machines of fleet.py run at the same time, with a network between them. Debian's QEMU, with -cpu
 host, moves a Linux guest from each to the next and back to the first, by its own live migration. On
-each, the guest looks at its CPU, fires all breakpoints and watchpoints that have been armed since it
-booted, measures its clock, and reboots. Before that, machines refuse the VM: without a baseline,
-with one that does not identify the CPU, and with one that leaves a firmware workaround as it is.
+each, the guest looks at its CPU, fires all breakpoints and watchpoints, which are armed since it
+has booted, measures its clock, and reboots. Before that, machines refuse the VM: without a
+baseline, with one that does not identify the CPU, and with one that leaves a firmware workaround as
+it is.
 """
 
 import collections.abc

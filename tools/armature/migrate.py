@@ -2,7 +2,7 @@
 """Moves a VM with armed, linked breakpoints from host to host.
 
 The hosts are machines with 16 and with 6 breakpoints, which identify themselves as other CPUs. The
-guest gets the CPU that the tool finds for both, but only 4 breakpoints, 2 of them context-aware, and
+guest gets the CPU that the tool finds for both, but only 4 breakpoints, 2 of them context-aware. It
 runs a debug program of the oracle, whose trace shows which breakpoints hit.
 Each host runs the guest up to a checkpoint and saves it; the next host continues from there. In
 the end the trace must be that of a machine with 4 breakpoints.
