@@ -59,7 +59,7 @@ macro_rules! targets {
 static TARGETS: [fn() -> usize; MOST] = targets!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
 static WORDS: [AtomicU64; MOST] = [const { AtomicU64::new(0) }; MOST];
 
-/// Counts hits of a breakpoint or a watchpoint of this process.
+/// Counts hits of a breakpoint or a watchpoint of the only CPU.
 struct Hits(i64);
 
 impl Hits {

@@ -127,17 +127,16 @@ impl Baseline {
     pub fn of(&self, features: Features) -> Result<Features> {
         self.host.check()?;
         let has = |name: &str| !self.off.iter().any(|off| off == name);
-        let own = machine::identity()?;
-        let identity = self.registers.iter().any(|[id, value, _]| {
-            let place = registers::IDENTITY.iter().position(|known| known == id);
-            place.is_some_and(|n| own[n] != *value)
-        });
+        let value = |wanted| {
+            let found = self.registers.iter().find(|[id, ..]| *id == wanted);
+            found.map(|[_, value, _]| *value)
+        };
         Ok(Features {
             pmu: features.pmu && has("pmu"),
             ptrauth: features.ptrauth && has("ptrauth"),
             sve: features.sve && has("sve"),
             longest_vector: self.longest_vector,
-            identity,
+            identity: machine::is_other_identity(value)?,
         })
     }
 

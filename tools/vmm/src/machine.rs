@@ -339,8 +339,9 @@ fn allow_identity(vm: &VmFd) -> Result {
     }
 }
 
-/// Returns how this host identifies the CPU of VMs, as [`registers::IDENTITY`].
-pub fn identity() -> Result<[u64; 3]> {
+/// Returns whether this host identifies the CPU of VMs otherwise than by these values of
+/// [`registers::IDENTITY`], as far as they are known.
+pub fn is_other_identity(wanted: impl Fn(u64) -> Option<u64>) -> Result<bool> {
     let kvm = Kvm::new().during("/dev/kvm")?;
     let vm = kvm.create_vm().during("KVM_CREATE_VM")?;
     let shape = Shape {
@@ -348,11 +349,13 @@ pub fn identity() -> Result<[u64; 3]> {
         ..Shape::default()
     };
     let vcpus = create_vcpus(&vm, shape, false)?;
-    let mut values = [0; 3];
-    for (value, id) in values.iter_mut().zip(registers::IDENTITY) {
-        *value = vcpus[0].get(id)?.as_u64();
+    for id in registers::IDENTITY {
+        let own = vcpus[0].get(id)?.as_u64();
+        if wanted(id).is_some_and(|wanted| wanted != own) {
+            return Ok(true);
+        }
     }
-    Ok(values)
+    Ok(false)
 }
 
 /// Creates the vCPUs. All but the first are off.

@@ -205,16 +205,6 @@ impl Saved {
         self.registers.iter().find(|register| register.id == id)
     }
 
-    /// Returns whether the CPU is identified as that of VMs of this host is.
-    fn is_like_here(&self) -> Result<bool> {
-        let own = machine::identity()?;
-        let saved = registers::IDENTITY.map(|id| self.get(id).map(Register::as_u64));
-        Ok(saved
-            .iter()
-            .zip(own)
-            .all(|(saved, own)| saved.is_none_or(|saved| saved == own)))
-    }
-
     /// Restores the vCPU.
     fn restore(&self, vcpu: &Vcpu) -> Result {
         for register in &self.registers {
@@ -263,7 +253,8 @@ pub fn restore(path: &Path, unit: Option<Unit>) -> Result<(Machine, PortState)> 
     }
     if let Some(first) = saved.first() {
         shape.features.longest_vector = first.get(SVE_VLS).map(registers::longest_vector);
-        shape.features.identity = !first.is_like_here()?;
+        let value = |id| first.get(id).map(Register::as_u64);
+        shape.features.identity = machine::is_other_identity(value)?;
     }
     let machine = Machine::new(shape, unit)?;
     machine.shape.features.has_all_of(shape.features)?;
