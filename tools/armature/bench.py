@@ -138,9 +138,8 @@ SWITCHES = ("switch_process_pipe", "switch_thread_yield", "switch_thread_tso")
 
 # What a VM pays for capabilities that it does not use. SPE has three patched-out branches for an
 # entry and an exit, and two for a vCPU that is loaded; the others have up to seven instructions
-# more where a vCPU is loaded and put, and three where debug registers are switched. The compiler
-# keeps one constant less in a register in the loop of KVM_RUN since struct kvm_arch has grown.
-PATCHED_OUT = (("hypercall", 4), ("hypercall_debug", 6), ("exit_to_user", 15))
+# more where a vCPU is loaded and put, and three where debug registers are switched.
+PATCHED_OUT = (("hypercall", 3), ("hypercall_debug", 5), ("exit_to_user", 12))
 
 
 def facts(mode: str) -> collections.abc.Iterator[tuple[str, Rules]]:
