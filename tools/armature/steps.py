@@ -29,8 +29,9 @@ from armature.matrix import Boot
 from armature.place import LOGS, REPORT, asked, spent
 from armature.process import Failure, inside, say, script
 
-# A step that reads the source starts only before this part of DEADLINE: boots have priority.
-READERS_SHARE = 2 / 3
+# Steps that only read the source come last, and start only before this part of DEADLINE: boots
+# have priority.
+READERS_SHARE = 0.85
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +64,10 @@ def of_shell(name: str, command: list[str]) -> Step:
 
 # The steps, in the order in which they run.
 PURE = Step("pure", pure.step)
-OUTSIDE = (
+BESIDE = (
     PURE,
     of_shell("house", ["env", "OBJECTS=1", script("test/house.sh")]),
     of_shell("plugins", inside(script("machine/plugins/test.sh"))),
-    Step("lint", lint.step, reader=True),
-    Step("docs", lint.docs, reader=True),
 )
 ON_MACHINES = (
     Step("machine", model.step, needs=frozenset({"model"})),
@@ -79,6 +78,13 @@ ON_MACHINES = (
     Step("breaks", breaks.step, alone=True),
     Step("deb", deb.step, alone=True),
 )
+READERS = (Step("lint", lint.step, reader=True), Step("docs", lint.docs, reader=True))
+
+# The words of ONLY= that select a step, if they are not those of the boots that need its results.
+SUBJECTS = {
+    "migrate": ("debug_topology",),
+    "counts": ("debug_topology", "memory_model", "spe", "baseline"),
+}
 
 
 @dataclasses.dataclass
@@ -111,8 +117,8 @@ def wanted(step: Step, pattern: str, boots: list[Boot]) -> bool:
         return False
     if not pattern:
         return not step.alone
-    if step.name in ("migrate", "counts"):
-        return pattern in ("debug_topology", "memory_model" if step.name == "counts" else "")
+    if step.name in SUBJECTS:
+        return pattern in SUBJECTS[step.name]
     if pattern.startswith("=") and step.name in ("pure", "machine", "fleet"):
         # A single boot is used in a developer's inner loop.
         return False
@@ -132,14 +138,15 @@ def select(pattern: str) -> Selection:
         )
     if pattern in names:
         pattern = f"={pattern}"
-    steps = [step for step in (*OUTSIDE, *ON_MACHINES) if wanted(step, pattern, chosen)]
+    every = (*BESIDE, *ON_MACHINES, *READERS)
+    steps = [step for step in every if wanted(step, pattern, chosen)]
     return Selection(chosen, steps)
 
 
 def attempt(step: Step) -> Outcome:
     """Runs a step. A failure becomes a result, so that the other steps continue."""
     if step.reader and asked("DEADLINE") and spent() > float(asked("DEADLINE")) * READERS_SHARE:
-        say(step.name, "skipped: two thirds of the time are over")
+        say(step.name, "skipped: most of the time is over")
         return Outcome([Result(step.name, step.name, "skip", "no time left")])
     say(step.name, "testing")
     begun = time.monotonic()
@@ -164,10 +171,18 @@ def beside_the_build(chosen: Selection) -> dict[str, Outcome]:
         return build.Goal(run, {"tree", "sysreg"})
 
     build.ALSO.update(
-        {f"step:{step.name}": goal_of(step) for step in chosen.steps if step in OUTSIDE}
+        {f"step:{step.name}": goal_of(step) for step in chosen.steps if step in BESIDE}
     )
     build.all_of(boot.needs(chosen.boots) | set(build.ALSO))
-    return {step.name: outcomes[step.name] for step in OUTSIDE if step.name in outcomes}
+    return {step.name: outcomes[step.name] for step in BESIDE if step.name in outcomes}
+
+
+def noted(step: Step) -> Outcome:
+    """Runs a step, and keeps what it prints in build/report/steps."""
+    with open(
+        REPORT / f"steps/{step.name}.txt", "w", encoding="utf-8"
+    ) as said, contextlib.redirect_stdout(said):
+        return attempt(step)
 
 
 def test() -> int:
@@ -178,16 +193,18 @@ def test() -> int:
     shutil.rmtree(REPORT, ignore_errors=True)
     (REPORT / "steps").mkdir(parents=True)
     outcomes = beside_the_build(chosen)
-    for step in (step for step in chosen.steps if step in ON_MACHINES):
-        with open(
-            REPORT / f"steps/{step.name}.txt", "w", encoding="utf-8"
-        ) as said, contextlib.redirect_stdout(said):
-            outcomes[step.name] = attempt(step)
+    in_turn = [step for step in chosen.steps if step not in BESIDE]
+    for step in in_turn:
+        if not step.reader:
+            outcomes[step.name] = noted(step)
     found: list[Result] = []
     took: dict[str, float] = {}
     if chosen.boots:
         say("boot", f"booting {len(chosen.boots)} machines")
         found, took = boot.run_all(matrix.in_turn(chosen.boots), REPORT / "boots")
+    for step in in_turn:
+        if step.reader:
+            outcomes[step.name] = noted(step)
     results = [result for outcome in outcomes.values() for result in outcome.results]
     seconds = {name: outcome.seconds for name, outcome in outcomes.items()}
     return report.write(results + found, seconds | took, chosen.boots)
