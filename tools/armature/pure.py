@@ -41,6 +41,8 @@ MUTATIONS = (
         "that there is one owner",
     ),
 )
+# The condition for a value that all hosts of a fleet accept.
+COMMON = "others.iter().all(|set| set.contains(*value))"
 
 
 def host_crate(log: Log) -> None:
@@ -97,10 +99,31 @@ def tests_of(name: str, log: Log, good: bool) -> list[Result]:
 def tool() -> list[Result]:
     """Returns the results of the tests of tools/baseline."""
     log = Log("pure-baseline")
+    return tests_of("baseline", log, log.run(testing(TOP / "tools/baseline")))
+
+
+def testing(tool_: pathlib.Path) -> list[str]:
+    """Returns the command that tests the tool in a directory."""
     (BUILD / "baseline").mkdir(exist_ok=True)
-    program = TOP / "tools/baseline/build"
-    command = inside(*build.with_tables(), "TEST=1", program, BUILD / "baseline/test", "host")
-    return tests_of("baseline", log, log.run(command))
+    out = BUILD / "baseline/test"
+    return inside(*build.with_tables(), "TEST=1", tool_ / "build", out, "host")
+
+
+def greater() -> Result:
+    """Returns whether the tool's tests fail if it takes the greater of two values although one
+    host lacks it."""
+    broken, log = WORK / "broken-baseline", Log("pure-baseline-broken")
+    shutil.rmtree(broken, ignore_errors=True)
+    shutil.copytree(TOP / "tools/baseline", broken)
+    text = (broken / "src/merge.rs").read_text()
+    (broken / "src/merge.rs").write_text(text.replace(COMMON, COMMON.replace("all", "any")))
+    noticed = (
+        COMMON in text
+        and not log.run(testing(broken))
+        and re.search(r"^test .*random_fleets .*FAILED", log.text(), re.M) is not None
+    )
+    what = "baseline: a value that one host lacks is noticed"
+    return fact(STEP, what, noticed, log.text()[-300:])
 
 
 def mutations() -> list[tuple[str, str]]:
@@ -160,7 +183,7 @@ def step() -> list[Result]:
     results = []
     for root in sorted(TOP.glob("arch/arm64/k*/*/tests.rs")):
         results += component(root)
-    results += tool()
+    results += [*tool(), greater()]
     say("pure", "the exploration without one thing at a time")
     changed = mutations()
     barriers = len(changed) - len(MUTATIONS)
