@@ -19,6 +19,7 @@
 #include "kvm_util.h"
 #include "processor.h"
 #include "test_util.h"
+#include "tracefs.h"
 #include "ucall.h"
 
 #define PARAMETERS	"/sys/module/kvm/parameters/"
@@ -418,6 +419,42 @@ static void test_existing_vms(void)
 	ksft_test_result(__vcpu_set_reg(vcpu, isar0.id, own) == 0,
 			 "Userspace can give a VM what the host has\n");
 	kvm_vm_free(vm);
+}
+
+/* The VM's file in debugfs and the trace have both values. */
+static void test_statistics(void)
+{
+	u64 own = value_in_new_vm(&isar0);
+	bool in_file = false, has_text = false;
+	char path[128], line[256], want[256];
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	FILE *file;
+
+	TEST_ASSERT(trace_begin(), "There is no " TRACE_INSTANCES);
+	trace_write(TRACE_EVENT("kvm_baseline_lower", "enable"), "1");
+	TEST_ASSERT_EQ(set_bits(&isar0, 0, atomic_mask), 0);
+	vm = create_vm(&vcpu);
+	snprintf(want, sizeof(want), "kvm_baseline_lower: vCPU 0: ID_AA64ISAR0_EL1: 0x%lx -> 0x%lx",
+		 own, own & ~atomic_mask);
+	ksft_test_result(trace_count(want) == !!(own & atomic_mask) &&
+			 trace_count("kvm_baseline_lower") == !!(own & atomic_mask),
+			 "The trace: %s\n", want);
+	trace_write(TRACE_EVENT("kvm_baseline_lower", "enable"), "0");
+	trace_end();
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/baseline", getpid(), vm->fd);
+	file = fopen(path, "r");
+	TEST_ASSERT(file, "Cannot open %s, errno %d", path, errno);
+	snprintf(want, sizeof(want), "id_aa64isar0_el1: 0x%lx -> 0x%lx\n", own, own & ~atomic_mask);
+	while (fgets(line, sizeof(line), file)) {
+		has_text |= !strcmp(line, "id_aa64isar0_el1=0x0/0xf00000\n");
+		in_file |= !strcmp(line, want);
+	}
+	ksft_test_result(has_text && in_file == !!(own & atomic_mask), "debugfs: %s", want);
+	fclose(file);
+	kvm_vm_free(vm);
+	set_baseline("");
 }
 
 static void guest_code(void)
@@ -1051,7 +1088,7 @@ int main(int argc, char **argv)
 	TEST_REQUIRE(!access(PARAMETERS "baseline", W_OK));
 
 	ksft_print_header();
-	ksft_set_plan(ARRAY_SIZE(regs) + 1 + 24 + 4 + 4 + 2 + 1 +
+	ksft_set_plan(ARRAY_SIZE(regs) + 1 + 24 + 4 + 4 + 2 + 2 + 1 +
 		      4 + 6 + 5 + 4 + 4 + 4 + 1 + 1 + 1 + 1 + 1 + 1 + 1);
 	read_parameter("baseline", before, sizeof(before));
 	set_baseline("");
@@ -1059,6 +1096,7 @@ int main(int argc, char **argv)
 	test_refusals();
 	test_text();
 	test_existing_vms();
+	test_statistics();
 	test_guest();
 	test_all_or_nothing();
 	test_features();
