@@ -11,7 +11,7 @@ Use
   make run             build what is missing, boot the machine, show what the kernel can do
                          CPU=max,brps=6:16 SMP=2  a machine of your own (tools/machine/README.md)
   make migrate         a VM with armed breakpoints goes between two unlike hosts
-  make fleet           a guest of Debian's QEMU goes around three unlike hosts
+  make fleet           a guest of Debian's QEMU goes around four unlike hosts
   make shell           a shell in the build root, with every tool
   make test            everything that proves the project; ends with a table
                          ONLY=icache|nolse|debug_topology|machine|...   part of it

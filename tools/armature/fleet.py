@@ -2,8 +2,8 @@
 """Gives VMs of unlike machines the same CPU: each machine is asked what it can give, the tool finds
 what all have, and every kernel is given that.
 
-The machines have other CPUs, of which two are those of public clouds. All that a VMM sees of a vCPU
-(tools/baseline/test/registers.c) must then be equal, for vCPUs as several VMMs make them.
+The machines have other CPUs, of which three are those of public clouds. All that a VMM sees of a
+vCPU (tools/baseline/test/registers.c) must then be equal, for vCPUs as several VMMs make them.
 """
 
 import base64
@@ -15,16 +15,20 @@ import pathlib
 from armature import oracle, process
 from armature.ktap import Result, fact
 from armature.matrix import Machine
-from armature.place import BUILD, JOBS
+from armature.place import BUILD, JOBS, LOGS
 from armature.process import Failure, inside
 
-# The clock of the first two is that of their models. They have 6 breakpoints, 2 of them
+# The clock of the first three is that of their models. They have 6 breakpoints, 2 of them
 # context-aware.
 HOSTS = {
     "v1": Machine(cpu="neoverse-v1"),
     "n2": Machine(cpu="neoverse-n2"),
+    "n1": Machine(cpu="neoverse-n1"),
     "max": Machine(cpu="max,cntfrq=62500000,brps=16,ctx-cmps=4"),
 }
+# Sets of them; each gets one baseline. Neoverse N1 has neither SVE nor PAuth, so that with it no VM
+# has them.
+FLEETS = {"fleet": tuple(HOSTS), "fleet-sve": ("v1", "n2", "max")}
 TOOL = BUILD / "baseline"
 REPORT = BUILD / "report/fleet"
 PARAMETER = "/sys/module/kvm/parameters/baseline"
@@ -74,10 +78,13 @@ def merge(files: list[pathlib.Path], form: str, out: pathlib.Path) -> None:
     process.output(inside(TOOL / "baseline-host", *words))
 
 
-def same(name: str, kernel: str, text: pathlib.Path) -> list[str]:
-    """Returns what VMMs see of vCPUs on a machine with the baseline."""
-    run = f"{PACK} cat /{text.name} > {PARAMETER} && /registers > /tmp/r && pack r"
-    return unpacked(on_host(name, kernel, "same", run, text))[0].decode().splitlines()
+def same(name: str, kernel: str, texts: list[pathlib.Path]) -> list[list[str]]:
+    """Returns what VMMs see of vCPUs on a machine with each of these baselines."""
+    run = PACK + " && ".join(
+        f"cat /{text.name} > {PARAMETER} && /registers > /tmp/r && pack r" for text in texts
+    )
+    seen = unpacked(on_host(name, kernel, "same", run, *texts))
+    return [one.decode().splitlines() for one in seen]
 
 
 def differences(all_of: dict[str, list[str]]) -> str:
@@ -90,15 +97,31 @@ def differences(all_of: dict[str, list[str]]) -> str:
     return "; ".join(found)
 
 
-def given(kernel: str, text: pathlib.Path) -> tuple[dict[str, list[str]], list[Result]]:
-    """Gives all machines the baseline; returns what VMMs then see of vCPUs, and whether each has
-    taken it."""
-    seen, results = {}, []
+@dataclasses.dataclass(frozen=True)
+class Fleet:
+    """What machines have in common, as texts for the kernel, by the name of the fleet; without
+    them, what VMMs see of vCPUs on each machine; and the first sentences of the report."""
+
+    texts: dict[str, pathlib.Path]
+    seen: dict[str, list[str]]
+    says: str
+
+
+def given(kernel: str, fleet: Fleet) -> tuple[dict[str, dict[str, list[str]]], list[Result]]:
+    """Gives machines the baselines of their fleets. Returns what VMMs then see of vCPUs, by fleet
+    and machine, and whether each machine has taken its baselines."""
+    seen: dict[str, dict[str, list[str]]] = {what: {} for what in FLEETS}
+    results = []
     with process.pool(JOBS) as pool:
-        jobs = {name: pool.submit(same, name, kernel, text) for name in HOSTS}
+        own = {name: [what for what in FLEETS if name in FLEETS[what]] for name in HOSTS}
+        jobs = {
+            name: pool.submit(same, name, kernel, [fleet.texts[what] for what in own[name]])
+            for name in HOSTS
+        }
         for name, job in jobs.items():
             try:
-                seen[name] = job.result()
+                for what, lines in zip(own[name], job.result(), strict=True):
+                    seen[what][name] = lines
             except Failure as failure:
                 results.append(fact("fleet", f"{name} takes the baseline", False, str(failure)))
             else:
@@ -106,46 +129,63 @@ def given(kernel: str, text: pathlib.Path) -> tuple[dict[str, list[str]], list[R
     return seen, results
 
 
-@dataclasses.dataclass(frozen=True)
-class Fleet:
-    """What the machines have in common, as the text for the kernel; and without it, what VMMs see
-    of vCPUs on each."""
+# The build root is a sandbox already.
+BROWSER = (
+    *("timeout", "120", "chromium-headless-shell", "--no-sandbox", "--disable-gpu"),
+    *("--hide-scrollbars", "--window-size=1280,5600"),
+)
 
-    text: pathlib.Path
-    seen: dict[str, list[str]]
+
+def picture() -> Result:
+    """Takes a picture of the report, as a browser shows it; returns whether there is one."""
+    out = REPORT / "index.png"
+    out.unlink(missing_ok=True)
+    command = inside(*BROWSER, f"--screenshot={out}", (REPORT / "index.html").as_uri())
+    with process.started(command, LOGS / "browser.log") as browser:
+        good = browser.wait() == 0 and out.exists()
+    return fact("fleet", "a browser shows the report", good, "see build/log/browser.log")
 
 
 @functools.cache
 def found(kernel: str) -> Fleet:
-    """Asks all machines, and merges the answers; the report is build/report/fleet/index.html."""
+    """Asks all machines, and merges the answers; the report is build/report/fleet/index.html, and
+    the same in Markdown is beside it."""
     work = process.scratch("fleet")
     REPORT.mkdir(parents=True, exist_ok=True)
     process.say("fleet", f"asking {', '.join(host.cpu for host in HOSTS.values())}")
     with process.pool(JOBS) as pool:
         answers = dict(zip(HOSTS, pool.map(lambda name: probe(name, kernel, work), HOSTS)))
+    texts = {what: REPORT / f"{what}.txt" for what in FLEETS}
+    for what, text in texts.items():
+        merge([answers[name][0] for name in FLEETS[what]], "kernel", text)
     files = [file for file, _ in answers.values()]
     merge(files, "html", REPORT / "index.html")
-    merge(files, "kernel", REPORT / "text")
-    return Fleet(REPORT / "text", {name: seen for name, (_, seen) in answers.items()})
+    merge(files, "markdown", REPORT / "report.md")
+    # What follows the title.
+    says = (REPORT / "report.md").read_text().splitlines()[2]
+    return Fleet(texts, {name: seen for name, (_, seen) in answers.items()}, says)
+
+
+def of_kind(kind: str, seen: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Returns the registers of one kind of vCPU."""
+    return {
+        name: [line for line in lines if line.startswith(f"{kind} ")]
+        for name, lines in seen.items()
+    }
 
 
 def results(kernel: str) -> list[Result]:
     """Returns whether VMs of all machines are the same with the baseline."""
     fleet = found(kernel)
+    seen, all_of = given(kernel, fleet)
     plain = differences(fleet.seen)
-    seen, taken = given(kernel, fleet.text)
-    odd = differences(seen)
-    kinds = sorted({line.split()[0] for lines in seen.values() for line in lines})
-    return [
-        fact("fleet", "without a baseline, VMs differ", bool(plain)),
-        *taken,
-        *(
-            fact(
-                "fleet",
-                f"{kind}: the same registers on all machines",
-                f" {kind} " not in odd and len(seen) == len(HOSTS),
-                odd,
-            )
-            for kind in kinds
-        ),
-    ]
+    all_of.append(fact("fleet", "without a baseline, VMs differ", bool(plain)))
+    kinds = sorted({line.split()[0] for lines in fleet.seen.values() for line in lines})
+    for what, names in FLEETS.items():
+        for kind in kinds:
+            of_it = of_kind(kind, seen[what])
+            odd = differences(of_it)
+            good = not odd and tuple(of_it) == names and all(of_it.values())
+            name = f"{what}: {kind}: the same registers on all machines"
+            all_of.append(fact("fleet", name, good, odd))
+    return [*all_of, picture()]

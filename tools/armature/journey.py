@@ -10,25 +10,20 @@ it is.
 """
 
 import collections.abc
-import concurrent.futures
 import dataclasses
-import os
 import pathlib
 import re
-import threading
 
-from armature import build, fleet, machine, oracle, process, sysreg
+from armature import build, fleet, machine, network, oracle, process, sysreg
 from armature.kernels import Kernel
 from armature.ktap import Result, fact
 from armature.place import BUILD, TOP
-from armature.process import Failure, say
+from armature.process import Failure
 
 SOURCE = TOP / "tools/machine/fleet"
 LIMIT = 5400
 NAMES = tuple(fleet.HOSTS)
 NUMBER = {name: number for number, name in enumerate(NAMES, 1)}
-# The machine with the hub of the network: the first, which is also the last.
-HUB = NAMES[0]
 # KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_1, _2 and _3.
 WORKAROUNDS = {n: f"0x603000000014000{n}" for n in (1, 2, 3)}
 # How Debian's QEMU says that KVM refuses a register.
@@ -81,25 +76,6 @@ def refusals(text: str, seen: dict[str, list[str]]) -> list[Refusal]:
     raise Failure("all machines have the same firmware workarounds")
 
 
-def links(name: str) -> str:
-    """Returns QEMU's arguments for the network card of a machine. The machines are in one network
-    of the emulators, whose sockets are abstract and belong to this process."""
-    card = f"-device virtio-net-device,netdev=card,mac=52:54:00:12:34:0{NUMBER[name]}"
-    others = [other for other in NAMES if other != HUB]
-
-    def stream(other: str, ident: str, more: str) -> str:
-        where = f"addr.type=unix,addr.abstract=on,addr.path=armature-{os.getpid()}-{other}"
-        return f"-netdev stream,id={ident},{where},{more}"
-
-    if name != HUB:
-        return f"{stream(name, 'card', 'server=off,reconnect-ms=500')} {card}"
-    ports = [f"-netdev hubport,id=card,hubid=0 {card}"]
-    for other in others:
-        ports.append(stream(other, other, "server=on"))
-        ports.append(f"-netdev hubport,id=port-{other},hubid=0,netdev={other}")
-    return " ".join(ports)
-
-
 def part(name: str, shown: list[Refusal]) -> str:
     """Returns what a machine does, in the words of host.sh."""
     first, number = NAMES[0], NUMBER[name]
@@ -142,67 +118,18 @@ def files(text: str, shown: list[Refusal], work: pathlib.Path) -> dict[str, mach
     }
 
 
-class Progress:
-    """Prints what machines tell while they run."""
-
-    def __init__(self) -> None:
-        """Begins to watch their consoles."""
-        self.lines: dict[str, int] = dict.fromkeys(NAMES, 0)
-        self.ended = threading.Event()
-
-    def look(self) -> None:
-        """Prints what is new."""
-        for name in NAMES:
-            # The kernel's own lines may come in between.
-            told = re.findall(
-                r"^fleet: (.*?)(?:\[ *\d+\.\d+\].*)?\n", machine.said(console(name)), re.M
-            )
-            for line in told[self.lines[name] :]:
-                say(name, line)
-            self.lines[name] = len(told)
-
-    def watch(self) -> None:
-        """Prints what is new until the end."""
-        while not self.ended.wait(1):
-            self.look()
-        self.look()
-
-
-def console(name: str) -> pathlib.Path:
-    """Returns the path of a machine's console."""
-    return BUILD / f"report/boots/fleet-{name}/console.log"
-
-
 def together(
     kernel: str, shown: list[Refusal], given: dict[str, machine.File]
 ) -> dict[str, list[str]]:
     """Runs all machines at the same time; returns what each has printed."""
-
-    failed = threading.Event()
+    boots = {name: f"fleet-{name}" for name in NAMES}
 
     def run(name: str) -> list[str]:
-        board = dataclasses.replace(fleet.HOSTS[name], qemu=links(name), memory="2G")
-        if failed.is_set():
-            raise Failure("another machine has failed")
-        return oracle.in_machine(board, kernel, f"fleet-{name}", part(name, shown), given, LIMIT)
+        qemu = network.links(NAMES, name)
+        board = dataclasses.replace(fleet.HOSTS[name], qemu=qemu, memory="2G")
+        return oracle.in_machine(board, kernel, boots[name], part(name, shown), given, LIMIT)
 
-    progress = Progress()
-    with process.pool(len(NAMES) + 1) as pool:
-        watching = pool.submit(progress.watch)
-        jobs = {name: pool.submit(run, name) for name in NAMES}
-        try:
-            done, _ = concurrent.futures.wait(jobs.values(), return_when="FIRST_EXCEPTION")
-            for job in done:
-                if error := job.exception():
-                    failed.set()
-                    raise error
-        except BaseException:
-            process.stop_all()
-            raise
-        finally:
-            progress.ended.set()
-        watching.result()
-    return {name: job.result() for name, job in jobs.items()}
+    return network.together(boots, run)
 
 
 def counts(text: str) -> tuple[int, int]:
@@ -261,9 +188,10 @@ def judge(
 
 @dataclasses.dataclass(frozen=True)
 class Journey:
-    """What was tried, what the guest has to say of its breakpoints, and what the machines have
-    printed."""
+    """What the report says, what was tried, what the guest has to say of its breakpoints, and what
+    the machines have printed."""
 
+    says: str
     shown: list[Refusal]
     fired: str
     said: dict[str, list[str]]
@@ -276,14 +204,14 @@ class Journey:
 def go(kernel: str) -> Journey:
     """Lets the guest go around."""
     fleet_ = fleet.found(kernel)
-    text = fleet_.text.read_text().strip()
+    text = fleet_.texts["fleet"].read_text().strip()
     shown = refusals(text, fleet_.seen)
     said = together(kernel, shown, files(text, shown, process.scratch("journey")))
     (fleet.REPORT / "journey.txt").write_text(
         "".join(f"{name}: {line}\n" for name, all_of in said.items() for line in all_of)
     )
     fired = "{0} of {0} breakpoints, {1} of {1} watchpoints".format(*counts(text))
-    return Journey(shown, fired, said)
+    return Journey(fleet_.says, shown, fired, said)
 
 
 def ready() -> str:
@@ -310,6 +238,7 @@ def summary(journey: Journey) -> collections.abc.Iterator[str]:
             (line.removeprefix(start) for line in lines if line.startswith(start)), "nothing"
         )
 
+    yield journey.says
     for one in journey.shown:
         why = told(f"{one.name}: baseline: VMs of this host ", one.target, one.source)
         what = f"{one.source} to {one.target} with {one.name}: refused"
@@ -323,7 +252,7 @@ def summary(journey: Journey) -> collections.abc.Iterator[str]:
             f"{name}: moved {told('moved ', name)}; after a reboot there: {again} fire; its clock "
             f"is {faster} % faster"
         )
-    yield "The report is build/report/fleet/index.html; what was said is in journey.txt beside it"
+    yield "The report is build/report/fleet/index.html (.png); what was said: journey.txt beside it"
 
 
 def main() -> int:
@@ -331,7 +260,7 @@ def main() -> int:
     (BUILD / "report/boots").mkdir(parents=True, exist_ok=True)
     journey = go(ready())
     print("\n".join(summary(journey)))
-    wrong = [result for result in journey.results() if result.status != "pass"]
-    for result in wrong:
-        print(f"NOT so: {result.name} ({result.detail})")
+    wrong = [one for one in [fleet.picture(), *journey.results()] if one.status != "pass"]
+    for one in wrong:
+        print(f"NOT so: {one.name} ({one.detail})")
     return 1 if wrong else 0

@@ -4,7 +4,7 @@
 # shellcheck disable=SC3045
 # Functions of the hosts of `make fleet` (tools/armature/journey.py), each of which has this file as
 # /fleet/host.sh. The VMM is Debian's QEMU with -cpu host; /fleet/Image and /fleet/initrd are the
-# guest's. Lines that start with "fleet: " go to the host's console as they are printed.
+# guest's. Lines that start with "host: " go to the host's console as they are printed.
 PARAMETER=/sys/module/kvm/parameters/baseline
 # The refusals have the ports after it.
 PORT=4444
@@ -13,7 +13,7 @@ cd /tmp || exit 1
 
 tell() {
 	echo "$*"
-	echo "fleet: $*" > /dev/console
+	echo "host: $*" > /dev/console
 }
 
 fail() {
