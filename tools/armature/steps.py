@@ -21,6 +21,7 @@ from armature import (
     model,
     oracle,
     process,
+    profile_move,
     pure,
     report,
 )
@@ -74,6 +75,7 @@ ON_MACHINES = (
     Step("oracle", oracle.step, needs=frozenset({"files:oracle"})),
     Step("migrate", migrate.step),
     Step("fleet", journey.step, needs=frozenset({"files:baseline"})),
+    Step(profile_move.STEP, profile_move.step),
     Step("counts", bench.step),
     Step("breaks", breaks.step, alone=True),
     Step("deb", deb.step, alone=True),
@@ -84,6 +86,7 @@ READERS = (Step("lint", lint.step, reader=True), Step("docs", lint.docs, reader=
 SUBJECTS = {
     "migrate": ("debug_topology",),
     "counts": ("debug_topology", "memory_model", "spe", "baseline"),
+    profile_move.STEP: ("spe", profile_move.STEP),
 }
 
 
@@ -105,7 +108,7 @@ class Outcome:
 
 def words_of_steps() -> list[str]:
     """Returns the names of steps that ONLY= accepts besides boots."""
-    return ["pure", "house", "plugins", "breaks", "deb"]
+    return ["pure", "house", "plugins", "breaks", "deb", profile_move.STEP]
 
 
 def wanted(step: Step, pattern: str, boots: list[Boot]) -> bool:

@@ -149,7 +149,7 @@ class Steps(unittest.TestCase):
     def test_selections(self) -> None:
         """Checks the selection of everything, one boot, a capability, and a step."""
         everything = ["pure", "house", "plugins"]
-        everything += ["machine", "oracle", "migrate", "fleet", "counts"]
+        everything += ["machine", "oracle", "migrate", "fleet", "profile-move", "counts"]
         self.assertEqual(self.names(""), everything)
         self.assertEqual(self.names("", LINT="1"), [*everything, "lint", "docs"])
         self.assertNotIn("counts", self.names("", CONFIG="debug"))
@@ -160,6 +160,8 @@ class Steps(unittest.TestCase):
             self.names("debug_topology"), ["pure", "machine", "oracle", "migrate", "counts"]
         )
         self.assertEqual(self.names("baseline"), ["pure", "fleet", "counts"])
+        self.assertIn("profile-move", self.names("spe"))
+        self.assertEqual(self.names("profile-move"), ["pure", "profile-move"])
         self.assertEqual(self.names("=baseline-max"), [])
         self.assertEqual(self.names("breaks"), ["pure", "breaks"])
         self.assertEqual(self.names("pure"), ["pure"])

@@ -13,7 +13,8 @@ use crate::{
     board::{SERIAL, SERIAL_SIZE},
     failure::{During, Result},
     gic::{DISTRIBUTOR, REDISTRIBUTORS, REDISTRIBUTOR_SIZE},
-    machine::{Machine, MEMORY_START},
+    machine::Machine,
+    ram,
     registers::{Register, X0},
     spe,
 };
@@ -57,7 +58,7 @@ pub struct Linux {
 impl Linux {
     /// Puts everything in the memory of a machine and sets the first vCPU's registers.
     pub fn load(&self, machine: &Machine) -> Result {
-        let tree_at = (MEMORY_START + machine.shape.memory - TREE_SIZE) & !(TREE_SIZE - 1);
+        let tree_at = (ram::START + machine.shape.memory - TREE_SIZE) & !(TREE_SIZE - 1);
         let (start, end) = self.load_kernel(machine)?;
         let initrd = self.load_initrd(machine, tree_at)?;
         if end > initrd.map_or(tree_at, |(first, _)| first) {
@@ -66,7 +67,7 @@ impl Linux {
         }
         let tree = self.device_tree(machine, initrd).during("device tree")?;
         pe::load_dtb(
-            machine.memory(),
+            &machine.ram.memory,
             GuestAddress(tree_at),
             &mut Cursor::new(tree),
         )
@@ -81,13 +82,14 @@ impl Linux {
     fn load_kernel(&self, machine: &Machine) -> Result<(u64, u64)> {
         let name = || self.kernel.display().to_string();
         let mut file = File::open(&self.kernel).during(name())?;
-        let at = Some(GuestAddress(MEMORY_START));
-        let start = pe::PE::load(machine.memory(), at, &mut file, None)
+        let at = Some(GuestAddress(ram::START));
+        let start = pe::PE::load(&machine.ram.memory, at, &mut file, None)
             .during(name())?
             .kernel_load;
         let mut header = [0; IMAGE_SIZE.end];
         machine
-            .memory()
+            .ram
+            .memory
             .read_slice(&mut header, start)
             .during(name())?;
         let size = Register::new(0, header[IMAGE_SIZE].to_vec()).as_u64();
@@ -103,7 +105,8 @@ impl Linux {
         let size = bytes.len() as u64;
         let at = end.saturating_sub(size) & !(PAGE - 1);
         machine
-            .memory()
+            .ram
+            .memory
             .write_slice(&bytes, GuestAddress(at))
             .during(path.display().to_string())?;
         Ok(Some((at, at + size)))
@@ -119,9 +122,9 @@ impl Linux {
         tree.property_u32("interrupt-parent", GIC)?;
         self.chosen(&mut tree, initrd)?;
 
-        let node = tree.begin_node(&format!("memory@{MEMORY_START:x}"))?;
+        let node = tree.begin_node(&format!("memory@{:x}", ram::START))?;
         tree.property_string("device_type", "memory")?;
-        tree.property_array_u64("reg", &[MEMORY_START, machine.shape.memory])?;
+        tree.property_array_u64("reg", &[ram::START, machine.shape.memory])?;
         tree.end_node(node)?;
 
         cpus(&mut tree, machine.shape.vcpus)?;

@@ -15,13 +15,13 @@ use std::{
 };
 
 use kvm_bindings::{
-    kvm_enable_cap, kvm_userspace_memory_region, kvm_vcpu_init, KVM_ARM_VCPU_PMU_V3,
-    KVM_ARM_VCPU_PMU_V3_CTRL, KVM_ARM_VCPU_PMU_V3_INIT, KVM_ARM_VCPU_PMU_V3_IRQ,
-    KVM_ARM_VCPU_POWER_OFF, KVM_ARM_VCPU_PSCI_0_2, KVM_ARM_VCPU_PTRAUTH_ADDRESS,
-    KVM_ARM_VCPU_PTRAUTH_GENERIC, KVM_ARM_VCPU_SVE,
+    kvm_enable_cap, kvm_vcpu_init, KVM_ARM_VCPU_PMU_V3, KVM_ARM_VCPU_PMU_V3_CTRL,
+    KVM_ARM_VCPU_PMU_V3_INIT, KVM_ARM_VCPU_PMU_V3_IRQ, KVM_ARM_VCPU_POWER_OFF,
+    KVM_ARM_VCPU_PSCI_0_2, KVM_ARM_VCPU_PTRAUTH_ADDRESS, KVM_ARM_VCPU_PTRAUTH_GENERIC,
+    KVM_ARM_VCPU_SVE,
 };
 use kvm_ioctls::{Cap, Kvm, VmFd};
-use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap, GuestMemoryRegion};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::{
@@ -29,13 +29,11 @@ use crate::{
     failure::{During, Result},
     gic::Gic,
     linux::PMU_INTERRUPT,
+    ram::Ram,
     registers::{self, Register, ID_AA64DFR0_EL1},
     spe::{self, Unit},
     vcpu::{Stop, Vcpu},
 };
-
-/// The start of memory, as on QEMU's "virt" board.
-pub const MEMORY_START: u64 = 0x4000_0000;
 
 /// What a machine is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,13 +101,13 @@ impl Features {
 
 /// The machine.
 pub struct Machine {
-    // Dropped in this order: the vCPUs belong to the VM, which uses the memory.
+    // Dropped in this order: the vCPUs belong to the VM.
     /// Its vCPUs.
     pub vcpus: Vec<Vcpu>,
     /// Its interrupt controller.
     pub gic: Option<Gic>,
-    vm: VmFd,
-    memory: GuestMemoryMmap,
+    /// The VM and its memory.
+    pub ram: Ram,
     /// What it is made of.
     pub shape: Shape,
     /// Its statistical profiling unit.
@@ -122,22 +120,26 @@ impl Machine {
 
     /// Creates a machine that has not run.
     pub fn new(shape: Shape, unit: Option<Unit>) -> Result<Self> {
+        Self::with_memory(shape, unit, Ram::map(shape.memory)?)
+    }
+
+    /// Creates a machine that has not run, with this memory.
+    pub fn with_memory(shape: Shape, unit: Option<Unit>, memory: GuestMemoryMmap) -> Result<Self> {
         let kvm = Kvm::new().during("/dev/kvm")?;
-        let vm = kvm.create_vm().during("KVM_CREATE_VM")?;
-        let memory = give_memory(&vm, shape.memory)?;
+        let ram = Ram::new(kvm.create_vm().during("KVM_CREATE_VM")?, memory)?;
         let shape = Shape {
-            features: shape.features.offered(&vm),
+            features: shape.features.offered(&ram.vm),
             ..shape
         };
         if shape.features.identity {
-            allow_identity(&vm)?;
+            allow_identity(&ram.vm)?;
         }
         if unit.is_some() && kvm.check_extension_raw(spe::KVM_CAP_ARM_SPE) != 1 {
             return Err("this host has no SPE for guests").during("KVM_CAP_ARM_SPE");
         }
-        let vcpus = create_vcpus(&vm, shape, unit.is_some())?;
+        let vcpus = create_vcpus(&ram.vm, shape, unit.is_some())?;
         let gic = match shape.gic {
-            true => Some(Gic::new(&vm, shape.vcpus)?),
+            true => Some(Gic::new(&ram.vm, shape.vcpus)?),
             false => None,
         };
         for vcpu in &vcpus {
@@ -151,8 +153,7 @@ impl Machine {
         Ok(Self {
             vcpus,
             gic,
-            vm,
-            memory,
+            ram,
             shape,
             unit,
         })
@@ -163,7 +164,8 @@ impl Machine {
     pub fn serial_interrupt(&self) -> Result<EventFd> {
         let interrupt = EventFd::new(libc::EFD_NONBLOCK).during("eventfd")?;
         if self.gic.is_some() {
-            self.vm
+            self.ram
+                .vm
                 .register_irqfd(&interrupt, Self::SERIAL_INTERRUPT)
                 .during("KVM_IRQFD")?;
         }
@@ -173,7 +175,8 @@ impl Machine {
     /// Copies a file to memory at `address`.
     pub fn load(&self, path: &Path, address: u64) -> Result {
         let bytes = fs::read(path).during(path.display().to_string())?;
-        self.memory
+        self.ram
+            .memory
             .write_slice(&bytes, GuestAddress(address))
             .during(format!("{} at {address:#x}", path.display()))
     }
@@ -190,13 +193,15 @@ impl Machine {
     }
 
     /// Runs the vCPUs, each in a thread on the CPUs `place`, until something stops one of them, or
-    /// `pause` is set.
+    /// `pause` is set and `ready`, which is then called from time to time, returns true.
     pub fn run(
         &mut self,
         board: &Mutex<Board>,
         place: &[usize],
         pause: &AtomicBool,
+        mut ready: impl FnMut(&Ram) -> bool,
     ) -> Result<Stop> {
+        let ram = &self.ram;
         let unit = self.unit.as_ref();
         let threads = Threads::default();
         let run = |vcpu: &mut Vcpu| {
@@ -216,7 +221,10 @@ impl Machine {
                 .collect();
             while running.iter().any(|thread| !thread.is_finished()) {
                 thread::sleep(Duration::from_millis(5));
-                threads.kick(pause.load(Ordering::SeqCst));
+                if !threads.are_stopping() && pause.load(Ordering::SeqCst) && ready(ram) {
+                    threads.stop();
+                }
+                threads.kick();
             }
             running
                 .into_iter()
@@ -227,11 +235,6 @@ impl Machine {
             true => Stop::Off,
             false => Stop::Paused,
         })
-    }
-
-    /// Returns the guest's memory.
-    pub fn memory(&self) -> &GuestMemoryMmap {
-        &self.memory
     }
 }
 
@@ -256,14 +259,23 @@ impl Threads {
     fn leave(&self) {
         // SAFETY: Always safe to call.
         let own = unsafe { libc::pthread_self() };
-        self.stop.store(true, Ordering::SeqCst);
+        self.stop();
         self.running.lock().unwrap().retain(|other| *other != own);
     }
 
-    /// Takes all threads out of KVM_RUN, if one has stopped or is to.
-    fn kick(&self, pause: bool) {
-        self.stop.fetch_or(pause, Ordering::SeqCst);
-        if self.stop.load(Ordering::SeqCst) {
+    /// Returns whether all are to stop.
+    fn are_stopping(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Notes that all are to stop.
+    fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes all threads out of KVM_RUN, if they are to stop.
+    fn kick(&self) {
+        if self.are_stopping() {
             for thread in self.running.lock().unwrap().iter() {
                 // SAFETY: A thread of the list does not end while the list is locked.
                 unsafe { libc::pthread_kill(*thread, KICK) };
@@ -287,27 +299,6 @@ pub fn handle_signals(pause: extern "C" fn(libc::c_int)) {
             libc::sigaction(signal, &action, std::ptr::null_mut());
         }
     }
-}
-
-/// Gives a VM its memory, which must live as long as the VM.
-fn give_memory(vm: &VmFd, size: u64) -> Result<GuestMemoryMmap> {
-    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(MEMORY_START), size as usize)])
-        .during("memory")?;
-    for (slot, region) in memory.iter().enumerate() {
-        let region = kvm_userspace_memory_region {
-            slot: slot as u32,
-            guest_phys_addr: region.start_addr().0,
-            memory_size: region.len(),
-            userspace_addr: memory
-                .get_host_address(region.start_addr())
-                .during("memory")? as u64,
-            flags: 0,
-        };
-        // SAFETY: The region is mapped for as long as `memory` lives, which the VM
-        // does not outlive.
-        unsafe { vm.set_user_memory_region(region) }.during("KVM_SET_USER_MEMORY_REGION")?;
-    }
-    Ok(memory)
 }
 
 /// Sets a vCPU's performance monitors up, once there is an interrupt controller.

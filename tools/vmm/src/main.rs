@@ -3,8 +3,8 @@
 //! A small VMM: it boots Linux, or runs a program of its own on one vCPU.
 //!
 //! It shows and tests how a VMM uses the capabilities of the host kernel: it gives a VM fewer
-//! breakpoints, a CPU that other hosts have too, or a profiling unit that only some CPUs have, saves
-//! the VM on one host and restores it on another.
+//! breakpoints, a CPU that other hosts have too, or a profiling unit that only some CPUs have,
+//! saves the VM on one host and restores it on another, or moves it there while it runs.
 
 mod baseline;
 mod board;
@@ -12,6 +12,8 @@ mod failure;
 mod gic;
 mod linux;
 mod machine;
+mod migration;
+mod ram;
 mod registers;
 mod spe;
 mod state;
@@ -27,10 +29,11 @@ use std::{
 };
 
 use baseline::Baseline;
-use board::Board;
-use failure::Result;
+use board::{Board, PortState};
+use failure::{During, Result};
 use linux::Linux;
 use machine::{Features, Machine, Shape};
+use migration::Sending;
 use spe::Unit;
 use vcpu::Stop;
 
@@ -39,7 +42,9 @@ const USAGE: &str = "usage:
            [--baseline FILE]
        vmm --load ADDRESS:FILE... --start ADDRESS [--breakpoints B/C] [--baseline FILE]
        vmm --restore FILE
-options for all of them: [--spe DEVICE] [--place CPU] [--save FILE [--checkpoint N]]
+       vmm --receive PORT
+options for all of them: [--spe DEVICE] [--place CPU]
+           [--save FILE [--checkpoint N] | --send HOST:PORT]
 
   --kernel IMAGE        boot an arm64 Linux kernel; the console is a 16550A, ttyS0
   --initrd FILE         with this initial file system
@@ -51,15 +56,18 @@ options for all of them: [--spe DEVICE] [--place CPU] [--save FILE [--checkpoint
   --breakpoints B/C     give the guest B breakpoints, C of them context-aware
   --baseline FILE       give the guest the CPU that FILE describes (baseline merge --format vmm)
   --restore FILE        run what was saved in FILE
+  --receive PORT        run what another host sends to this TCP port
   --spe DEVICE          give the guest this profiling unit of the host, such as arm_spe_0
   --place CPU           start the vCPUs on this CPU (default: those of the unit, or all)
   --save FILE           save to FILE what is to run on: at a checkpoint, or at SIGUSR1
   --checkpoint N        at the Nth, counted from where this run begins (default 1)
+  --send HOST:PORT      at SIGUSR1, send the running VM to another host; if that fails, it runs on
+                        here
 
 A guest without a kernel prints by stores to 0x09000000, and has a checkpoint at each store to
-0x09080000. Exit status: 0 if the guest switched itself off, 3 if it was saved.";
+0x09080000. Exit status: 0 if the guest switched itself off, 3 if it was saved or sent.";
 
-/// Exit status of a run that ends with a saved machine.
+/// Exit status of a run that ends with a machine that is saved, or on another host.
 const SAVED: u8 = 3;
 
 const MIB: u64 = 1 << 20;
@@ -77,10 +85,12 @@ struct Arguments {
     breakpoints: Option<(u64, u64)>,
     baseline: Option<PathBuf>,
     restore: Option<PathBuf>,
+    receive: Option<u16>,
     spe: Option<String>,
     place: Option<usize>,
     save: Option<PathBuf>,
     checkpoint: Option<u64>,
+    send: Option<String>,
 }
 
 impl Arguments {
@@ -90,13 +100,16 @@ impl Arguments {
             self.start.is_some(),
             self.kernel.is_some(),
             self.restore.is_some(),
+            self.receive.is_some(),
         ];
+        let is_new = self.start.is_some() || self.kernel.is_some();
         let of_linux = self.initrd.is_some() || self.cmdline.is_some() || self.cpus.is_some();
         ways.iter().filter(|way| **way).count() == 1
             && (self.kernel.is_some() || !of_linux)
-            && (self.restore.is_none()
+            && (is_new
                 || self.memory.is_none() && self.breakpoints.is_none() && self.baseline.is_none())
             && (self.checkpoint.is_none() || self.save.is_some())
+            && (self.save.is_none() || self.send.is_none())
     }
 
     /// Returns the machine that is to be created.
@@ -163,6 +176,7 @@ fn parse_one(arguments: &mut Arguments, option: &str, value: String) -> Option<(
         "--breakpoints" => arguments.breakpoints = Some(breakpoints(&value)?),
         "--baseline" => arguments.baseline = Some(value.into()),
         "--restore" => arguments.restore = Some(value.into()),
+        "--receive" => arguments.receive = Some(value.parse().ok()?),
         "--spe" => arguments.spe = Some(value),
         "--place" => {
             let known = |cpu: &u64| *cpu < libc::CPU_SETSIZE as u64;
@@ -170,6 +184,7 @@ fn parse_one(arguments: &mut Arguments, option: &str, value: String) -> Option<(
         }
         "--save" => arguments.save = Some(value.into()),
         "--checkpoint" => arguments.checkpoint = Some(number(&value).filter(|n| *n > 0)?),
+        "--send" => arguments.send = Some(value),
         _ => return None,
     }
     Some(())
@@ -191,15 +206,20 @@ fn create(arguments: &Arguments, unit: Option<Unit>) -> Result<Machine> {
     Ok(machine)
 }
 
-/// Creates the machine that the command line describes, and its devices.
+/// Creates the machine that the command line describes and its devices, and takes over what another
+/// host has sent.
 fn machine(arguments: &Arguments) -> Result<(Machine, Board)> {
     let unit = arguments.spe.as_deref().map(Unit::find).transpose()?;
-    let (machine, port) = match &arguments.restore {
-        Some(file) => {
-            let (machine, port) = state::restore(file, unit)?;
-            (machine, Some(port))
-        }
-        None => (create(arguments, unit)?, None),
+    let mut arrival = None;
+    let (machine, port) = if let Some(file) = &arguments.restore {
+        let (machine, port) = state::restore(file, unit)?;
+        (machine, Some(port))
+    } else if let Some(port) = arguments.receive {
+        let (machine, port, from) = migration::receive(port, unit)?;
+        arrival = Some(from);
+        (machine, Some(port))
+    } else {
+        (create(arguments, unit)?, None)
     };
     if let Some((all, context_aware)) = arguments.breakpoints {
         machine.set_breakpoints(all, context_aware)?;
@@ -210,7 +230,20 @@ fn machine(arguments: &Arguments) -> Result<(Machine, Board)> {
         None => 0,
     };
     let board = Board::new(machine.serial_interrupt()?, checkpoint, port)?;
+    spe::place_this_thread(&place(arguments, &machine)).during("placing the threads")?;
+    if let Some(arrival) = arrival {
+        arrival.take_over()?;
+    }
     Ok((machine, board))
+}
+
+/// Returns the CPUs on which vCPUs start.
+fn place(arguments: &Arguments, machine: &Machine) -> Vec<usize> {
+    match (arguments.place, &machine.unit) {
+        (Some(cpu), _) => vec![cpu],
+        (None, Some(unit)) => unit.cpus.clone(),
+        (None, None) => (0..libc::CPU_SETSIZE as usize).collect(),
+    }
 }
 
 /// Puts in memory what the command line names.
@@ -232,7 +265,7 @@ fn load(arguments: &Arguments, machine: &Machine) -> Result {
     Ok(())
 }
 
-/// Set when the machine is to be saved.
+/// Set when the machine is to be saved or sent.
 static PAUSE: AtomicBool = AtomicBool::new(false);
 
 /// Handles SIGUSR1.
@@ -240,36 +273,52 @@ extern "C" fn pause(_: libc::c_int) {
     PAUSE.store(true, Ordering::SeqCst);
 }
 
-/// Runs the machine, and saves it if requested.
+/// Runs the machine until the guest switches itself off, or it is saved or sent.
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     machine::handle_signals(pause);
     let (mut machine, board) = machine(arguments)?;
     let board = Mutex::new(board);
-    let place = match (arguments.place, &machine.unit) {
-        (Some(cpu), _) => vec![cpu],
-        (None, Some(unit)) => unit.cpus.clone(),
-        (None, None) => (0..libc::CPU_SETSIZE as usize).collect(),
-    };
-    let stop = loop {
-        let stop = machine.run(&board, &place, &PAUSE)?;
-        // Nothing has been said about where to save it.
-        if stop == Stop::Off || arguments.save.is_some() {
-            break stop;
-        }
+    let place = place(arguments, &machine);
+    loop {
+        let to = arguments.send.as_deref();
+        let mut sending = to.map(|to| Sending::new(to, &machine));
+        let ready = |ram: &_| sending.as_mut().is_none_or(|it| it.round(ram));
+        let stop = machine.run(&board, &place, &PAUSE, ready)?;
         PAUSE.store(false, Ordering::SeqCst);
-    };
-    let mut board = board.into_inner().unwrap();
-    board.flush()?;
-    match (&arguments.save, stop) {
-        (Some(file), Stop::Paused) => {
-            for vcpu in &mut machine.vcpus {
-                vcpu.settle()?;
-            }
-            state::save(&machine, board.state(), file)?;
-            Ok(SAVED.into())
+        let mut board = board.lock().unwrap();
+        board.flush()?;
+        if stop == Stop::Off {
+            return Ok(ExitCode::SUCCESS);
         }
-        _ => Ok(ExitCode::SUCCESS),
+        if leave(arguments, sending, &mut machine, board.state())? {
+            return Ok(SAVED.into());
+        }
     }
+}
+
+/// Saves a machine that has stopped, or sends the rest of it. Returns false if it stays here.
+fn leave(
+    arguments: &Arguments,
+    sending: Option<Sending>,
+    machine: &mut Machine,
+    port: PortState,
+) -> Result<bool> {
+    for vcpu in &mut machine.vcpus {
+        vcpu.settle()?;
+    }
+    if let Some(file) = &arguments.save {
+        state::save(machine, port, file)?;
+        return Ok(true);
+    }
+    let Some(sending) = sending else {
+        // Nothing has been said about where to.
+        return Ok(false);
+    };
+    let sent = sending.finish(machine, port);
+    if let Err(failure) = &sent {
+        eprintln!("vmm: the guest runs on here: {failure}");
+    }
+    Ok(sent.is_ok())
 }
 
 fn main() -> ExitCode {

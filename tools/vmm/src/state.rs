@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The state of a machine in a file, with which it can continue on another host.
+//! The state of a machine, in a file or on its way to another host, which can continue with it.
 //!
 //! All numbers are 64 bits, little-endian: the magic number; CNTFRQ_EL0 and DCZID_EL0 of the host;
 //! size of memory, number of vCPUs, and whether there are an interrupt controller, performance
-//! monitors, pointer authentication, SVE and a profiling unit; for each vCPU whether it is off, the
-//! count of registers, and for each its number and its value, padded to a multiple of 8 bytes; the
-//! words of the interrupt controller, three numbers each; the registers of the serial port; the
-//! address of each page of 4096 bytes and its bytes, and 0. Pages of zeroes are left out.
+//! monitors, pointer authentication, SVE and a profiling unit; the address of each page of 4096
+//! bytes and its bytes, and 0. Pages of zeroes are left out; what comes last is valid. Then for
+//! each vCPU whether it is off, the count of registers, and for each its number and its value, padded to
+//! a multiple of 8 bytes; the words of the interrupt controller, three numbers each; the registers
+//! of the serial port.
 
 use std::{
     fs::{self, File},
@@ -15,27 +16,29 @@ use std::{
     path::Path,
 };
 
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::{
     baseline::Host,
     board::PortState,
     failure::{During, Result},
-    machine::{self, Features, Machine, Shape, MEMORY_START},
+    machine::{self, Features, Machine, Shape},
+    ram::{Ram, PAGE},
     registers::{self, Register, PMCR_EL0, SVE_VLS},
     spe::Unit,
     vcpu::Vcpu,
 };
 
-const MAGIC: u64 = u64::from_le_bytes(*b"vmstate3");
-const PAGE: usize = 4096;
+const MAGIC: u64 = u64::from_le_bytes(*b"vmstate4");
 
 /// Writes the state of a stopped machine. The file is written completely, or not at all.
 pub fn save(machine: &Machine, port: PortState, path: &Path) -> Result {
     let unfinished = path.with_extension("part");
     let file = File::create(&unfinished).during(unfinished.display().to_string())?;
     let mut out = BufWriter::new(file);
-    write(machine, port, &mut out)?;
+    head(machine.shape, machine.unit.is_some(), &mut out)?;
+    pages(&machine.ram, &machine.ram.used()?, &mut out)?;
+    rest(machine, port, &mut out)?;
     out.flush().during(unfinished.display().to_string())?;
     fs::rename(&unfinished, path).during(path.display().to_string())
 }
@@ -48,27 +51,38 @@ fn words(out: &mut impl Write, values: &[u64]) -> Result {
         .during("writing")
 }
 
-/// Writes the state to `out`.
-fn write(machine: &Machine, port: PortState, out: &mut impl Write) -> Result {
-    let (shape, host) = (&machine.shape, Host::own());
-    let features = shape.features;
+/// Writes what a machine is made of, which comes first; `unit` tells whether it has a profiling
+/// unit.
+pub fn head(shape: Shape, unit: bool, out: &mut impl Write) -> Result {
+    let (features, host) = (shape.features, Host::own());
     words(out, &[MAGIC])?;
     words(
         out,
         &[host.cntfrq_el0, host.dczid_el0].map(Option::unwrap_or_default),
     )?;
     words(out, &[shape.memory, shape.vcpus.into()])?;
-    words(
-        out,
-        &[
-            shape.gic,
-            features.pmu,
-            features.ptrauth,
-            features.sve,
-            machine.unit.is_some(),
-        ]
-        .map(u64::from),
-    )?;
+    let there = [
+        shape.gic,
+        features.pmu,
+        features.ptrauth,
+        features.sve,
+        unit,
+    ];
+    words(out, &there.map(u64::from))
+}
+
+/// Writes these pages. They may be written again, as long as the rest is not.
+pub fn pages(ram: &Ram, addresses: &[u64], out: &mut impl Write) -> Result {
+    for address in addresses {
+        words(out, &[*address])?;
+        out.write_all(&ram.page(*address)?).during("writing")?;
+    }
+    Ok(())
+}
+
+/// Writes what comes after the pages of a stopped machine.
+pub fn rest(machine: &Machine, port: PortState, out: &mut impl Write) -> Result {
+    words(out, &[0])?;
     for vcpu in &machine.vcpus {
         write_vcpu(vcpu, out)?;
     }
@@ -80,8 +94,7 @@ fn write(machine: &Machine, port: PortState, out: &mut impl Write) -> Result {
     for (group, attr, value) in gic {
         words(out, &[group.into(), attr, value])?;
     }
-    words(out, &port.map(u64::from))?;
-    write_pages(machine, out)
+    words(out, &port.map(u64::from))
 }
 
 /// Writes the state of a vCPU.
@@ -99,40 +112,17 @@ fn write_vcpu(vcpu: &Vcpu, out: &mut impl Write) -> Result {
     Ok(())
 }
 
-/// Writes the pages that are not all zeroes.
-fn write_pages(machine: &Machine, out: &mut impl Write) -> Result {
-    let mut bytes = [0; PAGE];
-    for address in (MEMORY_START..MEMORY_START + machine.shape.memory).step_by(PAGE) {
-        machine
-            .memory()
-            .read_slice(&mut bytes, GuestAddress(address))
-            .during("memory")?;
-        if bytes.iter().any(|byte| *byte != 0) {
-            words(out, &[address])?;
-            out.write_all(&bytes).during("writing")?;
-        }
-    }
-    words(out, &[0])
-}
-
-/// A file from which a machine is read.
-struct Input {
+/// What a machine is read from.
+struct Input<R> {
     name: String,
-    file: BufReader<File>,
+    from: R,
 }
 
-impl Input {
-    /// Opens the file.
-    fn open(path: &Path) -> Result<Self> {
-        let name = path.display().to_string();
-        let file = BufReader::new(File::open(path).during(name.clone())?);
-        Ok(Self { name, file })
-    }
-
+impl<R: Read> Input<R> {
     /// Reads `count` bytes.
     fn bytes(&mut self, count: usize) -> Result<Vec<u8>> {
         let mut buffer = vec![0; count];
-        self.file
+        self.from
             .read_exact(&mut buffer)
             .during(self.name.clone())?;
         Ok(buffer)
@@ -141,6 +131,34 @@ impl Input {
     /// Reads a number.
     fn word(&mut self) -> Result<u64> {
         Ok(Register::new(0, self.bytes(8)?).as_u64())
+    }
+
+    /// Reads what a machine is made of; `unit` tells whether there is a profiling unit for it.
+    fn head(&mut self, unit: bool) -> Result<Shape> {
+        if self.word()? != MAGIC {
+            return Err("not the state of a machine").during(self.name.clone());
+        }
+        let host = Host {
+            cntfrq_el0: Some(self.word()?),
+            dczid_el0: Some(self.word()?),
+        };
+        host.check()?;
+        let shape = Shape {
+            memory: self.word()?,
+            vcpus: self.word()? as u32,
+            gic: self.word()? != 0,
+            features: Features {
+                pmu: self.word()? != 0,
+                ptrauth: self.word()? != 0,
+                sve: self.word()? != 0,
+                ..Features::default()
+            },
+        };
+        if (self.word()? != 0) != unit {
+            let why = "it has a profiling unit, and --spe has to name one of this host; or neither";
+            return Err(why).during(self.name.clone());
+        }
+        Ok(shape)
     }
 
     /// Reads a register.
@@ -178,22 +196,21 @@ impl Input {
         Ok(())
     }
 
-    /// Restores memory.
-    fn pages(&mut self, machine: &Machine) -> Result {
+    /// Reads memory.
+    fn pages(&mut self, memory: &GuestMemoryMmap) -> Result {
         loop {
             let address = self.word()?;
             if address == 0 {
                 return Ok(());
             }
-            machine
-                .memory()
+            memory
                 .write_slice(&self.bytes(PAGE)?, GuestAddress(address))
                 .during("memory")?;
         }
     }
 }
 
-/// A vCPU of the file.
+/// A vCPU that has been read.
 struct Saved {
     power: u32,
     registers: Vec<Register>,
@@ -223,30 +240,17 @@ impl Saved {
 /// Creates a machine that continues from the state in a file, and returns it with the registers of
 /// its serial port. A machine that has a profiling unit gets `unit`.
 pub fn restore(path: &Path, unit: Option<Unit>) -> Result<(Machine, PortState)> {
-    let mut input = Input::open(path)?;
-    if input.word()? != MAGIC {
-        return Err("not the state of a machine").during(input.name);
-    }
-    let host = Host {
-        cntfrq_el0: Some(input.word()?),
-        dczid_el0: Some(input.word()?),
-    };
-    host.check()?;
-    let mut shape = Shape {
-        memory: input.word()?,
-        vcpus: input.word()? as u32,
-        gic: input.word()? != 0,
-        features: Features {
-            pmu: input.word()? != 0,
-            ptrauth: input.word()? != 0,
-            sve: input.word()? != 0,
-            ..Features::default()
-        },
-    };
-    if (input.word()? != 0) != unit.is_some() {
-        return Err("it has a profiling unit, and --spe has to name one of this host; or neither")
-            .during(input.name);
-    }
+    let name = path.display().to_string();
+    let file = File::open(path).during(name.clone())?;
+    read(name, BufReader::new(file), unit)
+}
+
+/// Does what [`restore`] does with the state that is read from `from`, which messages call `name`.
+pub fn read(name: String, from: impl Read, unit: Option<Unit>) -> Result<(Machine, PortState)> {
+    let mut input = Input { name, from };
+    let mut shape = input.head(unit.is_some())?;
+    let memory = Ram::map(shape.memory)?;
+    input.pages(&memory)?;
     let mut saved = Vec::new();
     for _ in 0..shape.vcpus {
         saved.push(input.vcpu()?);
@@ -256,7 +260,7 @@ pub fn restore(path: &Path, unit: Option<Unit>) -> Result<(Machine, PortState)> 
         let value = |id| first.get(id).map(Register::as_u64);
         shape.features.identity = machine::is_other_identity(value)?;
     }
-    let machine = Machine::new(shape, unit)?;
+    let machine = Machine::with_memory(shape, unit, memory)?;
     machine.shape.features.has_all_of(shape.features)?;
     for (vcpu, saved) in machine.vcpus.iter().zip(saved) {
         saved.restore(vcpu)?;
@@ -266,6 +270,5 @@ pub fn restore(path: &Path, unit: Option<Unit>) -> Result<(Machine, PortState)> 
     for register in &mut port {
         *register = input.word()? as u8;
     }
-    input.pages(&machine)?;
     Ok((machine, port))
 }
