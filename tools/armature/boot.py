@@ -58,7 +58,8 @@ def files_of(boot: Boot, work: pathlib.Path) -> dict[str, machine.File]:
         files["/Image"] = image
     if boot.guest:
         machine.initramfs(work / "l2", files_of_tests(boot, boot.guest) | perf)
-        files |= {"/l2/initrd": work / "l2", "/l2/Image": image}
+        kernel = Kernel(boot.guest_kernel).image() if boot.guest_kernel else image
+        files |= {"/l2/initrd": work / "l2", "/l2/Image": kernel}
     if boot.l2:
         files["/"] = build.foreign("qemu")
     return files | perf

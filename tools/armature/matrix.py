@@ -14,9 +14,10 @@ A [[boot]] is one machine:
             its properties (any such property selects it anyway)
   perf      true: the machine has Debian's perf
   l2        true: the machine has Debian's QEMU
-  guest     commands, like tests, of a guest, which a VMM in the machine boots: this kernel is
-            /l2/Image, and /l2/initrd runs the commands and reports on the guest's console. If the
+  guest     commands, like tests, of a guest, which a VMM in the machine boots: /l2/Image is its
+            kernel, and /l2/initrd runs the commands and reports on the guest's console. If the
             machine has Debian's perf, the guest has it, too
+  guest_kernel  a kernel of kernels.py for that (default: this one)
   image     true: /Image is this kernel, for a test that boots it in place of the running one;
             the tests after that one run in the new kernel, if its command line has CONTINUE=N,
             where N is the number of that test
@@ -130,6 +131,7 @@ class Boot:
     kernel: str = "armature"
     tests: tuple[tuple[str, str], ...] = ()
     guest: tuple[tuple[str, str], ...] = ()
+    guest_kernel: str = ""
     skips: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
     nolog: tuple[str, ...] = ()
@@ -156,6 +158,7 @@ class Boot:
         needs |= {f"files:{place}" for place in self.places()}
         needs |= {"model"} if self.machine.wants_model() else set()
         needs |= {"plugins"} if self.plugin is not None else set()
+        needs |= {f"kernel:{self.guest_kernel}"} if self.guest_kernel else set()
         return needs | {word for word in ("perf", "l2") if getattr(self, word)}
 
 

@@ -30,7 +30,7 @@
 #define SIZE		SZ_4M
 #define TURNS		4000000
 #define SHORT_TURNS	400000
-#define PAIRS		2000
+#define PAIRS		10000
 /* Between one thing that the host does and the next, in microseconds */
 #define PAUSE		2000
 /* What a unit may have under way, and drops, when the window is full */
