@@ -185,6 +185,19 @@ class Attempt(unittest.TestCase):
             )
             self.assertIn("no", results[0].detail)
 
+    def test_no_time_left(self) -> None:
+        """A step does not start after the deadline, and one that reads the source not even
+        shortly before it."""
+        for spent, reader, status in (
+            (99, False, "pass"),
+            (101, False, "skip"),
+            (99, True, "skip"),
+        ):
+            step = steps.Step("step", lambda: [Result("step", "it", "pass")], reader=reader)
+            with unittest.mock.patch.dict("os.environ", {"DEADLINE": "100"}):
+                with unittest.mock.patch("armature.steps.spent", return_value=spent):
+                    self.assertEqual(steps.attempt(step).results[0].status, status)
+
 
 class Breaks(unittest.TestCase):
     """Tests whether a break counts as noticed."""
