@@ -197,18 +197,15 @@ def test() -> int:
     shutil.rmtree(REPORT, ignore_errors=True)
     (REPORT / "steps").mkdir(parents=True)
     outcomes = beside_the_build(chosen)
-    in_turn = [step for step in chosen.steps if step not in BESIDE]
-    for step in in_turn:
-        if not step.reader:
-            outcomes[step.name] = noted(step)
+    for step in (step for step in chosen.steps if step in ON_MACHINES):
+        outcomes[step.name] = noted(step)
     found: list[Result] = []
     took: dict[str, float] = {}
     if chosen.boots:
         say("boot", f"booting {len(chosen.boots)} machines")
         found, took = boot.run_all(matrix.in_turn(chosen.boots), REPORT / "boots")
-    for step in in_turn:
-        if step.reader:
-            outcomes[step.name] = noted(step)
+    for step in (step for step in chosen.steps if step in READERS):
+        outcomes[step.name] = noted(step)
     results = [result for outcome in outcomes.values() for result in outcome.results]
     seconds = {name: outcome.seconds for name, outcome in outcomes.items()}
     return report.write(results + found, seconds | took, chosen.boots)

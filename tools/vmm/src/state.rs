@@ -6,9 +6,9 @@
 //! size of memory, number of vCPUs, and whether there are an interrupt controller, performance
 //! monitors, pointer authentication, SVE and a profiling unit; the address of each page of 4096
 //! bytes and its bytes, and 0. Pages of zeroes are left out; what comes last is valid. Then for
-//! each vCPU whether it is off, the count of registers, and for each its number and its value, padded to
-//! a multiple of 8 bytes; the words of the interrupt controller, three numbers each; the registers
-//! of the serial port.
+//! each vCPU whether it is off, the count of registers, and for each its number and its value,
+//! padded to a multiple of 8 bytes; the words of the interrupt controller, three numbers each; the
+//! registers of the serial port.
 
 use std::{
     fs::{self, File},
