@@ -192,12 +192,11 @@ impl Machine {
         Ok(())
     }
 
-    /// Runs the vCPUs, each in a thread on the CPUs `place`, until something stops one of them, or
-    /// `pause` is set and `ready`, which is then called from time to time, returns true.
+    /// Runs the vCPUs, each in a thread, until something stops one of them, or `pause` is set and
+    /// `ready`, which is then called from time to time, returns true.
     pub fn run(
         &mut self,
         board: &Mutex<Board>,
-        place: &[usize],
         pause: &AtomicBool,
         mut ready: impl FnMut(&Ram) -> bool,
     ) -> Result<Stop> {
@@ -206,9 +205,7 @@ impl Machine {
         let threads = Threads::default();
         let run = |vcpu: &mut Vcpu| {
             threads.enter();
-            let result = spe::place_this_thread(place)
-                .during(format!("placing vCPU {} on {place:?}", vcpu.id))
-                .and_then(|()| vcpu.run(board, unit, &threads.stop));
+            let result = vcpu.run(board, unit, &threads.stop);
             threads.leave();
             result
         };

@@ -58,7 +58,7 @@ options for all of them: [--spe DEVICE] [--place CPU]
   --restore FILE        run what was saved in FILE
   --receive PORT        run what another host sends to this TCP port
   --spe DEVICE          give the guest this profiling unit of the host, such as arm_spe_0
-  --place CPU           start the vCPUs on this CPU (default: those of the unit, or all)
+  --place CPU           start the vCPUs on this CPU (default: those of the unit, if any)
   --save FILE           save to FILE what is to run on: at a checkpoint, or at SIGUSR1
   --checkpoint N        at the Nth, counted from where this run begins (default 1)
   --send HOST:PORT      at SIGUSR1, send the running VM to another host; if that fails, it runs on
@@ -230,20 +230,22 @@ fn machine(arguments: &Arguments) -> Result<(Machine, Board)> {
         None => 0,
     };
     let board = Board::new(machine.serial_interrupt()?, checkpoint, port)?;
-    spe::place_this_thread(&place(arguments, &machine)).during("placing the threads")?;
+    place(arguments, &machine)?;
     if let Some(arrival) = arrival {
         arrival.take_over()?;
     }
     Ok((machine, board))
 }
 
-/// Returns the CPUs on which vCPUs start.
-fn place(arguments: &Arguments, machine: &Machine) -> Vec<usize> {
-    match (arguments.place, &machine.unit) {
+/// Moves this thread to the CPUs on which vCPUs start: their threads inherit them. Without a wish,
+/// they are those that the VMM has been given.
+fn place(arguments: &Arguments, machine: &Machine) -> Result {
+    let cpus = match (arguments.place, &machine.unit) {
         (Some(cpu), _) => vec![cpu],
         (None, Some(unit)) => unit.cpus.clone(),
-        (None, None) => (0..libc::CPU_SETSIZE as usize).collect(),
-    }
+        (None, None) => return Ok(()),
+    };
+    spe::place_this_thread(&cpus).during(format!("placing vCPUs on {cpus:?}"))
 }
 
 /// Puts in memory what the command line names.
@@ -278,12 +280,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     machine::handle_signals(pause);
     let (mut machine, board) = machine(arguments)?;
     let board = Mutex::new(board);
-    let place = place(arguments, &machine);
     loop {
         let to = arguments.send.as_deref();
         let mut sending = to.map(|to| Sending::new(to, &machine));
         let ready = |ram: &_| sending.as_mut().is_none_or(|it| it.round(ram));
-        let stop = machine.run(&board, &place, &PAUSE, ready)?;
+        let stop = machine.run(&board, &PAUSE, ready)?;
         PAUSE.store(false, Ordering::SeqCst);
         let mut board = board.lock().unwrap();
         board.flush()?;
