@@ -148,7 +148,7 @@ impl Watch {
 
     /// Notes that one of them is about to change. Returns whether the unit may be writing to it.
     pub(crate) fn change(&self) -> bool {
-        self.valid.store(false, Relaxed);
+        self.outdate();
         self.armed.swap(false, Relaxed)
     }
 
@@ -158,7 +158,7 @@ impl Watch {
         let keeps = self.armed.load(Relaxed);
 
         if !keeps {
-            self.valid.store(false, Relaxed);
+            self.outdate();
         }
         keeps
     }
@@ -177,10 +177,15 @@ impl Watch {
         self.armed.store(false, Relaxed);
     }
 
-    /// Watches nothing any more. As [`Watch::disarm`].
+    /// Notes that what is known of the frames is of no use any more.
+    pub(crate) fn outdate(&self) {
+        self.valid.store(false, Relaxed);
+    }
+
+    /// Watches nothing any more. As [`Watch::disarm`]; others may see its parts in any order.
     pub(crate) fn forget(&self) {
         self.disarm();
-        self.valid.store(false, Relaxed);
+        self.outdate();
     }
 }
 

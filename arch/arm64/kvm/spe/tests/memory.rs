@@ -22,23 +22,78 @@ pub(super) const VAS: usize = 64;
 /// The address of the buffer.
 pub(super) const BASE: u64 = 0x4000_0000;
 
-/// A small generator of random numbers (xorshift).
-pub(super) struct Random(pub(super) u64);
+/// Where choices come from.
+pub(super) enum Choices {
+    /// A small generator of random numbers (xorshift).
+    Random(u64),
+    /// All there are, one run after the other. `path` has what is chosen, and of how many; so far
+    /// this run has chosen `done` of them. Others act `left` times in the rest of the run.
+    All {
+        path: Vec<(u64, u64)>,
+        done: usize,
+        left: usize,
+    },
+}
 
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
+impl Choices {
+    /// Chooses one of `n`.
     pub(super) fn below(&mut self, n: u64) -> u64 {
-        (self.next() >> 11) % n
+        match self {
+            Self::Random(state) => {
+                *state ^= *state << 13;
+                *state ^= *state >> 7;
+                *state ^= *state << 17;
+                (*state >> 11) % n
+            }
+            Self::All { path, done, .. } => {
+                if *done == path.len() {
+                    path.push((0, n));
+                }
+                *done += 1;
+                path[*done - 1].0
+            }
+        }
     }
 
+    /// Chooses what happens once in `n` times.
     pub(super) fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
+        match self {
+            Self::Random(_) => self.below(n) == 0,
+            Self::All { .. } => self.below(2) == 1,
+        }
+    }
+
+    /// Returns whether other CPUs act now, as they do once in `quiet` times.
+    fn act(&mut self, quiet: u64) -> bool {
+        match self {
+            Self::Random(_) => self.one_in(quiet),
+            Self::All { left: 0, .. } => false,
+            Self::All { .. } => {
+                let acts = self.one_in(quiet);
+                if let (true, Self::All { left, .. }) = (acts, self) {
+                    *left -= 1;
+                }
+                acts
+            }
+        }
+    }
+
+    /// Returns the choices of the next run, in which others act `left` times, if there is one.
+    pub(super) fn next_run(self, left: usize) -> Option<Self> {
+        let Self::All { mut path, .. } = self else {
+            return None;
+        };
+        while let Some((chosen, of)) = path.pop() {
+            if chosen + 1 < of {
+                path.push((chosen + 1, of));
+                return Some(Self::All {
+                    path,
+                    done: 0,
+                    left,
+                });
+            }
+        }
+        None
     }
 }
 
@@ -79,10 +134,52 @@ pub(super) struct Broken {
     pub(super) no_young: bool,
     /// The frames are not looked at before the unit is enabled.
     pub(super) no_check: bool,
+    /// An entry looks for requests before others see that the vCPU is in the guest.
+    pub(super) no_order: bool,
 }
 
+/// What the guest and other CPUs do in a run.
+#[derive(Clone, Copy)]
+pub(super) struct Extent {
+    /// How often the vCPU enters the guest, and how often the unit then writes.
+    pub(super) entries: usize,
+    pub(super) writes: usize,
+    /// The pages of the buffer, and those at which the unit may start.
+    pub(super) pages: u64,
+    pub(super) places: u64,
+    /// The frames that other CPUs change.
+    pub(super) frames: &'static [usize],
+}
+
+pub(super) const LONG: Extent = Extent {
+    entries: 12,
+    writes: 4,
+    pages: VAS as u64,
+    places: VAS as u64 / 2,
+    frames: &{
+        let mut all = [0; FRAMES];
+        let mut i = 0;
+        while i < FRAMES {
+            all[i] = i;
+            i += 1;
+        }
+        all
+    },
+};
+
+/// The buffer's pages are the first two frames of a block. Others change a table, the first page,
+/// and a frame of the block that the unit does not need.
+pub(super) const SHORT: Extent = Extent {
+    entries: 2,
+    writes: 2,
+    pages: 2,
+    places: 1,
+    frames: &[1, BLOCK, BLOCK + 2],
+};
+
 pub(super) struct State {
-    pub(super) random: Random,
+    pub(super) choices: Choices,
+    pub(super) extent: Extent,
     pub(super) broken: Broken,
     pub(super) s2: [Option<Leaf>; FRAMES],
     /// CPUs may have translations without write permission.
@@ -97,6 +194,8 @@ pub(super) struct State {
     pub(super) request: bool,
     /// The unit may write.
     pub(super) in_guest: bool,
+    /// Others do not see yet that the watch was disarmed; and that it is outdated.
+    pub(super) unseen: [bool; 2],
     /// How often other CPUs act: once in so many calls.
     pub(super) quiet: u64,
     pub(super) kicks: u64,
@@ -117,26 +216,65 @@ pub(super) const ACCESSED: u64 = 1 << 10;
 const FIRST: u64 = PAGE - 32 * 8;
 
 impl Sim {
+    /// Returns the memory of the `seed`th random run, in which the buffer's pages are anywhere.
     pub(super) fn new(seed: u64, broken: Broken) -> Self {
-        let mut random = Random(seed * 0x9e37_79b9_7f4a_7c15 | 1);
+        let mut choices = Choices::Random(seed * 0x9e37_79b9_7f4a_7c15 | 1);
         let mut descriptors = [0; 2 + VAS];
-        descriptors[0] = 1 << 12 | VALID;
-        descriptors[1] = 2 << 12 | VALID;
         for one in &mut descriptors[2..] {
-            let frame = TABLES + random.below(FRAMES as u64 - TABLES);
+            let frame = TABLES + choices.below(FRAMES as u64 - TABLES);
             *one = frame << 12 | VALID | WRITABLE | ACCESSED;
         }
+        let quiet = 2 + choices.below(12);
+
+        Self::with(choices, LONG, broken, descriptors, quiet)
+    }
+
+    /// Returns the memory of one of all short runs. The block of the buffer's pages is not mapped;
+    /// or is a block; or clean pages, of which CPUs have translations.
+    pub(super) fn short(choices: Choices, broken: Broken) -> Self {
+        let mut descriptors = [0; 2 + VAS];
+        for (i, one) in descriptors[2..].iter_mut().enumerate() {
+            *one = ((BLOCK + i) as u64) << 12 | VALID | WRITABLE | ACCESSED;
+        }
+        let sim = Self::with(choices, SHORT, broken, descriptors, 0);
+        {
+            let state = &mut *sim.state.borrow_mut();
+            let mapped = state.choices.below(3);
+            for frame in block_of(BLOCK) {
+                let block = mapped == 1;
+                state.s2[frame] = (mapped > 0).then_some(Leaf {
+                    write: block,
+                    young: true,
+                    block,
+                    page: 0,
+                });
+                state.stale[frame] = mapped == 2;
+                state.host[frame].dirty = block;
+            }
+        }
+        sim
+    }
+
+    fn with(
+        choices: Choices,
+        extent: Extent,
+        broken: Broken,
+        mut descriptors: [u64; 2 + VAS],
+        quiet: u64,
+    ) -> Self {
         let host = Host {
             page: 0,
             present: true,
             read_only: false,
             dirty: false,
         };
-        let quiet = 2 + random.below(12);
+        descriptors[0] = 1 << 12 | VALID;
+        descriptors[1] = 2 << 12 | VALID;
 
         Self {
             state: RefCell::new(State {
-                random,
+                choices,
+                extent,
                 broken,
                 s2: [None; FRAMES],
                 stale: [false; FRAMES],
@@ -147,6 +285,7 @@ impl Sim {
                 flushed: 0,
                 request: false,
                 in_guest: false,
+                unseen: [false; 2],
                 quiet,
                 kicks: 0,
                 walks: 0,
@@ -159,11 +298,18 @@ impl Sim {
     pub(super) fn others(&self, readers_only: bool) {
         loop {
             let state = &mut *self.state.borrow_mut();
-            if !state.random.one_in(state.quiet) {
+            if !state.choices.act(state.quiet) {
                 break;
             }
-            let frame = state.random.below(FRAMES as u64) as usize;
-            match state.random.below(10) {
+            // What the vCPU's task has stored meanwhile is seen now, or later, in any order.
+            for which in 0..2 {
+                if state.unseen[which] && state.choices.one_in(2) {
+                    self.see(state, which);
+                }
+            }
+            let frames = state.extent.frames;
+            let frame = frames[state.choices.below(frames.len() as u64) as usize];
+            match state.choices.below(10) {
                 0 if !readers_only => self.take_away(state, frame),
                 1 if !readers_only => self.harvest(state, frame),
                 2 if !readers_only => self.split(state, frame),
@@ -171,10 +317,49 @@ impl Sim {
                 4 => state.host[frame].present = true,
                 5 | 6 => self.other_faults(state, frame),
                 7 => self.next_of_fault(state),
-                8 => state.host[frame].read_only = state.random.one_in(8),
+                8 => state.host[frame].read_only = state.choices.one_in(8),
                 _ => self.relax(state, frame),
             }
         }
+    }
+
+    /// Lets others see a store.
+    fn see(&self, state: &mut State, which: usize) {
+        if core::mem::take(&mut state.unseen[which]) {
+            match which {
+                0 => self.watch.borrow().disarm(),
+                _ => self.watch.borrow().outdate(),
+            }
+        }
+    }
+
+    /// The vCPU's task stores to the flags once more, or takes the lock: others see what it has
+    /// stored before.
+    fn see_all(&self) {
+        for which in 0..2 {
+            self.see(&mut self.state.borrow_mut(), which);
+        }
+    }
+
+    /// The vCPU is reset, by its task.
+    pub(super) fn forget(&self) {
+        self.state.borrow_mut().unseen = [true; 2];
+    }
+
+    /// The vCPU enters the guest: others see that, and then it looks for requests.
+    pub(super) fn enter(&self, ready: bool) {
+        let ordered = !self.state.borrow().broken.no_order;
+        let (mut enters, state) = (ready && !self.state.borrow().request, &self.state);
+
+        if ordered {
+            state.borrow_mut().in_guest = ready;
+        }
+        self.others(false);
+        let state = &mut *state.borrow_mut();
+        if ordered {
+            enters = state.in_guest && !state.request;
+        }
+        state.in_guest = enters;
     }
 
     /// Returns the frames of the leaf at `frame`.
@@ -210,7 +395,7 @@ impl Sim {
         }
         let host = &mut state.host[frame];
         host.page += 1;
-        host.present = state.random.one_in(2);
+        host.present = state.choices.one_in(2);
         host.read_only = false;
     }
 
@@ -428,6 +613,7 @@ impl Memory for Sim {
         if !self.state.borrow().broken.no_drain {
             self.end_fault(&mut self.state.borrow_mut());
         }
+        self.see_all();
         self.watch.borrow_mut().set(frames);
     }
 
@@ -436,7 +622,7 @@ impl Memory for Sim {
         let state = &mut *self.state.borrow_mut();
         let index = frame.gfn as usize;
         // An invalidation elsewhere was under way: nothing is mapped.
-        if state.quiet < u64::MAX && state.random.one_in(64) {
+        if state.quiet < u64::MAX && state.choices.act(64) {
             return Ok(true);
         }
         let mapped = |leaf: Leaf| leaf.young && (leaf.write || !frame.write);
@@ -452,11 +638,12 @@ impl Memory for Sim {
 
     fn wait(&self) -> bool {
         self.others(false);
-        !self.state.borrow_mut().random.one_in(4)
+        !self.state.borrow_mut().choices.act(4)
     }
 
     fn arm(&self) -> bool {
         self.others(false);
+        self.see_all();
         let armed = self.watch.borrow().arm(|| true);
         self.others(true);
         armed
@@ -464,6 +651,7 @@ impl Memory for Sim {
 
     fn arm_if_mapped(&self, frames: &Frames) -> bool {
         self.others(false);
+        self.see_all();
         let armed = self.watch.borrow().arm(|| {
             frames.as_slice().iter().all(|frame| {
                 self.others(true);
@@ -484,7 +672,7 @@ impl Memory for Sim {
     }
 
     fn disarm(&self) {
-        self.watch.borrow().disarm();
+        self.state.borrow_mut().unseen[0] = true;
     }
 }
 

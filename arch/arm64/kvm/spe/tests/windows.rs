@@ -15,18 +15,32 @@ struct Seen {
     kicks: u64,
 }
 
+impl Seen {
+    fn by_name(&self) -> [(&'static str, u64); 6] {
+        [
+            ("writes", self.writes),
+            ("compared", self.compared),
+            ("walked", self.walked),
+            ("later", self.later),
+            ("gone", self.gone),
+            ("kicks", self.kicks),
+        ]
+    }
+}
+
 /// Runs a vCPU that profiles, for some entries.
-fn run(seed: u64, broken: Broken, seen: &mut Seen) -> Result<(), String> {
-    let sim = Sim::new(seed, broken);
+fn run(sim: &Sim, seen: &mut Seen) -> Result<(), String> {
+    let extent = sim.state.borrow().extent;
+    let start = |places| BASE + (sim.state.borrow_mut().choices.below(places) << 12);
     let mut window = Window::new();
-    let mut pointer = BASE + (sim.state.borrow_mut().random.below(VAS as u64 / 2) << 12);
-    let limit = BASE + ((VAS as u64) << 12);
+    let mut pointer = start(extent.places);
+    let limit = BASE + (extent.pages << 12);
     let mut ready = None;
 
     sim.state.borrow_mut().request = true;
-    for _ in 0..12 {
+    for _ in 0..extent.entries {
         if core::mem::take(&mut sim.state.borrow_mut().request) || ready.is_none() {
-            ready = match window.make_ready(&sim, pointer, limit) {
+            ready = match window.make_ready(sim, pointer, limit) {
                 Outcome::Ready(limit, How::Compared) => {
                     seen.compared += 1;
                     Some(limit)
@@ -42,18 +56,13 @@ fn run(seed: u64, broken: Broken, seen: &mut Seen) -> Result<(), String> {
                 Outcome::Gone => {
                     // The guest gets an event, and starts again elsewhere.
                     seen.gone += 1;
-                    pointer = BASE + (sim.state.borrow_mut().random.below(VAS as u64 - 1) << 12);
+                    pointer = start(extent.places);
                     None
                 }
             };
         }
-        sim.others(false);
-        // Interrupts are off: a request is seen, or takes the vCPU out.
-        {
-            let state = &mut *sim.state.borrow_mut();
-            state.in_guest = ready.is_some() && !state.request;
-        }
-        for _ in 0..4 {
+        sim.enter(ready.is_some());
+        for _ in 0..extent.writes {
             sim.others(false);
             if !sim.state.borrow().in_guest || Some(pointer) >= ready {
                 break;
@@ -66,15 +75,43 @@ fn run(seed: u64, broken: Broken, seen: &mut Seen) -> Result<(), String> {
         if Some(pointer) >= ready {
             ready = None;
         }
-        if pointer >= limit || sim.state.borrow_mut().random.one_in(4) {
-            // The guest starts once more, at a place that it has had, or at another one.
-            pointer = BASE + (sim.state.borrow_mut().random.below(3) << 12);
+        if pointer >= limit || sim.state.borrow_mut().choices.one_in(4) {
+            // The guest starts once more, at a place that it has had, or at another one; or its
+            // vCPU has been reset.
+            pointer = start(extent.places.min(3));
             ready = None;
-            sim.watch.borrow().disarm();
+            if sim.state.borrow_mut().choices.one_in(8) {
+                sim.forget();
+            } else {
+                sim.disarm();
+            }
         }
     }
     seen.kicks += sim.state.borrow().kicks;
     Ok(())
+}
+
+/// Runs all short sequences in which others act so often. Returns how many there are, or which of
+/// them fails, and why.
+fn run_all(acts: usize, broken: Broken, seen: &mut Seen) -> Result<u64, String> {
+    let mut choices = Some(Choices::All {
+        path: vec![],
+        done: 0,
+        left: acts,
+    });
+    let mut runs = 0;
+
+    while let Some(these) = choices {
+        let sim = Sim::short(these, broken);
+        let result = run(&sim, seen);
+        let choices_made = sim.state.into_inner().choices;
+        if let Err(why) = result {
+            return Err(format!("run {runs}: {why}"));
+        }
+        runs += 1;
+        choices = choices_made.next_run(acts);
+    }
+    Ok(runs)
 }
 
 /// Random sequences, as many as SEQUENCES says: the unit writes only to pages that the guest has,
@@ -85,59 +122,63 @@ fn nothing_is_written_elsewhere_or_lost() {
 
     let sequences = std::env::var("SEQUENCES").map_or(200_000, |n| n.parse().unwrap());
     for seed in 0..sequences {
-        if let Err(why) = run(seed, Broken::default(), &mut seen) {
+        if let Err(why) = run(&Sim::new(seed, Broken::default()), &mut seen) {
             panic!("seed {seed}: {why}");
         }
     }
-    for (what, n) in [
-        ("writes", seen.writes),
-        ("compared", seen.compared),
-        ("walked", seen.walked),
-        ("later", seen.later),
-        ("gone", seen.gone),
-        ("kicks", seen.kicks),
-    ] {
+    for (what, n) in seen.by_name() {
         assert!(n > sequences / 100, "{what}: {n}");
     }
 }
 
-/// Each part of the protocol is needed: without it, one of the sequences fails.
+/// All short sequences in which others act up to twice.
+#[test]
+fn every_short_sequence() {
+    let mut seen = Seen::default();
+
+    let runs = run_all(2, Broken::default(), &mut seen).unwrap();
+    for (what, n) in seen.by_name() {
+        assert!(n > 0, "{what}: none in {runs} runs");
+    }
+    println!("{runs} sequences");
+}
+
+/// The protocol, each time without one of its parts.
+fn without_a_part() -> [Broken; 8] {
+    let parts: [fn(&mut Broken); 8] = [
+        |broken| broken.no_kick = true,
+        |broken| broken.no_widening = true,
+        |broken| broken.no_drain = true,
+        |broken| broken.no_size_check = true,
+        |broken| broken.no_flush = true,
+        |broken| broken.no_young = true,
+        |broken| broken.no_check = true,
+        |broken| broken.no_order = true,
+    ];
+
+    parts.map(|leave_out| {
+        let mut broken = Broken::default();
+        leave_out(&mut broken);
+        broken
+    })
+}
+
+/// Each part of the protocol is needed: without it, one of the random sequences fails.
 #[test]
 fn every_part_is_needed() {
-    let all = Broken::default();
-
-    for broken in [
-        Broken {
-            no_kick: true,
-            ..all
-        },
-        Broken {
-            no_widening: true,
-            ..all
-        },
-        Broken {
-            no_drain: true,
-            ..all
-        },
-        Broken {
-            no_size_check: true,
-            ..all
-        },
-        Broken {
-            no_flush: true,
-            ..all
-        },
-        Broken {
-            no_young: true,
-            ..all
-        },
-        Broken {
-            no_check: true,
-            ..all
-        },
-    ] {
-        let fails = |seed| run(seed, broken, &mut Seen::default()).is_err();
+    for broken in without_a_part() {
+        let fails = |seed| run(&Sim::new(seed, broken), &mut Seen::default()).is_err();
         assert!((0..500_000).any(fails), "{broken:?} is not noticed");
+    }
+}
+
+/// The same of the short sequences.
+#[test]
+fn every_part_is_needed_by_a_short_sequence() {
+    for broken in without_a_part() {
+        let found = (1..=2).find_map(|acts| run_all(acts, broken, &mut Seen::default()).err());
+        println!("{broken:?}: {found:?}");
+        assert!(found.is_some(), "{broken:?} is not noticed");
     }
 }
 
