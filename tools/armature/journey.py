@@ -79,7 +79,7 @@ def refusals(text: str, seen: dict[str, list[str]]) -> list[Refusal]:
 def part(name: str, shown: list[Refusal]) -> str:
     """Returns what a machine does, in the words of host.sh."""
     first, number = NAMES[0], NUMBER[name]
-    lines = [". /fleet/host.sh", f"network {number}"]
+    lines = [". /fleet/host.sh", f"network {number} || fail 'no network'"]
     for n, one in enumerate(shown):
         port = f"$((PORT + {n + 1})) '{one.name}'"
         if name in (one.source, one.target):

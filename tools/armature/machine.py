@@ -57,7 +57,7 @@ def initramfs(out: pathlib.Path, files: collections.abc.Mapping[str, File]) -> N
     shutil.copy(busybox_for_arm64(), stage / "bin/busybox")
     for applet in APPLETS:
         (stage / "bin" / applet).symlink_to("busybox")
-    for name in ("init", "tap.sh"):
+    for name in ("init", "tap.sh", "network.sh"):
         shutil.copy(TOP / "tools/machine" / name, stage / name)
     for path, source in files.items():
         put(stage / path.lstrip("/"), source)

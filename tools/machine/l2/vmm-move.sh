@@ -10,13 +10,8 @@ part=$1
 vmm=$2
 unit=$3
 PORT=4444
+. /network.sh
 cd /tmp || exit 1
-ifconfig lo up
-
-tell() {
-	echo "$*"
-	echo "host: $*" > /dev/console
-}
 
 # until_grep OPTION... FILE: waits until grep finds something. Fails if the VMM has ended.
 until_grep() {
@@ -28,7 +23,7 @@ until_grep() {
 
 # The other host may not listen yet: it is tried again.
 send() {
-	ifconfig eth0 10.0.0.1 netmask 255.255.255.0 up
+	network 1 || return 1
 	"$vmm" --kernel /l2/Image --initrd /l2/initrd --memory 384 --cpus 2 \
 		--cmdline "console=ttyS0 loglevel=5 nokaslr panic=-1" --spe "$unit" --place 0 \
 		--send "10.0.0.2:$PORT" > l2.raw 2> l2.vmm < /dev/null &
@@ -50,7 +45,7 @@ send() {
 }
 
 receive() {
-	ifconfig eth0 10.0.0.2 netmask 255.255.255.0 up
+	network 2 || return 1
 	"$vmm" --receive $PORT > l2.raw 2> l2.vmm < /dev/null && return 1
 	tell "$(cat l2.vmm)"
 	"$vmm" --receive $PORT --spe "$unit" --place 0 >> l2.raw 2>> l2.vmm < /dev/null &&
