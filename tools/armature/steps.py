@@ -41,11 +41,9 @@ class Step:
 
     name: str
     run: collections.abc.Callable[[], list[Result]]
-    # Whether only ONLY= with its name selects the step; goals of boots that need its results;
-    # whether the step only reads the source.
+    # Whether only ONLY= with its name selects the step; goals of boots that need its results.
     alone: bool = False
     needs: frozenset[str] = frozenset()
-    reader: bool = False
 
 
 def shell(name: str, command: list[str]) -> list[Result]:
@@ -80,7 +78,7 @@ ON_MACHINES = (
     Step("breaks", breaks.step, alone=True),
     Step("deb", deb.step, alone=True),
 )
-READERS = (Step("lint", lint.step, reader=True), Step("docs", lint.docs, reader=True))
+READERS = (Step("lint", lint.step), Step("docs", lint.docs))
 
 # The words of ONLY= that select a step, if they are not those of the boots that need its results.
 SUBJECTS = {
@@ -113,7 +111,7 @@ def words_of_steps() -> list[str]:
 
 def wanted(step: Step, pattern: str, boots: list[Boot]) -> bool:
     """Returns whether ONLY=`pattern` selects a step."""
-    if step.reader:
+    if step in READERS:
         return bool(asked("LINT"))
     if step.name == "counts" and asked("CONFIG"):
         # Counts are for kernels without debug checks.
@@ -149,7 +147,7 @@ def select(pattern: str) -> Selection:
 def attempt(step: Step) -> Outcome:
     """Runs a step. A failure becomes a result, so that the other steps continue."""
     if asked("DEADLINE") and step not in BESIDE:
-        if spent() > float(asked("DEADLINE")) * (READERS_SHARE if step.reader else 1):
+        if spent() > float(asked("DEADLINE")) * (READERS_SHARE if step in READERS else 1):
             say(step.name, "skipped: no time left")
             return Outcome([Result(step.name, step.name, "skip", "no time left")])
     say(step.name, "testing")

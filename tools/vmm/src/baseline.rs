@@ -3,8 +3,8 @@
 //! The CPU that a guest gets, if hosts between which it may move differ: what the tool `baseline`
 //! has found (`baseline merge --format vmm`).
 //!
-//! Between the first and the last line, a line is KVM's number of a register, a value and the mask of
-//! its bits that count; or the name of something else, and its value.
+//! Between the first and the last line, a line is KVM's number of a register, a value and the mask
+//! of its bits that count; or the name of something else, and its value.
 
 use std::{arch::asm, fs, path::Path};
 
