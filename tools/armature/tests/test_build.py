@@ -193,10 +193,13 @@ class Attempt(unittest.TestCase):
             (101, False, "skip"),
             (99, True, "skip"),
         ):
-            step = steps.Step("step", lambda: [Result("step", "it", "pass")], reader=reader)
-            with unittest.mock.patch.dict("os.environ", {"DEADLINE": "100"}):
-                with unittest.mock.patch("armature.steps.spent", return_value=spent):
-                    self.assertEqual(steps.attempt(step).results[0].status, status)
+            step = steps.Step("step", lambda: [Result("step", "it", "pass")])
+            with (
+                unittest.mock.patch.dict("os.environ", {"DEADLINE": "100"}),
+                unittest.mock.patch("armature.steps.spent", return_value=spent),
+                unittest.mock.patch("armature.steps.READERS", (step,) if reader else ()),
+            ):
+                self.assertEqual(steps.attempt(step).results[0].status, status)
 
 
 class Breaks(unittest.TestCase):
