@@ -156,6 +156,53 @@ fn breakpoints() {
     }
 }
 
+/// All that two hosts may have and accept of two fields that depend on each other, with two values
+/// each: they have something in common if both accept it, and then the best of that.
+#[test]
+fn pairs() {
+    let values = || (0..4).map(|n| vec![n / 2, n % 2]);
+
+    for pair in registers::PAIRS {
+        let fields = pair.map(|(register, field)| {
+            let register = registers::named(register).unwrap();
+            (register.name, register.field(field).unwrap())
+        });
+        let host = |own: usize, accepts: u32| {
+            let own = values().nth(own).unwrap();
+            let mut registers = BTreeMap::<_, Hex>::new();
+            for ((register, field), value) in fields.iter().zip(&own) {
+                let known = registers.entry(register.to_string()).or_insert(Hex(0));
+                known.0 = field.with(known.0, *value);
+            }
+            Host {
+                name: format!("{own:?} {accepts}"),
+                registers,
+                choices: vec![Choice {
+                    fields: pair
+                        .map(|(register, field)| format!("{register}.{field}"))
+                        .into(),
+                    accepted: values()
+                        .enumerate()
+                        .filter(|(n, _)| accepts >> n & 1 != 0)
+                        .map(|(_, value)| value)
+                        .collect(),
+                }],
+                ..Host::default()
+            }
+        };
+        // A host accepts what it has.
+        let all = || (0..4).flat_map(|own| (0..16).map(move |all| (own, all | 1 << own)));
+        for (one, other) in all().flat_map(|one| all().map(move |other| (one, other))) {
+            let hosts = [one, other].map(|(own, accepts)| host(own, accepts));
+            match merged(&fleet(&hosts)) {
+                Ok(baseline) => check(&hosts, &baseline),
+                Err(_) => assert_eq!(one.1 & other.1, 0, "{pair:?} {hosts:?}"),
+            }
+            assert!(one.1 & other.1 != 0 || merged(&fleet(&hosts)).is_err());
+        }
+    }
+}
+
 /// Which of two values is safe.
 #[test]
 fn orders() {
