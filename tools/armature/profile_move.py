@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Moves a Linux guest to another host in the middle of a `perf record` with FEAT_SPE.
+"""Moves a Linux guest to another host, and back, in the middle of a `perf record` with FEAT_SPE.
 
-On both hosts, one of two CPUs has FEAT_SPE. tools/vmm copies the guest's memory while it profiles:
-a page that the unit has written, and KVM does not report, would have old records there, or none. A
-host whose VMM has no unit for the guest refuses it, and it runs on where it is. The guest's kernel
-is the base's.
+On both hosts, one of two CPUs has FEAT_SPE. First, tools/vmm copies the guest's memory while it
+profiles (precopy): a page that the unit has written, and KVM does not report, would have old
+records there, or none. On the way back the memory follows while the guest profiles (postcopy): what
+the window needs has to be there first. A host whose VMM has no unit for the guest refuses it, and
+it runs on where it is. The guest's kernel is the base's.
 """
 
 import collections.abc
@@ -19,10 +20,12 @@ from armature.place import BUILD, TOP
 
 STEP = "profile-move"
 # A host's part, in the words of vmm-move.sh.
-PARTS = {"source": "send", "target": "receive"}
+PARTS = ("first", "second")
 HOST = Machine(cpu="max,spe=off:on,spe-version=3,spe-lag=64", memory="2G")
 LIMIT = 900
 MOVED = r"^# vmm: moved to .*: (\d+(?:, \d+)*) pages while it ran, (\d+) after"
+FOLLOWED = r"^# vmm: (\d+) pages have followed"
+ASKED = r"^# vmm: all memory is here; (\d+) pages were asked for"
 RUNS_ON = "# vmm: the guest runs on here: "
 REFUSED = "it has a profiling unit, and --spe has to name one"
 
@@ -45,19 +48,31 @@ def files() -> dict[str, machine.File]:
     }
 
 
+def number(pattern: str, text: str) -> int:
+    """Returns the number that is found, or 0."""
+    found = re.search(pattern, text, re.M)
+    return int(found[1]) if found else 0
+
+
 def judge(said: dict[str, list[str]]) -> collections.abc.Iterator[Result]:
     """Yields the results of what the hosts have printed."""
-    text = {name: "\n".join(lines) for name, lines in said.items()}
-    refused = RUNS_ON in text["source"] and REFUSED in text["target"]
+    first, second = ("\n".join(said[name]) for name in PARTS)
+    refused = RUNS_ON in first and REFUSED in second
     yield fact(STEP, "a host without a unit refuses the guest, which runs on", refused, str(said))
-    moved = re.search(MOVED, text["source"], re.M)
+    moved = re.search(MOVED, first, re.M)
     rounds = [int(word) for word in moved[1].split(", ")] if moved else []
     what = "memory is copied again while the guest runs"
     yield fact(STEP, what, len(rounds) > 1, str(rounds))
-    for name, console in (("source", "guest: profiles"), ("target", "guest: has profiled")):
-        there = f"console: {console}" in text[name]
-        yield fact(STEP, f"{name}: '{console}'", there, text[name][-300:])
-    told = "\n".join(re.findall(r"^console: (.*)$", f"{text['source']}\n{text['target']}", re.M))
+    followed, asked = number(FOLLOWED, second), number(ASKED, first)
+    what = "memory follows the guest, which waits for some of it"
+    yield fact(STEP, what, 0 < asked < followed, f"{asked} of {followed} pages")
+    for name, line in (
+        ("first", "console: guest: profiles"),
+        ("second", "the guest profiles here, too"),
+        ("first", "console: guest: has profiled"),
+    ):
+        yield fact(STEP, f"{name}: '{line}'", line in "\n".join(said[name]), str(said[name][-9:]))
+    told = "\n".join(re.findall(r"^console: (.*)$", f"{first}\n{second}", re.M))
     complaint = machine.SPLAT.search(told)
     yield fact(STEP, "the guest's kernel does not complain", not complaint, str(complaint))
     tests = re.search(r"^KTAP version.*?^# end$", told, re.M | re.S)
@@ -68,12 +83,11 @@ def step() -> list[Result]:
     """Returns whether a guest profiles on while it moves."""
     build.all_of({"model", "perf", "files:perf", "files:vmm", "kernel:armature", "kernel:vanilla"})
     given = files()
-    names = tuple(PARTS)
-    boots = {name: f"{STEP}-{name}" for name in names}
+    boots = {name: f"{STEP}-{name}" for name in PARTS}
 
     def run(name: str) -> list[str]:
-        board = dataclasses.replace(HOST, qemu=network.links(names, name))
-        command = f"sh /vmm-move.sh {PARTS[name]} /vmm arm_spe_0"
+        board = dataclasses.replace(HOST, qemu=network.links(PARTS, name))
+        command = f"sh /vmm-move.sh {name} /vmm arm_spe_0"
         return oracle.in_machine(board, "armature", boots[name], command, given, LIMIT)
 
     return list(judge(network.together(boots, run)))

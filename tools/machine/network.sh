@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=busybox
-# Functions of machines that are on a network (tools/armature/network.py); each machine has this file
-# as /network.sh.
+# Functions of machines that are on a network (tools/armature/network.py); each machine has this
+# file as /network.sh.
 
 # tell WORD...: prints that, also to the console, from which it is shown as it is printed.
 tell() {

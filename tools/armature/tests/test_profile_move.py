@@ -17,17 +17,15 @@ UNUSED = (
 def good() -> dict[str, list[str]]:
     """Returns what both hosts print if all is well."""
     return {
-        "source": [
+        "first": [
             "the guest profiles here",
             f"{profile_move.RUNS_ON}10.0.0.2:4444: Broken pipe",
             "# vmm: moved to 10.0.0.2:4444: 900, 30, 2 pages while it ran, 12 after it had stopped",
+            "# vmm: all memory is here; 40 pages were asked for",
             "console: KTAP version 1",
             "console: 1..1",
             "console: # running perf",
             "console: guest: profiles",
-        ],
-        "target": [
-            f"# vmm: port 4444: {profile_move.REFUSED} of this host; or neither",
             "console: guest: has profiled",
             "console:     TAP version 13",
             "console:     1..2",
@@ -35,6 +33,11 @@ def good() -> dict[str, list[str]]:
             "console:     ok 2 - and has lost none",
             "console: ok 1 perf",
             "console: # end",
+        ],
+        "second": [
+            f"# vmm: port 4444: {profile_move.REFUSED} of this host; or neither",
+            "the guest profiles here, too",
+            "# vmm: 900 pages have followed",
         ],
     }
 
@@ -50,7 +53,7 @@ class Judge(unittest.TestCase):
     def test_good(self) -> None:
         """Nothing is wrong."""
         self.assertEqual(wrong(good()), [])
-        self.assertGreater(len(list(profile_move.judge(good()))), 6)
+        self.assertGreater(len(list(profile_move.judge(good()))), 8)
 
     def test_each_line_counts(self) -> None:
         """Without any of the lines that matter, something is wrong."""
@@ -65,9 +68,11 @@ class Judge(unittest.TestCase):
     def test_changes(self) -> None:
         """Another value, or a complaint, is wrong."""
         for name, old, new in (
-            ("source", "900, 30, 2 pages", "900 pages"),
-            ("target", "ok 2 - and", "not ok 2 - and"),
-            ("target", "console: # end", "console: WARNING: CPU: 0 PID: 1 at x.c:1 f+0x1/0x2"),
+            ("first", "900, 30, 2 pages", "900 pages"),
+            ("first", "40 pages were", "0 pages were"),
+            ("second", "900 pages have", "40 pages have"),
+            ("first", "ok 2 - and", "not ok 2 - and"),
+            ("first", "console: # end", "console: WARNING: CPU: 0 PID: 1 at x.c:1 f+0x1/0x2"),
         ):
             said = good()
             said[name] = [line.replace(old, new) for line in said[name]]

@@ -13,6 +13,7 @@ mod gic;
 mod linux;
 mod machine;
 mod migration;
+mod missing;
 mod ram;
 mod registers;
 mod spe;
@@ -33,7 +34,7 @@ use board::{Board, PortState};
 use failure::{During, Result};
 use linux::Linux;
 use machine::{Features, Machine, Shape};
-use migration::Sending;
+use migration::{Arrival, Following, Sending};
 use spe::Unit;
 use vcpu::Stop;
 
@@ -44,7 +45,7 @@ const USAGE: &str = "usage:
        vmm --restore FILE
        vmm --receive PORT
 options for all of them: [--spe DEVICE] [--place CPU]
-           [--save FILE [--checkpoint N] | --send HOST:PORT]
+           [--save FILE [--checkpoint N] | --send HOST:PORT | --postcopy HOST:PORT]
 
   --kernel IMAGE        boot an arm64 Linux kernel; the console is a 16550A, ttyS0
   --initrd FILE         with this initial file system
@@ -63,6 +64,7 @@ options for all of them: [--spe DEVICE] [--place CPU]
   --checkpoint N        at the Nth, counted from where this run begins (default 1)
   --send HOST:PORT      at SIGUSR1, send the running VM to another host; if that fails, it runs on
                         here
+  --postcopy HOST:PORT  the same, but its memory follows once it runs there
 
 A guest without a kernel prints by stores to 0x09000000, and has a checkpoint at each store to
 0x09080000. Exit status: 0 if the guest switched itself off, 3 if it was saved or sent.";
@@ -91,6 +93,7 @@ struct Arguments {
     save: Option<PathBuf>,
     checkpoint: Option<u64>,
     send: Option<String>,
+    postcopy: Option<String>,
 }
 
 impl Arguments {
@@ -109,7 +112,15 @@ impl Arguments {
             && (is_new
                 || self.memory.is_none() && self.breakpoints.is_none() && self.baseline.is_none())
             && (self.checkpoint.is_none() || self.save.is_some())
-            && (self.save.is_none() || self.send.is_none())
+            && [
+                self.save.is_some(),
+                self.send.is_some(),
+                self.postcopy.is_some(),
+            ]
+            .iter()
+            .filter(|leaves| **leaves)
+            .count()
+                <= 1
     }
 
     /// Returns the machine that is to be created.
@@ -185,6 +196,7 @@ fn parse_one(arguments: &mut Arguments, option: &str, value: String) -> Option<(
         "--save" => arguments.save = Some(value.into()),
         "--checkpoint" => arguments.checkpoint = Some(number(&value).filter(|n| *n > 0)?),
         "--send" => arguments.send = Some(value),
+        "--postcopy" => arguments.postcopy = Some(value),
         _ => return None,
     }
     Some(())
@@ -207,8 +219,8 @@ fn create(arguments: &Arguments, unit: Option<Unit>) -> Result<Machine> {
 }
 
 /// Creates the machine that the command line describes and its devices, and takes over what another
-/// host has sent.
-fn machine(arguments: &Arguments) -> Result<(Machine, Board)> {
+/// host has sent, and sends.
+fn machine(arguments: &Arguments) -> Result<(Machine, Board, Option<Following>)> {
     let unit = arguments.spe.as_deref().map(Unit::find).transpose()?;
     let mut arrival = None;
     let (machine, port) = if let Some(file) = &arguments.restore {
@@ -231,10 +243,8 @@ fn machine(arguments: &Arguments) -> Result<(Machine, Board)> {
     };
     let board = Board::new(machine.serial_interrupt()?, checkpoint, port)?;
     place(arguments, &machine)?;
-    if let Some(arrival) = arrival {
-        arrival.take_over()?;
-    }
-    Ok((machine, board))
+    let following = arrival.map(Arrival::take_over).transpose()?;
+    Ok((machine, board, following))
 }
 
 /// Moves this thread to the CPUs on which vCPUs start: their threads inherit them. Without a wish,
@@ -278,20 +288,33 @@ extern "C" fn pause(_: libc::c_int) {
 /// Runs the machine until the guest switches itself off, or it is saved or sent.
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     machine::handle_signals(pause);
-    let (mut machine, board) = machine(arguments)?;
-    let board = Mutex::new(board);
+    let (mut machine, board, following) = machine(arguments)?;
+    let code = run_to_end(arguments, &mut machine, &Mutex::new(board))?;
+    if let Some(following) = following {
+        following.join().expect("it does not panic");
+    }
+    Ok(code)
+}
+
+/// Runs a machine until it is not here any more.
+fn run_to_end(
+    arguments: &Arguments,
+    machine: &mut Machine,
+    board: &Mutex<Board>,
+) -> Result<ExitCode> {
     loop {
-        let to = arguments.send.as_deref();
-        let mut sending = to.map(|to| Sending::new(to, &machine));
+        let postcopy = arguments.postcopy.is_some();
+        let to = arguments.send.as_deref().or(arguments.postcopy.as_deref());
+        let mut sending = to.map(|to| Sending::new(to, postcopy, machine));
         let ready = |ram: &_| sending.as_mut().is_none_or(|it| it.round(ram));
-        let stop = machine.run(&board, &PAUSE, ready)?;
+        let stop = machine.run(board, &PAUSE, ready)?;
         PAUSE.store(false, Ordering::SeqCst);
         let mut board = board.lock().unwrap();
         board.flush()?;
         if stop == Stop::Off {
             return Ok(ExitCode::SUCCESS);
         }
-        if leave(arguments, sending, &mut machine, board.state())? {
+        if leave(arguments, sending, machine, board.state())? {
             return Ok(SAVED.into());
         }
     }
@@ -311,15 +334,16 @@ fn leave(
         state::save(machine, port, file)?;
         return Ok(true);
     }
-    let Some(sending) = sending else {
+    let Some(mut sending) = sending else {
         // Nothing has been said about where to.
         return Ok(false);
     };
-    let sent = sending.finish(machine, port);
-    if let Err(failure) = &sent {
+    if let Err(failure) = sending.finish(machine, port) {
         eprintln!("vmm: the guest runs on here: {failure}");
+        return Ok(false);
     }
-    Ok(sent.is_ok())
+    sending.follow(&machine.ram)?;
+    Ok(true)
 }
 
 fn main() -> ExitCode {

@@ -3,13 +3,19 @@
 //! The way of a running guest to another host.
 //!
 //! Its memory is copied while it runs, in rounds: what it has written in one is copied in the next.
-//! Once that is little, the guest stops, and the rest follows. The other host answers when all is
-//! ready to run there; without an answer the guest continues here. It runs on both hosts if only
-//! the answer is lost: nothing here is an arbiter.
+//! Once that is little, the guest stops, and the rest follows (precopy). Or it stops at once, and
+//! its memory follows while it runs on the other host, first what is waited for there (postcopy).
+//!
+//! The other host answers when all is ready to run there; without an answer the guest continues
+//! here. It runs on both hosts if only the answer is lost: nothing here is an arbiter. A guest
+//! whose memory follows ends with the connection.
 
 use std::{
-    io::{BufReader, BufWriter, Read, Write},
+    collections::BTreeSet,
+    io::{self, BufReader, BufWriter, Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
+    os::fd::AsRawFd,
+    process, thread,
     time::Duration,
 };
 
@@ -17,6 +23,7 @@ use crate::{
     board::PortState,
     failure::{During, Failure, Result},
     machine::{Machine, Shape},
+    missing::Missing,
     ram::Ram,
     spe::Unit,
     state,
@@ -37,21 +44,26 @@ pub struct Sending {
     to: String,
     shape: Shape,
     unit: bool,
+    postcopy: bool,
     out: Option<BufWriter<TcpStream>>,
     /// The number of pages of each round.
     rounds: Vec<usize>,
+    /// The addresses of the pages that follow.
+    later: BTreeSet<u64>,
     failure: Option<Failure>,
 }
 
 impl Sending {
-    /// Prepares to send a machine to `to`, "HOST:PORT".
-    pub fn new(to: &str, machine: &Machine) -> Self {
+    /// Prepares to send a machine to `to`, "HOST:PORT"; with `postcopy` memory comes last.
+    pub fn new(to: &str, postcopy: bool, machine: &Machine) -> Self {
         Self {
             to: to.into(),
             shape: machine.shape,
             unit: machine.unit.is_some(),
+            postcopy,
             out: None,
             rounds: Vec::new(),
+            later: BTreeSet::new(),
             failure: None,
         }
     }
@@ -59,6 +71,9 @@ impl Sending {
     /// Copies memory while the guest runs. Returns whether the guest should stop: little is left,
     /// or [`Sending::finish`] will fail.
     pub fn round(&mut self, ram: &Ram) -> bool {
+        if self.postcopy {
+            return true;
+        }
         match self.copy(ram) {
             Ok(count) => {
                 self.rounds.push(count);
@@ -74,8 +89,7 @@ impl Sending {
     /// Connects to the other host.
     fn connect(&self) -> Result<BufWriter<TcpStream>> {
         let stream = TcpStream::connect(&self.to).during(self.to.clone())?;
-        stream.set_read_timeout(PATIENCE).during("timeout")?;
-        stream.set_write_timeout(PATIENCE).during("timeout")?;
+        set_up(&stream).during(self.to.clone())?;
         let mut out = BufWriter::new(stream);
         state::head(self.shape, self.unit, &mut out)?;
         Ok(out)
@@ -95,10 +109,11 @@ impl Sending {
         Ok(addresses.len())
     }
 
-    /// Sends the rest of the stopped machine. If that fails, the machine can run on.
-    pub fn finish(mut self, machine: &Machine, port: PortState) -> Result {
+    /// Sends the rest of the stopped machine, but for what follows. If that fails, the machine can
+    /// run on.
+    pub fn finish(&mut self, machine: &Machine, port: PortState) -> Result {
         let result = self.last(machine, port);
-        if result.is_err() && self.out.is_some() {
+        if result.is_err() && self.out.is_some() && !self.postcopy {
             // What is noted for nobody costs time, and is not worth the guest.
             let _ = machine.ram.log_writes(false);
         }
@@ -110,17 +125,23 @@ impl Sending {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        let last = self.copy(&machine.ram)?;
+        let mut later = Vec::new();
+        let last = if self.postcopy {
+            self.out = Some(self.connect()?);
+            later = machine.ram.used()?;
+            0
+        } else {
+            self.copy(&machine.ram)?
+        };
         let out = self.out.as_mut().expect("it is connected");
-        state::rest(machine, port, out)?;
+        state::rest(machine, port, &later, out)?;
         out.flush().during(self.to.clone())?;
-        let stream = out.get_mut();
-        stream.shutdown(Shutdown::Write).during(self.to.clone())?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).during(self.to.clone())?;
-        if answer != TAKEN {
+        let mut answer = [0];
+        let read = out.get_mut().read_exact(&mut answer);
+        if read.is_err() || answer != TAKEN {
             return Err("it has not taken the guest").during(self.to.clone());
         }
+        self.later = later.into_iter().collect();
         let rounds: Vec<_> = self.rounds.iter().map(usize::to_string).collect();
         eprintln!(
             "vmm: moved to {}: {} pages while it ran, {last} after it had stopped",
@@ -129,20 +150,85 @@ impl Sending {
         );
         Ok(())
     }
+
+    /// Sends the memory that follows: what is asked for, and meanwhile one page after the other.
+    pub fn follow(mut self, ram: &Ram) -> Result {
+        let mut out = self.out.take().expect("it is connected");
+        let count = self.later.len();
+        while let Some(first) = self.later.first().copied() {
+            let next = match has_input(out.get_ref()) {
+                true => {
+                    let mut asked = [0; 8];
+                    out.get_mut()
+                        .read_exact(&mut asked)
+                        .during(self.to.clone())?;
+                    u64::from_le_bytes(asked)
+                }
+                false => first,
+            };
+            // What is asked for may be on its way.
+            if self.later.remove(&next) {
+                state::pages(ram, &[next], &mut out)?;
+                out.flush().during(self.to.clone())?;
+            }
+        }
+        if count > 0 {
+            out.write_all(&[0; 8]).during(self.to.clone())?;
+            out.flush().during(self.to.clone())?;
+            eprintln!("vmm: {count} pages have followed");
+        }
+        let stream = out.get_mut();
+        stream.shutdown(Shutdown::Write).during(self.to.clone())?;
+        stream
+            .read_to_end(&mut Vec::new())
+            .during(self.to.clone())?;
+        Ok(())
+    }
 }
 
-/// The connection on which a machine has come.
+/// Sets a connection up: the other host may be slow, but not this one, once it has something.
+fn set_up(stream: &TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(PATIENCE)?;
+    stream.set_write_timeout(PATIENCE)?;
+    stream.set_nodelay(true)
+}
+
+/// Returns whether something can be read.
+fn has_input(stream: &TcpStream) -> bool {
+    let mut entry = libc::pollfd {
+        fd: stream.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: The kernel writes to the entry.
+    unsafe { libc::poll(&mut entry, 1, 0) == 1 }
+}
+
+/// The connection on which a machine has come, and what still comes.
 pub struct Arrival {
     stream: TcpStream,
     port: u16,
+    missing: Option<Missing>,
 }
 
+/// Memory that arrives.
+pub type Following = thread::JoinHandle<()>;
+
 impl Arrival {
-    /// Tells the other host that the machine runs here from now on.
-    pub fn take_over(mut self) -> Result {
-        self.stream
-            .write_all(&TAKEN)
-            .during(format!("port {}", self.port))
+    /// Tells the other host that the machine runs here from now on. Its memory must stay until the
+    /// thread that is returned has ended. Without all of it the VMM ends.
+    pub fn take_over(mut self) -> Result<Following> {
+        let name = format!("port {}", self.port);
+        self.stream.write_all(&TAKEN).during(name.clone())?;
+        Ok(thread::spawn(move || {
+            let Some(missing) = self.missing else {
+                return;
+            };
+            if let Err(why) = missing.arrive(&mut self.stream) {
+                eprintln!("vmm: {name}: the guest has lost memory: {why}");
+                process::exit(1);
+            }
+        }))
     }
 }
 
@@ -152,8 +238,17 @@ pub fn receive(port: u16, unit: Option<Unit>) -> Result<(Machine, PortState, Arr
     let name = || format!("port {port}");
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).during(name())?;
     let (stream, _) = listener.accept().during(name())?;
-    stream.set_read_timeout(PATIENCE).during(name())?;
+    set_up(&stream).during(name())?;
     let from = BufReader::new(stream.try_clone().during(name())?);
-    let (machine, state) = state::read(name(), from, unit)?;
-    Ok((machine, state, Arrival { stream, port }))
+    let (machine, state, later) = state::read(name(), from, unit)?;
+    let missing = match later.is_empty() {
+        true => None,
+        false => Some(Missing::new(&machine.ram, later)?),
+    };
+    let arrival = Arrival {
+        stream,
+        port,
+        missing,
+    };
+    Ok((machine, state, arrival))
 }

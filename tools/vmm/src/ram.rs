@@ -57,7 +57,7 @@ impl Ram {
     }
 
     /// Returns the size of memory in bytes.
-    fn size(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.memory.iter().map(GuestMemoryRegion::len).sum()
     }
 

@@ -5,10 +5,11 @@
 //! All numbers are 64 bits, little-endian: the magic number; CNTFRQ_EL0 and DCZID_EL0 of the host;
 //! size of memory, number of vCPUs, and whether there are an interrupt controller, performance
 //! monitors, pointer authentication, SVE and a profiling unit; the address of each page of 4096
-//! bytes and its bytes, and 0. Pages of zeroes are left out; what comes last is valid. Then for
-//! each vCPU whether it is off, the count of registers, and for each its number and its value,
-//! padded to a multiple of 8 bytes; the words of the interrupt controller, three numbers each; the
-//! registers of the serial port.
+//! bytes and its bytes, and 0. Pages of zeroes are left out; what comes last is valid. Then the
+//! number of pages that come once the machine runs there, and their addresses; for each vCPU
+//! whether it is off, the count of registers, and for each its number and its value, padded to a
+//! multiple of 8 bytes; the words of the interrupt controller, three numbers each; the registers of
+//! the serial port.
 
 use std::{
     fs::{self, File},
@@ -29,7 +30,7 @@ use crate::{
     vcpu::Vcpu,
 };
 
-const MAGIC: u64 = u64::from_le_bytes(*b"vmstate4");
+const MAGIC: u64 = u64::from_le_bytes(*b"vmstate5");
 
 /// Writes the state of a stopped machine. The file is written completely, or not at all.
 pub fn save(machine: &Machine, port: PortState, path: &Path) -> Result {
@@ -38,7 +39,7 @@ pub fn save(machine: &Machine, port: PortState, path: &Path) -> Result {
     let mut out = BufWriter::new(file);
     head(machine.shape, machine.unit.is_some(), &mut out)?;
     pages(&machine.ram, &machine.ram.used()?, &mut out)?;
-    rest(machine, port, &mut out)?;
+    rest(machine, port, &[], &mut out)?;
     out.flush().during(unfinished.display().to_string())?;
     fs::rename(&unfinished, path).during(path.display().to_string())
 }
@@ -80,9 +81,11 @@ pub fn pages(ram: &Ram, addresses: &[u64], out: &mut impl Write) -> Result {
     Ok(())
 }
 
-/// Writes what comes after the pages of a stopped machine.
-pub fn rest(machine: &Machine, port: PortState, out: &mut impl Write) -> Result {
-    words(out, &[0])?;
+/// Writes what comes after the pages of a stopped machine; those at the addresses `later` come once
+/// it runs.
+pub fn rest(machine: &Machine, port: PortState, later: &[u64], out: &mut impl Write) -> Result {
+    words(out, &[0, later.len() as u64])?;
+    words(out, later)?;
     for vcpu in &machine.vcpus {
         write_vcpu(vcpu, out)?;
     }
@@ -242,15 +245,26 @@ impl Saved {
 pub fn restore(path: &Path, unit: Option<Unit>) -> Result<(Machine, PortState)> {
     let name = path.display().to_string();
     let file = File::open(path).during(name.clone())?;
-    read(name, BufReader::new(file), unit)
+    match read(name.clone(), BufReader::new(file), unit)? {
+        (machine, port, later) if later.is_empty() => Ok((machine, port)),
+        _ => Err("it has not all of the memory").during(name),
+    }
 }
 
 /// Does what [`restore`] does with the state that is read from `from`, which messages call `name`.
-pub fn read(name: String, from: impl Read, unit: Option<Unit>) -> Result<(Machine, PortState)> {
+/// Also returns the addresses of the pages that are to come.
+pub fn read(
+    name: String,
+    from: impl Read,
+    unit: Option<Unit>,
+) -> Result<(Machine, PortState, Vec<u64>)> {
     let mut input = Input { name, from };
     let mut shape = input.head(unit.is_some())?;
     let memory = Ram::map(shape.memory)?;
     input.pages(&memory)?;
+    let later = (0..input.word()?)
+        .map(|_| input.word())
+        .collect::<Result<_>>()?;
     let mut saved = Vec::new();
     for _ in 0..shape.vcpus {
         saved.push(input.vcpu()?);
@@ -270,5 +284,5 @@ pub fn read(name: String, from: impl Read, unit: Option<Unit>) -> Result<(Machin
     for register in &mut port {
         *register = input.word()? as u8;
     }
-    Ok((machine, port))
+    Ok((machine, port, later))
 }
