@@ -99,8 +99,8 @@ python() {
 		"$usr/$loader" --library-path "$usr/lib/$(uname -m)-linux-gnu" "$usr/bin/python3" -m armature "$@"
 }
 
-TARGETS="run migrate fleet shell test bench edit refresh series kernel module baseline deb lint docs \
-doctor clean distclean help"
+TARGETS="run migrate fleet shell test bench edit refresh series kernel module baseline deb lint \
+docs doctor clean distclean help"
 case " $TARGETS oracle prefixes pure " in
 *" ${1:-help} "*) ;;
 *) die "there is no target '$1': ${TARGETS// /, }" ;;
@@ -112,7 +112,8 @@ esac
 case ${1:-help} in
 help) help ;;
 doctor) doctor ;;
-run | migrate | fleet | test | bench | kernel | module | baseline | deb | oracle | prefixes | pure | lint | docs)
+run | migrate | fleet | test | bench | kernel | module | baseline | deb | oracle | prefixes | \
+	pure | lint | docs)
 	python "$@" ;;
 shell)
 	in_use

@@ -184,7 +184,8 @@ def about_ours(log: str, added: dict[str, set[int]]) -> list[str]:
 
 
 def strict_objects(log: Log, how: str) -> bool:
-    """The objects that the series touches, with another make variable: W=1, or C=2 for sparse."""
+    """Builds the objects that the series touches with another make variable: W=1, or C=2 for
+    sparse."""
     objects = touched_objects()
     again(objects)
     good = log.run(CLIPPY.make(how, *objects))
@@ -224,13 +225,42 @@ def python_sources(log: Log) -> bool:
 
 
 def breaks_apply(log: Log) -> bool:
-    """What is broken on purpose is still there to be broken, and names who notices."""
+    """Checks that what is broken on purpose is still there to be broken, and names who notices."""
     good = []
     for patch in sorted((TOP / "tools/test/breaks").glob("*.patch")):
         good.append(log.run(["git", "-C", str(TREE), "apply", "--check", str(patch)]))
         if not re.search("^Noticed-by: .*: ", patch.read_text(), re.M):
             good.append(log.complain(f"{patch.name} names no test\n"))
     return all(good)
+
+
+def columns(log: Log) -> bool:
+    """No line is longer than COLUMNS; a tab is one of the shell's."""
+    return log.complain(
+        "".join(
+            f"{path}:{n}: has {len(line)} columns\n"
+            for path in ours("*.rs", "*.sh", "*.toml", "*.c", "*.h")
+            for n, text in enumerate((TOP / path).read_text().splitlines(), 1)
+            if len(line := text if path.endswith(".sh") else text.expandtabs(8)) > COLUMNS
+        )
+    )
+
+
+def begins_with_verbs(log: Log) -> bool:
+    """Comments of functions say what they do, not "what", "whether" or "how" by itself."""
+    comment = re.compile(
+        r"^(?!\s*///).*\n\s*/// (What|Whether|How|The|A) .*\n(?:\s*(?:///|#\[).*\n)*"
+        r"\s*(?:pub(?:\(\w+\))? )?(?:const )?(?:unsafe )?(?:extern \"C\" )?fn (\w+)",
+        re.M,
+    )
+    return log.complain(
+        "".join(
+            f"{path}: {found[2]}: begins with '{found[1]}'\n"
+            for path in ours("*.rs")
+            for found in comment.finditer((TOP / path).read_text())
+            if "#[test]" not in found[0]
+        )
+    )
 
 
 def no_traces(log: Log) -> bool:
@@ -250,6 +280,8 @@ CHECKS: tuple[tuple[str, collections.abc.Callable[[Log], bool]], ...] = (
     ("kernel-doc", kernel_doc),
     ("shellcheck", shell_scripts),
     ("pyflakes, pycodestyle and mypy", python_sources),
+    ("columns", columns),
+    ("comments begin with verbs", begins_with_verbs),
     ("breaks apply", breaks_apply),
     ("no host names or paths", no_traces),
 )

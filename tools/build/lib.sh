@@ -165,7 +165,8 @@ root_dir() {
 }
 
 # in_root [-b DIR:MOUNT]... COMMAND...: runs a command in the build root, in place of this shell if
-# ENTER is "exec". The root is read-only; the checkout and the cache keep their paths, -b adds others.
+# ENTER is "exec". The root is read-only; the checkout and the cache keep their paths, -b adds
+# others.
 in_root() {
 	local root proxy mounts=()
 

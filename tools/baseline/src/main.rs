@@ -99,8 +99,8 @@ enum Command {
         /// Another one.
         b: PathBuf,
     },
-    /// Prints what hosts have, a field a line: KVM's identifier and the bits, the name, the value, and
-    /// all values that KVM accepts.
+    /// Prints what hosts have, a field a line: KVM's identifier and the bits, the name, the value,
+    /// and all values that KVM accepts.
     Show {
         /// What "probe", "dump" or "merge --format json" has written.
         file: PathBuf,

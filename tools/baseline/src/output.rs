@@ -233,11 +233,13 @@ pub const LIMITS: &str = "Not covered: events that performance counters know, \
 
 const STYLE: &str = "\
 :root { color-scheme: light dark; --line: #8884; --dim: #777; --lim: #c2410c; --limb: #f9731622; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem; padding: 0 1.5rem; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem;
+    padding: 0 1.5rem; }
 h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
 .lead { font-size: 1.1rem; margin: 0 0 1rem; }
 .cards { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0; }
-.card { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .9rem; min-width: 11rem; }
+.card { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .9rem;
+    min-width: 11rem; }
 .card b { display: block; } .card small, .about { color: var(--dim); }
 .card.limits { border-color: var(--lim); background: var(--limb); }
 .scroll { overflow-x: auto; }
@@ -246,7 +248,8 @@ th, td { text-align: left; padding: .4rem .7rem; border-bottom: 1px solid var(--
   vertical-align: top; }
 thead th { border-bottom-width: 2px; white-space: nowrap; }
 td.name, pre, code { font-family: ui-monospace, monospace; font-size: .9em; }
-td.all { font-weight: 600; } td.limits { background: var(--limb); color: var(--lim); font-weight: 600; }
+td.all { font-weight: 600; }
+td.limits { background: var(--limb); color: var(--lim); font-weight: 600; }
 .about { display: block; font-family: system-ui, sans-serif; }
 .key { color: var(--lim); font-weight: 600; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid var(--line);

@@ -80,8 +80,8 @@ type Words = &'static [(&'static str, u64)];
 
 const LEVELS: Words = &[("not available", 0), ("available", 1), ("not required", 2)];
 
-/// KVM's pseudo registers for what firmware offers (Documentation/virt/kvm/arm/fw-pseudo-registers),
-/// by their keys in `kvm.baseline=`.
+/// KVM's pseudo registers for what firmware offers
+/// (Documentation/virt/kvm/arm/fw-pseudo-registers), by their keys in `kvm.baseline=`.
 static PSEUDO: &[Register] = &[
     Register {
         name: "psci",

@@ -121,7 +121,7 @@ fn merged(fleet: &Fleet) -> Result<Baseline, Vec<String>> {
     merge::merge(fleet, Policy::default())
 }
 
-/// A host with few values: what it has, and what it accepts.
+/// Returns a host with few values: what it has, and what it accepts.
 fn small(name: &str, registers: &[(&str, u64)], choices: &[(&[&str], &[&[u64]])]) -> Host {
     let choices = choices.iter().map(|(fields, accepted)| Choice {
         fields: fields.iter().map(|field| field.to_string()).collect(),

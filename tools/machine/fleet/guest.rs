@@ -3,8 +3,8 @@
 //! The program of the guest that `make fleet` moves: does what the console says, a word a line, and
 //! answers with "guest: WORD ...".
 //!
-//! All breakpoints and watchpoints of its CPU are armed from the beginning, whatever it executes, and
-//! memory is written all the time, so that a move takes them along.
+//! All breakpoints and watchpoints of its CPU are armed from the beginning, whatever it executes,
+//! and memory is written all the time, so that a move takes them along.
 
 use std::{
     arch::asm,
@@ -155,8 +155,8 @@ macro_rules! register {
     }};
 }
 
-/// What programs are told of the CPU: by the auxiliary vector and by /proc/cpuinfo, as the kernel has
-/// found it when it booted, and by registers.
+/// Returns what programs are told of the CPU: by the auxiliary vector and by /proc/cpuinfo, as the
+/// kernel has found it when it booted, and by registers.
 fn cpu() -> String {
     // SAFETY: It only reads the process's own vector.
     let entry = |(name, entry)| format!("{name}={:#x}", unsafe { getauxval(entry) });
@@ -174,7 +174,7 @@ fn cpu() -> String {
     words.join(" ")
 }
 
-/// The time since the guest has booted, in seconds.
+/// Returns the time since the guest has booted, in seconds.
 fn clock() -> String {
     let mut time = [0u64; 2];
     // SAFETY: The kernel writes a struct timespec.

@@ -155,7 +155,8 @@ console() {
 	[ ! -e console ] || sed 's/^/console: /' console
 }
 
-# migrate N PORT: moves the VM to the Nth host, once that is listening. Fails if it is refused there.
+# migrate N PORT: moves the VM to the Nth host, once that is listening. Fails if it is refused
+# there.
 migrate() {
 	for _ in $(seq 1000); do
 		ask migrate "{\"uri\": \"tcp:10.0.0.$1:$2\"}"

@@ -16,7 +16,8 @@ result() {
 
 start() {
 	/usr/bin/qemu-system-aarch64 -accel kvm -cpu host -M virt,gic-version=3 -smp 2 -m 512M \
-		-nodefaults -display none -monitor none -no-reboot -serial file:/tmp/l2.console -serial file:/tmp/l2.tap \
+		-nodefaults -display none -monitor none -no-reboot \
+		-serial file:/tmp/l2.console -serial file:/tmp/l2.tap \
 		-kernel /l2/Image -initrd /l2/initrd -append "console=ttyAMA0 nokaslr panic=-1" "$@" \
 		> /tmp/l2.qemu 2>&1 < /dev/null &
 	qemu=$!

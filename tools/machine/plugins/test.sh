@@ -161,7 +161,8 @@ slow_delays_one_vcpu()
 	grep '^ic_ialluis 6$' "$out/slow.txt" && test "$tenths" -ge 24 && test "$tenths" -lt 48
 }
 
-# refused TEXT ARGUMENTS: checks that QEMU does not start, and the plugin prints the reason in a line.
+# refused TEXT ARGUMENTS: checks that QEMU does not start, and the plugin prints the reason in a
+# line.
 refused()
 {
 	if run count -plugin "$plugin,$2" > "$out/refusal" 2>&1; then

@@ -308,7 +308,7 @@ pub(crate) trait Memory {
     /// the unit first.
     fn arm(&self) -> bool;
 
-    /// The same, if all frames are mapped, too, and no CPU has an older translation of them.
+    /// Does the same if all frames are mapped, too, and no CPU has an older translation of them.
     fn arm_if_mapped(&self, frames: &Frames) -> bool;
 
     /// Disarms the watch.

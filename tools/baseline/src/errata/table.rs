@@ -3,7 +3,8 @@
 //!
 //! [`ERRATA`] has what a kernel does at EL1, inside a VM. What only a hypervisor does, or only with
 //! a unit that a VM does not have, is not in it; the end of this file lists that, with reasons.
-//! [`SAFE`](super::safe::SAFE) has the opposite: CPUs that the kernel trusts because of their model.
+//! [`SAFE`](super::safe::SAFE) has the opposite: CPUs that the kernel trusts because of their
+//! model.
 //!
 //! The tables describe Linux 7.3 (7.3.4) and come from:
 //!
@@ -30,8 +31,8 @@ pub enum Kind {
     Neutral,
     /// It takes away what another CPU needs, or is wrong there.
     Harmful,
-    /// It is a loop of so many branches. A longer one does for a CPU that needs a shorter one, and a
-    /// guest that has one does not call the firmware, which other CPUs need.
+    /// It is a loop of so many branches. A longer one does for a CPU that needs a shorter one, and
+    /// a guest that has one does not call the firmware, which other CPUs need.
     Branches(u32),
     /// It is needed only if CTR_EL0.DIC is 1.
     WithDic,

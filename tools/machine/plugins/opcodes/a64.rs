@@ -235,7 +235,7 @@ const GROUPS: &[Group] = &[
     group("dc_cigdvaps", &[sys7(0, 15, 5)]),
 ];
 
-/// The class of an opcode, if it is in one.
+/// Returns the class of an opcode, if it is in one.
 pub fn classify(insn: u32) -> Option<Class> {
     Class::all().find(|class| {
         let mut encodings = GROUPS[class.index()].encodings.iter();
@@ -246,7 +246,7 @@ pub fn classify(insn: u32) -> Option<Class> {
 /// Sums that are reported, and can be asked for, under a name of their own.
 pub const FAMILIES: [&str; 3] = ["atomics", "ic", "dc"];
 
-/// Whether `class` belongs to `family`.
+/// Returns whether `class` belongs to `family`.
 ///
 /// `atomics` is every single-instruction read-modify-write of memory, so not `lsui_ex` and
 /// `lsui_pair`.
@@ -260,7 +260,7 @@ pub fn in_family(class: Class, family: &str) -> bool {
     }
 }
 
-/// The classes that `name`, of a class or of a family, stands for; empty if unknown.
+/// Returns the classes that `name`, of a class or of a family, stands for; none if it is unknown.
 pub fn named(name: &str) -> Vec<Class> {
     let family = FAMILIES.contains(&name);
     let wanted = |class: &Class| class.name() == name || family && in_family(*class, name);

@@ -67,7 +67,7 @@ impl Layout {
         What::COUNT * self.ranges.len() * LEVELS
     }
 
-    /// The number of a cell; `range` beyond the last stands for `other`.
+    /// Returns the number of a cell; `range` beyond the last stands for `other`.
     pub fn cell(&self, what: What, range: usize, level: Level) -> usize {
         let range = range.min(self.ranges.len() - 1);
         let level = level.map_or(LEVELS - 1, |level| usize::from(level).min(LEVELS - 1));
@@ -78,8 +78,8 @@ impl Layout {
         What::all().filter(|what| self.insns || !matches!(what, What::Insns))
     }
 
-    /// The report: a line per class and family, then what is not 0 by Exception level and by
-    /// range. Every line starts with `prefix`.
+    /// Returns the report: a line per class and family, then what is not 0 by Exception level and
+    /// by range. Every line starts with `prefix`.
     pub fn report(&self, prefix: &str, cells: &[u64]) -> String {
         let view = View {
             layout: self,
@@ -107,7 +107,7 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// The sum over the cells of `what` whose range and level `wanted` accepts.
+    /// Returns the sum over the cells of `what` whose range and level `wanted` accepts.
     fn sum(&self, what: What, wanted: impl Fn(usize, usize) -> bool) -> u64 {
         let size = self.layout.ranges.len() * LEVELS;
         let cells = self.cells.iter().skip(what.index() * size).take(size);

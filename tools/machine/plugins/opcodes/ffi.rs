@@ -126,7 +126,7 @@ pub fn register(id: Id, vcpu_init: VcpuCb, translate: TransCb, exit: ExitCb) {
     }
 }
 
-/// The arguments as QEMU passes them to `qemu_plugin_install()`.
+/// Returns the arguments, which are as QEMU passes them to `qemu_plugin_install()`.
 ///
 /// # Safety
 ///
@@ -173,8 +173,8 @@ pub struct Insn<'a> {
 }
 
 impl Insn<'_> {
-    /// The opcode; `None` if QEMU generates an exception without fetching an instruction, as it
-    /// does for a misaligned PC.
+    /// Returns the opcode; `None` if QEMU generates an exception without fetching an instruction,
+    /// as it does for a misaligned PC.
     pub fn opcode(&self) -> Option<u32> {
         let mut bytes = [0u8; 4];
         // SAFETY: By the type invariant, and `bytes` has room for what is asked for.
@@ -189,7 +189,7 @@ impl Insn<'_> {
         unsafe { qemu_plugin_insn_vaddr(self.insn) }
     }
 
-    /// Where the opcode lies in QEMU's own address space, if that is RAM.
+    /// Returns where the opcode lies in QEMU's own address space, if that is RAM.
     pub fn host_address(&self) -> Option<u64> {
         // SAFETY: By the type invariant.
         let address = unsafe { qemu_plugin_insn_haddr(self.insn) } as u64;
@@ -244,7 +244,7 @@ impl Scoreboard {
         })
     }
 
-    /// The sum over all vCPUs of each counter.
+    /// Returns the sum over all vCPUs of each counter.
     pub fn sums(&self) -> Vec<u64> {
         let counters = (0..self.counters).map(|index| self.counter(index));
         counters.map(Counter::sum).collect()

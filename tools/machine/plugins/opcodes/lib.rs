@@ -75,8 +75,8 @@ impl Plugin {
         })
     }
 
-    /// The current vCPU's Exception level: PSTATE.EL, which QEMU shows GDB in `cpsr` bits [3:2],
-    /// in the format of SPSR_ELx.
+    /// Returns the current vCPU's Exception level: PSTATE.EL, which QEMU shows GDB in `cpsr` bits
+    /// [3:2], in the format of SPSR_ELx.
     fn level(&self) -> Level {
         let pstate = self.pstate.get()?.as_ref()?.read()?;
         Some(((pstate >> 2) & 3) as u8)
@@ -192,7 +192,7 @@ impl Plugin {
         }
     }
 
-    /// How long an instruction of the `n`th of `options.slow` sleeps, if it does.
+    /// Returns how long an instruction of the `n`th of `options.slow` sleeps, if it does.
     fn sleeps(&self, n: usize) -> Option<Duration> {
         let slow = self.options.slow.get(n)?;
         if slow.first.is_some() {

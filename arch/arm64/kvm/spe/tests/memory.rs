@@ -333,20 +333,20 @@ impl Sim {
         }
     }
 
-    /// The vCPU's task stores to the flags once more, or takes the lock: others see what it has
-    /// stored before.
+    /// Lets others see all stores, as the vCPU's task stores to the flags once more, or takes the
+    /// lock.
     fn see_all(&self) {
         for which in 0..2 {
             self.see(&mut self.state.borrow_mut(), which);
         }
     }
 
-    /// The vCPU is reset, by its task.
+    /// Resets the vCPU, as its task does.
     pub(super) fn forget(&self) {
         self.state.borrow_mut().unseen = [true; 2];
     }
 
-    /// The vCPU enters the guest: others see that, and then it looks for requests.
+    /// Enters the guest: others see that, and then the vCPU looks for requests.
     pub(super) fn enter(&self, ready: bool) {
         let ordered = !self.state.borrow().broken.no_order;
         let (mut enters, state) = (ready && !self.state.borrow().request, &self.state);
@@ -386,7 +386,7 @@ impl Sim {
         }
     }
 
-    /// The host takes a page away, for good or to give another one.
+    /// Takes a page away, for good or to give another one.
     pub(super) fn take_away(&self, state: &mut State, frame: usize) {
         self.before_change(state, frame);
         for frame in self.leaf(state, frame) {
@@ -399,7 +399,7 @@ impl Sim {
         host.read_only = false;
     }
 
-    /// What is dirty is harvested, and write-protected.
+    /// Harvests what is dirty, and write-protects it.
     pub(super) fn harvest(&self, state: &mut State, frame: usize) {
         self.before_change(state, frame);
         for frame in self.leaf(state, frame) {
@@ -434,7 +434,7 @@ impl Sim {
         }
     }
 
-    /// A fault on another CPU maps a page, or replaces pages by a block: nothing is mapped there
+    /// Maps a page in a fault on another CPU, or replaces pages by a block: nothing is mapped there
     /// until it ends.
     pub(super) fn other_faults(&self, state: &mut State, frame: usize) {
         let range = block_of(frame);
@@ -490,14 +490,14 @@ impl Sim {
         }
     }
 
-    /// A write on another CPU adds the permission, and invalidates nothing elsewhere.
+    /// Adds the permission for a write on another CPU, and invalidates nothing elsewhere.
     pub(super) fn relax(&self, state: &mut State, frame: usize) {
         if state.s2[frame].is_some() && state.fault.is_none() {
             map(state, frame, true);
         }
     }
 
-    /// The unit writes at an address, as the guest's tables say.
+    /// Writes at an address, as the unit does: as the guest's tables say.
     pub(super) fn write(&self, va: u64) -> Result<(), String> {
         let state = &mut *self.state.borrow_mut();
         let page = ((va - BASE) >> 12) as usize;

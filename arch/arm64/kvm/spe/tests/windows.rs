@@ -143,7 +143,7 @@ fn every_short_sequence() {
     println!("{runs} sequences");
 }
 
-/// The protocol, each time without one of its parts.
+/// Returns the protocol, each time without one of its parts.
 fn without_a_part() -> [Broken; 8] {
     let parts: [fn(&mut Broken); 8] = [
         |broken| broken.no_kick = true,
