@@ -54,12 +54,13 @@ def files_of(boot: Boot, work: pathlib.Path) -> dict[str, machine.File]:
     files = files_of_tests(boot, boot.tests)
     image = Kernel(boot.kernel).image()
     perf: dict[str, machine.File] = {"/": build.foreign("perf")} if boot.perf else {}
-    if boot.image:
-        files["/Image"] = image
     if boot.guest:
-        machine.initramfs(work / "l2", files_of_tests(boot, boot.guest) | perf)
         kernel = Kernel(boot.guest_kernel).image() if boot.guest_kernel else image
+        another = {"/Image": kernel} if boot.image else {}
+        machine.initramfs(work / "l2", files_of_tests(boot, boot.guest) | perf | another)
         files |= {"/l2/initrd": work / "l2", "/l2/Image": kernel}
+    elif boot.image:
+        files["/Image"] = image
     if boot.l2:
         files["/"] = build.foreign("qemu")
     return files | perf

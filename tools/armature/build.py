@@ -121,7 +121,7 @@ def workload() -> None:
     """Builds the workload for profilers and debuggers, and copies scripts beside it."""
     (BUILD / "perf").mkdir(exist_ok=True)
     built("workload", inside(TOP / "tools/machine/perf/build", BUILD / "perf"))
-    for name in ("spe-test.sh", "spe-host.sh"):
+    for name in ("spe-test.sh", "spe-host.sh", "spe-kexec.sh"):
         shutil.copy(TOP / "tools/machine/perf" / name, BUILD / "perf")
 
 

@@ -19,8 +19,9 @@ A [[boot]] is one machine:
             machine has Debian's perf, the guest has it, too
   guest_kernel  a kernel of kernels.py for that (default: this one)
   image     true: /Image is this kernel, for a test that boots it in place of the running one;
-            the tests after that one run in the new kernel, if its command line has CONTINUE=N,
-            where N is the number of that test
+            if there is a guest, it is in the guest, and the guest's kernel; the tests after
+            that one run in the new kernel, if its command line has CONTINUE=N, where N is the
+            number of that test
   crash     true: a test makes this kernel panic, by sysrq
   apart     true: select only if ONLY is the name or subject, since the boot needs its own kernel
   same      a boot whose console and test output must be the same as those of this boot

@@ -4,7 +4,7 @@
 # vmm-boot.sh VMM UNIT WRONG CPUS [SAVES]: boots the Linux guest in /l2 with our VMM, on CPUS vCPUs
 # with the profiling unit UNIT. The threads start on CPU WRONG, which has none: they are moved, and
 # the guest passes its tests. SAVES times, while it profiles, the guest is saved, and another
-# process continues with it. Prints TAP, with the guest's results in it.
+# process continues with it. The guest has MEMORY MiB. Prints TAP, with its results in it.
 set -u
 vmm=$1
 unit=$2
@@ -27,7 +27,7 @@ start() {
 	vm=$!
 }
 
-start --kernel /l2/Image --initrd /l2/initrd --memory 384 --cpus "$cpus" \
+start --kernel /l2/Image --initrd /l2/initrd --memory "${MEMORY:-384}" --cpus "$cpus" \
 	--cmdline "console=ttyS0 loglevel=5 nokaslr panic=-1"
 saved=0
 ended=3

@@ -5,12 +5,17 @@
 //! ```text
 //! workload profile     two loops with names of their own: one loads, one branches
 //! workload breakpoints hardware breakpoints by ptrace, as TAP
+//! workload kexec IMAGE INITRD CMDLINE
+//!                      boot another kernel at once, whatever runs
 //! ```
 
 use std::env;
-use std::ffi::c_void;
+use std::ffi::{c_void, CString};
+use std::fs::File;
 use std::hint::black_box;
+use std::io;
 use std::mem::{offset_of, size_of_val};
+use std::os::fd::AsRawFd;
 use std::process::exit;
 use std::ptr::null_mut;
 
@@ -19,6 +24,8 @@ extern "C" {
     fn ptrace(request: i32, pid: i32, address: *mut c_void, data: *mut c_void) -> i64;
     fn waitpid(pid: i32, status: *mut i32, options: i32) -> i32;
     fn raise(signal: i32) -> i32;
+    fn reboot(command: i32) -> i32;
+    fn syscall(number: i64, ...) -> i64;
     fn _exit(status: i32) -> !;
 }
 
@@ -249,6 +256,28 @@ fn breakpoints(expected: usize) -> ! {
     report.end()
 }
 
+/// The number of kexec_file_load() (include/uapi/asm-generic/unistd.h), and of
+/// LINUX_REBOOT_CMD_KEXEC (include/uapi/linux/reboot.h).
+const KEXEC_FILE_LOAD: i64 = 294;
+const REBOOT_KEXEC: i32 = 0x4558_4543;
+
+/// Boots another kernel. Returns if that fails.
+fn kexec(image: &str, initrd: &str, cmdline: &str) -> io::Result<()> {
+    let (image, initrd) = (File::open(image)?, File::open(initrd)?);
+    let cmdline = CString::new(cmdline)?;
+    let length = cmdline.as_bytes_with_nul().len();
+    let files = (image.as_raw_fd(), initrd.as_raw_fd());
+
+    // SAFETY: The kernel reads the command line. If it goes on, this program does not.
+    unsafe {
+        let text = cmdline.as_ptr();
+        if syscall(KEXEC_FILE_LOAD, files.0, files.1, length, text, 0) == 0 {
+            reboot(REBOOT_KEXEC);
+        }
+    }
+    Err(io::Error::last_os_error())
+}
+
 fn main() {
     let arguments: Vec<String> = env::args().collect();
     match arguments.get(1).map(String::as_str) {
@@ -259,8 +288,13 @@ fn main() {
         Some("breakpoints") => {
             breakpoints(arguments.get(2).and_then(|n| n.parse().ok()).unwrap_or(6))
         }
+        Some("kexec") if arguments.len() == 5 => {
+            let why = kexec(&arguments[2], &arguments[3], &arguments[4]);
+            eprintln!("kexec: {why:?}");
+            exit(1);
+        }
         _ => {
-            eprintln!("usage: workload profile | breakpoints COUNT");
+            eprintln!("usage: workload profile | breakpoints COUNT | kexec IMAGE INITRD CMDLINE");
             exit(2);
         }
     }

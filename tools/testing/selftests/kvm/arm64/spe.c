@@ -469,7 +469,7 @@ static void hold(void)
 {
 	struct kvm_vcpu *vcpu;
 
-	vm_with_spu(&vcpu, NULL, 0);
+	vm_with_spu(&vcpu, NULL);
 	puts("held");
 	fflush(stdout);
 	for (;;)

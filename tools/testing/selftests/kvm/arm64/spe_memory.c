@@ -4,6 +4,9 @@
  *
  * One sample in PERIOD is in the buffer, without a gap, and the guest gets no event, unless the
  * memory is gone. Statistics show that the host has done what the test is about.
+ *
+ * usage: spe_memory [loses]; "loses" is for a unit whose faults lose data: then only the facts in
+ * which it faults are checked.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,14 +36,28 @@
 #define PAIRS		10000
 /* Between one thing that the host does and the next, in microseconds */
 #define PAUSE		2000
-/* What a unit may have under way, and drops, when the window is full */
+/* What a unit may have under way, and drops, when the window is full, or a page is not there */
 #define DROPPED		20
 /* KVM's window: 32 pages of 4 KiB */
 #define WINDOW		SZ_128K
+/* More tables of stage 2 than KVM keeps for a vCPU; pages of the buffer that each maps */
+#define TABLES		64
+#define TABLE_PAGES	16
+/* An entry tries it 100 times: this is too much for one, and not for two */
+#define FAILURES	"150"
+
+/* The page of the buffer that changes, or goes away, while the unit writes elsewhere */
+#define ODD_PAGE	16
+/* What another vCPU writes to: the rest of the unit's block, and the next one */
+#define OTHERS		SZ_512K
+/* Where a page that was taken away is looked for */
+#define LITTER		SZ_64M
 
 #define SLOT		10
 #define BUFFER_GPA	0x80000000UL
 #define BUFFER_GVA	0x80000000UL
+#define NOWHERE_GPA	0x4000000000UL
+#define TABLE_GVA	0xc0000000UL
 #define RING_SIZE	SZ_4K
 
 /*
@@ -49,6 +66,9 @@
 
 static u8 *buffer = (u8 *)BUFFER_GVA;
 static u64 turns, records, in_loops, gone;
+/* The descriptor of a page, and what it gets */
+static u64 *descriptor, other_gpa;
+static u64 touched, over;
 
 /* Profiles a loop, and counts the records. */
 static void profile(u8 *where, u64 size)
@@ -91,6 +111,21 @@ static void guest_pairs(void)
 	GUEST_DONE();
 }
 
+/* Each start needs a table of stage 2, and each loop has a sample. */
+static void guest_spread(void)
+{
+	set_up_unit();
+	GUEST_SYNC(0);
+	for (int i = 0; i < TABLES; i++) {
+		u8 *where = buffer + i * SZ_2M;
+
+		start(where, TABLE_PAGES * SZ_4K, PMSCR_EL1_E1SPE);
+		loop(PERIOD);
+		records += stop_at() > (u64)where;
+	}
+	GUEST_DONE();
+}
+
 /* The limit is what the guest has written, whatever the unit has. */
 static void guest_limit(void)
 {
@@ -120,22 +155,83 @@ static void guest_remap(void)
 	GUEST_DONE();
 }
 
+/* A page gets another place in memory while the unit may write to it. */
+static void guest_tables(void)
+{
+	u64 moved = (u64)buffer + ODD_PAGE * SZ_4K;
+	u64 value = *descriptor & ~GENMASK(47, 12);
+
+	set_up_unit();
+	start(buffer, SZ_1M, PMSCR_EL1_E1SPE);
+	loop(PERIOD);
+	WRITE_ONCE(*descriptor, 0);
+	dsb(ishst);
+	asm volatile("tlbi vaae1is, %0" : : "r" (moved >> 12));
+	dsb(ish);
+	WRITE_ONCE(*descriptor, value | other_gpa);
+	dsb(ishst);
+	isb();
+	loop(turns - PERIOD);
+	records = (stop_at() - (u64)buffer) / RECORD;
+	in_loops = records;
+	GUEST_DONE();
+}
+
+/* Something happens while the buffer is enabled. */
+static void guest_paused(void)
+{
+	set_up_unit();
+	start(buffer, SIZE, PMSCR_EL1_E1SPE);
+	loop(PERIOD);
+	GUEST_SYNC(0);
+	loop(turns);
+	records = (stop_at() - (u64)buffer) / RECORD;
+	GUEST_DONE();
+}
+
+static void guest_beside(void)
+{
+	set_up_unit();
+	profile(buffer, OTHERS);
+	WRITE_ONCE(over, 1);
+	GUEST_DONE();
+}
+
+/* The other vCPU writes all around the buffer of guest_beside(). */
+static void guest_other(void)
+{
+	while (!READ_ONCE(over)) {
+		for (u64 i = OTHERS; i < SIZE; i += SZ_4K)
+			buffer[i]++;
+		touched++;
+	}
+	GUEST_DONE();
+}
+
 /*
  * Host
  */
 
 struct run {
 	struct kvm_vm *vm;
-	struct kvm_vcpu *vcpu;
+	struct kvm_vcpu *vcpu, *other;
 	u8 *mem;
 	int memfd;
 	bool done;
 	u64 times;
+	/* How often the vCPU was moved, and how often it could not run there */
+	u64 moves, refusals;
+	pid_t thread;
 	u64 unit_shown, buffer_shown;
-	u8 *copy;
+	u8 *copy, *litter;
+	/* How much memory was searched for a page that was taken away */
+	u64 littered;
+	bool used_again, moving;
 };
 
 static struct run run;
+/* A fault of the unit loses data. */
+static bool loses;
 
 static bool same(const char *what, u64 value, u64 min, u64 max)
 {
@@ -150,16 +246,18 @@ static void read_results(void)
 {
 	sync_global_from_guest(run.vm, records);
 	sync_global_from_guest(run.vm, in_loops);
+	sync_global_from_guest(run.vm, touched);
 	sync_global_from_guest(run.vm, interrupts);
 	sync_global_from_guest(run.vm, status);
 	sync_global_from_guest(run.vm, pointer);
 }
 
 /* A few instructions before and behind the loop are in the population, too. */
-static bool is_complete(u64 n)
+static bool goes_on(u64 n)
 {
 	u64 postponed = vcpu_get_stat(run.vcpu, spe_postponed);
 	u64 moved = vcpu_get_stat(run.vcpu, spe_moved);
+	u64 events = moved + vcpu_get_stat(run.vcpu, spe_resolved);
 	u64 kicked = vcpu_get_stat(run.vcpu, spe_kicked);
 	u64 min, expected = n * 4 / PERIOD;
 
@@ -170,12 +268,16 @@ static bool is_complete(u64 n)
 	ksft_print_msg("kicked %lu, postponed %lu, the host did it %lu times\n", kicked, postponed,
 		       run.times);
 	/* While the unit is off nothing is sampled. An exit may lose the sample in flight. */
-	min = postponed ? expected / 2 : expected - 1 - moved * DROPPED - kicked;
+	min = postponed ? expected / 2 : expected - 1 - events * DROPPED - kicked - run.moves;
 	return same("records", records, min, expected + 2) &&
 	       same("in the loop", in_loops, records - 2, records) &&
 	       same("interrupts", interrupts, 0, 0) &&
-	       same("faults", vcpu_get_stat(run.vcpu, spe_resolved), 0, 0) &&
 	       same("lost", vcpu_get_stat(run.vcpu, spe_lost), 0, 0);
+}
+
+static bool is_complete(u64 n)
+{
+	return goes_on(n) && same("faults", vcpu_get_stat(run.vcpu, spe_resolved), 0, 0);
 }
 
 static bool is_undisturbed(void)
@@ -198,9 +300,22 @@ static bool has_limit(void)
 	       same("moved", vcpu_get_stat(run.vcpu, spe_moved), 2, 5);
 }
 
+/*
+ * A pair writes PMBPTR_EL1, PMBLIMITR_EL1, PMSCR_EL1 and again PMSCR_EL1, reads PMBPTR_EL1, and
+ * writes PMBLIMITR_EL1. With FEAT_FGT, half of that traps; without, all does.
+ */
+static bool has_trapped(void)
+{
+	u64 exits = vcpu_get_stat(run.vcpu, exits);
+	u64 traps = exits / PAIRS;
+
+	ksft_print_msg("%lu exits in %u pairs\n", exits, PAIRS);
+	return same("traps of a pair", traps, 3, 6) && same("traps of a pair", traps % 3, 0, 0);
+}
+
 static bool has_compared(void)
 {
-	return is_complete(SHORT_TURNS) &&
+	return is_complete(SHORT_TURNS) && has_trapped() &&
 	       same("walked", vcpu_get_stat(run.vcpu, spe_walked), 1, 6) &&
 	       same("compared", vcpu_get_stat(run.vcpu, spe_compared), PAIRS, 3 * PAIRS);
 }
@@ -235,10 +350,74 @@ static bool has_lost_a_page(void)
 	       same("lost", vcpu_get_stat(run.vcpu, spe_lost), 1, 1);
 }
 
+/* Each page has come from userspace, before the unit wrote to it. */
+static bool has_arrived(void)
+{
+	u64 pages = records * RECORD / SZ_4K;
+
+	return is_complete(TURNS) && same("times", run.times, pages, SIZE / SZ_4K);
+}
+
 static bool has_lost_the_second_page(void)
 {
 	return has_lost_a_page() &&
 	       same("PMBPTR_EL1", pointer, BUFFER_GVA + SZ_1M, BUFFER_GVA + SZ_1M);
+}
+
+/* The page belongs to somebody else, who finds in it what was there before. */
+static bool has_left_it_alone(void)
+{
+	u64 at = BUFFER_GVA + ODD_PAGE * SZ_4K, changed = 0;
+
+	for (u64 i = 0; i < run.littered; i++)
+		changed += run.litter[i] != 0xa5;
+	return has_lost_a_page() && same("PMBPTR_EL1", pointer, at, at) &&
+	       same("the page is used again", run.used_again, 1, 1) &&
+	       same("bytes changed elsewhere", changed, 0, 0);
+}
+
+static bool has_faulted(u64 status_or_none, u64 resolved)
+{
+	u64 moved = BUFFER_GVA + ODD_PAGE * SZ_4K;
+	/* With DL, the pointer need not be behind the last whole record. */
+	u64 space = loses ? RECORD : 0;
+
+	return same("interrupts", interrupts, !!status_or_none, !!status_or_none) &&
+	       same("PMBSR_EL1", status & ~BIT(16), status_or_none, status_or_none) &&
+	       same("PMBPTR_EL1", pointer, moved - space, moved + space) &&
+	       same("resolved", vcpu_get_stat(run.vcpu, spe_resolved), resolved, resolved) &&
+	       same("lost", vcpu_get_stat(run.vcpu, spe_lost), 1, 1);
+}
+
+/* PMBSR_EL1: the buffer is full, and data was lost */
+#define FULL	(BIT(0) | BIT(19) | PMBSR_EL1_S)
+
+/* The unit faults at a page that has moved, once: the page is mapped, or data was lost. */
+static bool has_resolved(void)
+{
+	if (loses)
+		return has_faulted(FULL, 0);
+
+	return goes_on(SHORT_TURNS) && same("faults", vcpu_get_stat(run.vcpu, spe_resolved), 1, 1);
+}
+
+/* There is no memory where the page has moved to. */
+static bool has_found_nothing(void)
+{
+	return has_faulted(loses ? FULL : 0x1fUL << 26 | BIT(19) | PMBSR_EL1_S, !loses);
+}
+
+/* On the wrong CPU nothing is entered, and nothing is lost. */
+static bool has_come_back(void)
+{
+	return has_arrived() && same("moves", run.moves, 2, -1UL) &&
+	       same("refusals", run.refusals, wrong_cpu < 0 ? 0 : 1, run.moves);
+}
+
+static bool is_not_alone(void)
+{
+	return is_complete(SHORT_TURNS) && same("rounds of the other vCPU", touched, 2, -1UL) &&
+	       same("times", run.times, 2, -1UL);
 }
 
 static bool is_as_it_was(void)
@@ -251,12 +430,22 @@ static bool is_copied(void)
 	return is_complete(TURNS) && !memcmp(run.copy, run.mem, SIZE);
 }
 
-/* Each page has come from userspace, before the unit wrote to it. */
-static bool has_arrived(void)
-{
-	u64 pages = records * RECORD / SZ_4K;
+#define FAULTS	"/sys/kernel/debug/fail_page_alloc/"
 
-	return is_complete(TURNS) && same("times", run.times, pages, SIZE / SZ_4K);
+/* What could not be allocated is tried again, and the guest gets no event. */
+static bool has_tried_again(void)
+{
+	FILE *file = fopen(FAULTS "times", "r");
+	int left = -1;
+
+	TEST_ASSERT(file && fscanf(file, "%d", &left) == 1, FAULTS "times");
+	fclose(file);
+	return same("failures that are left", left, 0, 0) &&
+	       same("postponed", vcpu_get_stat(run.vcpu, spe_postponed), 1, 1) &&
+	       same("loops with records", records, TABLES - 1, TABLES) &&
+	       same("mapped", vcpu_get_stat(run.vcpu, spe_mapped), TABLES * TABLE_PAGES, -1UL) &&
+	       same("interrupts", interrupts, 0, 0) &&
+	       same("lost", vcpu_get_stat(run.vcpu, spe_lost), 0, 0);
 }
 
 /* Each event is a line of the trace. */
@@ -383,6 +572,18 @@ static void by_others(void)
 	munmap(other, SZ_2M);
 }
 
+/* Returns the host's page, or 0. */
+static u64 page_at(void *where)
+{
+	u64 entry = 0;
+	int pagemap = open("/proc/self/pagemap", O_RDONLY);
+
+	TEST_ASSERT(pagemap >= 0 && pread(pagemap, &entry, 8, (u64)where / SZ_4K * 8) == 8,
+		    "pagemap");
+	close(pagemap);
+	return entry & BIT(63) ? entry & GENMASK(54, 0) : 0;
+}
+
 /* A page, once the unit has come near it. */
 static void by_munmap(void)
 {
@@ -393,17 +594,47 @@ static void by_munmap(void)
 		usleep(1000);
 }
 
-/* All of it: nothing is written from then on. */
-static void by_deletion(void)
+/* Takes a page of the window away. Somebody else gets it. */
+static void give_away(void)
 {
-	struct kvm_userspace_memory_region2 none = { .slot = SLOT };
+	u8 *gone = run.mem + ODD_PAGE * SZ_4K;
+	u64 page = page_at(gone);
 
+	munmap(gone, SZ_4K);
+	/* So that no CPU keeps a reference */
+	by_compaction();
+	while (!run.used_again && run.littered < LITTER) {
+		u8 *litter = memset(run.litter + run.littered, 0xa5, SZ_4K);
+
+		run.used_again = page && page_at(litter) == page;
+		run.littered += SZ_4K;
+	}
+}
+
+/* Memory goes away, or elsewhere, all of it: nothing is written from then on. */
+static void change_slot(const struct kvm_userspace_memory_region2 *region)
+{
 	while (!READ_ONCE(run.done) && !READ_ONCE(run.mem[SZ_512K]))
 		usleep(100);
-	__vm_ioctl(run.vm, KVM_SET_USER_MEMORY_REGION2, &none);
+	TEST_ASSERT(!__vm_ioctl(run.vm, KVM_SET_USER_MEMORY_REGION2, region), "memslot");
 	memcpy(run.copy, run.mem, SIZE);
 	while (!READ_ONCE(run.done))
 		usleep(1000);
+}
+
+static void by_deletion(void)
+{
+	change_slot(&(struct kvm_userspace_memory_region2) { .slot = SLOT });
+}
+
+static void by_moving(void)
+{
+	change_slot(&(struct kvm_userspace_memory_region2) {
+		.slot = SLOT,
+		.guest_phys_addr = BUFFER_GPA + SZ_1G,
+		.memory_size = SIZE,
+		.userspace_addr = (u64)run.mem,
+	});
 }
 
 /* A migration: what is dirty is copied, round after round. */
@@ -480,71 +711,27 @@ static void copy_from_ring(void)
 	}
 }
 
-static const struct fact {
-	const char *name;
-	void (*code)(void);
-	u64 turns;
-	bool (*holds)(void);
-	/* What another thread does meanwhile, again and again */
-	void (*disturb)(void);
-	enum vm_mem_backing_src_type src;
-	u32 flags;
-	bool manual, ring, memfd, traced, postcopy;
-} facts[] = {
-	{ "the window moves, unseen", guest_profile, TURNS, is_undisturbed },
-	{ "on shared memory", guest_profile, TURNS, is_undisturbed,
-	  .src = VM_MEM_SRC_SHMEM },
-	{ "on huge pages", guest_profile, TURNS, is_undisturbed,
-	  .src = VM_MEM_SRC_ANONYMOUS_THP },
-	{ "on pages of hugetlbfs", guest_profile, TURNS, is_undisturbed,
-	  .src = VM_MEM_SRC_ANONYMOUS_HUGETLB },
-	{ "on guest_memfd", guest_profile, TURNS, is_undisturbed, .memfd = true },
-	{ "guest_memfd that changes elsewhere", guest_profile, TURNS, was_left_alone, by_punching,
-	  .memfd = true },
-	{ "across blocks and tables", guest_odd, SHORT_TURNS, is_short,
-	  .src = VM_MEM_SRC_ANONYMOUS_THP },
-	{ "PMBLIMITR_EL1 is the guest's", guest_limit, TURNS, has_limit },
-	{ "starts at the same place compare", guest_pairs, SHORT_TURNS, has_compared },
-	{ "fork", guest_profile, TURNS, was_disturbed, by_fork },
-	{ "compaction", guest_profile, TURNS, was_left_alone, by_compaction },
-	{ "collapse and split", guest_profile, TURNS, was_disturbed, by_collapse,
-	  .src = VM_MEM_SRC_ANONYMOUS_THP },
-	{ "page out", guest_profile, TURNS, was_disturbed, by_pageout },
-	{ "page out, traced", guest_profile, TURNS, is_traced, by_pageout, .traced = true },
-	{ "postcopy", guest_profile, TURNS, has_arrived, .postcopy = true },
-	{ "debugfs", guest_profile, TURNS, is_shown, by_looking },
-	{ "page out of shared memory", guest_profile, TURNS, was_disturbed, by_pageout,
-	  .src = VM_MEM_SRC_SHMEM },
-	{ "merged pages", guest_profile, TURNS, was_left_alone, by_ksm },
-	{ "idle page tracking", guest_profile, TURNS, was_left_alone, by_idle_tracking },
-	{ "other memory comes and goes", guest_profile, TURNS, was_left_alone, by_others },
-	{ "other pages at the same address", guest_remap, SHORT_TURNS, is_short },
-	{ "a page that is gone: event and address", guest_profile, TURNS,
-	  has_lost_the_second_page, by_munmap },
-	{ "a memslot that is gone: nothing is written", guest_profile, TURNS, is_as_it_was,
-	  by_deletion },
-	{ "dirty bitmap", guest_profile, TURNS, is_copied, by_dirty_log,
-	  .flags = KVM_MEM_LOG_DIRTY_PAGES },
-	{ "dirty bitmap, manual", guest_profile, TURNS, is_copied, by_manual_dirty_log,
-	  .flags = KVM_MEM_LOG_DIRTY_PAGES, .manual = true },
-	{ "dirty bitmap on huge pages, manual", guest_profile, TURNS, is_copied,
-	  by_manual_dirty_log, VM_MEM_SRC_ANONYMOUS_THP, KVM_MEM_LOG_DIRTY_PAGES, true },
-	{ "part of a block becomes read-only", guest_profile, TURNS, was_stopped,
-	  by_write_protection, VM_MEM_SRC_ANONYMOUS_HUGETLB, .manual = true },
-	{ "dirty ring", guest_profile, TURNS, is_copied,
-	  .flags = KVM_MEM_LOG_DIRTY_PAGES, .ring = true },
-};
-
-static void *disturb_it(void *fact)
+/* Sets whether allocations of pages by this thread fail. */
+static void fail_allocations(bool fail)
 {
-	if (wrong_cpu >= 0)
-		pin_self_to_cpu(wrong_cpu);
-	while (!READ_ONCE(run.done)) {
-		((const struct fact *)fact)->disturb();
-		run.times++;
-		usleep(PAUSE);
-	}
-	return NULL;
+	static const char * const setup[][2] = {
+		{ FAULTS "task-filter", "Y" }, { FAULTS "ignore-gfp-wait", "N" },
+		{ FAULTS "min-order", "0" }, { FAULTS "verbose", "0" },
+		{ FAULTS "probability", "100" }, { FAULTS "times", FAILURES },
+	};
+	static int this_thread;
+
+	for (int i = 0; fail && i < ARRAY_SIZE(setup); i++)
+		write_to(setup[i][0], setup[i][1]);
+	if (!this_thread)
+		this_thread = open("/proc/thread-self/make-it-fail", O_WRONLY);
+	if (pwrite(this_thread, fail ? "1" : "0", 1, 0) != 1)
+		TEST_FAIL("make-it-fail: %s", strerror(errno));
+}
+
+static void start_failing(void)
+{
+	fail_allocations(true);
 }
 
 /* Gives the guest other memory at the same address. */
@@ -560,6 +747,99 @@ static void remap(void)
 	TEST_ASSERT(!__vm_ioctl(run.vm, KVM_SET_USER_MEMORY_REGION2, &region), "remap");
 }
 
+static const struct fact {
+	const char *name;
+	void (*code)(void);
+	u64 turns;
+	bool (*holds)(void);
+	/* What another thread does meanwhile, again and again */
+	void (*disturb)(void);
+	enum vm_mem_backing_src_type src;
+	u32 flags;
+	/* What the host does when the guest pauses */
+	void (*at_pause)(void);
+	bool manual, ring, memfd, traced, postcopy, failing, moved;
+	/* What a page's translation becomes */
+	u64 other_gpa;
+	/* What another vCPU runs */
+	void (*other)(void);
+} facts[] = {
+	{ "the window moves, unseen", guest_profile, TURNS, is_undisturbed },
+	{ "on shared memory", guest_profile, TURNS, is_undisturbed,
+	  .src = VM_MEM_SRC_SHMEM },
+	{ "on huge pages", guest_profile, TURNS, is_undisturbed,
+	  .src = VM_MEM_SRC_ANONYMOUS_THP },
+	{ "on pages of hugetlbfs", guest_profile, TURNS, is_undisturbed,
+	  .src = VM_MEM_SRC_ANONYMOUS_HUGETLB },
+	{ "on guest_memfd", guest_profile, TURNS, is_undisturbed, .memfd = true },
+	{ "guest_memfd that changes elsewhere", guest_profile, TURNS, was_left_alone, by_punching,
+	  .memfd = true },
+	{ "across blocks and tables", guest_odd, SHORT_TURNS, is_short,
+	  .src = VM_MEM_SRC_ANONYMOUS_THP },
+	{ "PMBLIMITR_EL1 is the guest's", guest_limit, TURNS, has_limit },
+	{ "starts at the same place compare", guest_pairs, SHORT_TURNS, has_compared },
+	{ "allocations that fail", guest_spread, 0, has_tried_again, .failing = true,
+	  .at_pause = start_failing },
+	{ "fork", guest_profile, TURNS, was_disturbed, by_fork },
+	{ "compaction", guest_profile, TURNS, was_left_alone, by_compaction },
+	{ "collapse and split", guest_profile, TURNS, was_disturbed, by_collapse,
+	  .src = VM_MEM_SRC_ANONYMOUS_THP },
+	{ "page out", guest_profile, TURNS, was_disturbed, by_pageout },
+	{ "page out, traced", guest_profile, TURNS, is_traced, by_pageout, .traced = true },
+	{ "postcopy", guest_profile, TURNS, has_arrived, .postcopy = true },
+	{ "debugfs", guest_profile, TURNS, is_shown, by_looking },
+	{ "page out of shared memory", guest_profile, TURNS, was_disturbed, by_pageout,
+	  .src = VM_MEM_SRC_SHMEM },
+	{ "merged pages", guest_profile, TURNS, was_left_alone, by_ksm },
+	{ "idle page tracking", guest_profile, TURNS, was_left_alone, by_idle_tracking },
+	{ "other memory comes and goes", guest_profile, TURNS, was_left_alone, by_others },
+	{ "moved while pages are awaited", guest_profile, TURNS, has_come_back, .postcopy = true,
+	  .moved = true },
+	{ "another vCPU faults all around", guest_beside, SHORT_TURNS, is_not_alone, by_collapse,
+	  .src = VM_MEM_SRC_ANONYMOUS_THP, .other = guest_other },
+	{ "a page that the guest moves: a fault", guest_tables, SHORT_TURNS, has_resolved,
+	  .other_gpa = BUFFER_GPA + SZ_2M },
+	{ "a page that the guest moves to nowhere: event and address", guest_tables, SHORT_TURNS,
+	  has_found_nothing, .other_gpa = NOWHERE_GPA },
+	{ "other pages at the same address", guest_remap, SHORT_TURNS, is_short,
+	  .at_pause = remap },
+	{ "a page that is gone: event and address", guest_profile, TURNS,
+	  has_lost_the_second_page, by_munmap },
+	{ "a page that somebody else gets: nothing is written", guest_paused, SHORT_TURNS,
+	  has_left_it_alone, .at_pause = give_away },
+	{ "a memslot that is gone: nothing is written", guest_profile, TURNS, is_as_it_was,
+	  by_deletion },
+	{ "a memslot that moves: nothing is written", guest_profile, TURNS, is_as_it_was,
+	  by_moving },
+	{ "dirty bitmap", guest_profile, TURNS, is_copied, by_dirty_log,
+	  .flags = KVM_MEM_LOG_DIRTY_PAGES },
+	{ "dirty bitmap, manual", guest_profile, TURNS, is_copied, by_manual_dirty_log,
+	  .flags = KVM_MEM_LOG_DIRTY_PAGES, .manual = true },
+	{ "dirty bitmap on huge pages, manual", guest_profile, TURNS, is_copied,
+	  by_manual_dirty_log, VM_MEM_SRC_ANONYMOUS_THP, KVM_MEM_LOG_DIRTY_PAGES, .manual = true },
+	{ "part of a block becomes read-only", guest_profile, TURNS, was_stopped,
+	  by_write_protection, VM_MEM_SRC_ANONYMOUS_HUGETLB, .manual = true },
+	{ "dirty ring", guest_profile, TURNS, is_copied,
+	  .flags = KVM_MEM_LOG_DIRTY_PAGES, .ring = true },
+};
+
+/* A CPU that lacks the unit, or another one */
+static int other_cpu(void)
+{
+	return wrong_cpu < 0 ? !right_cpu : wrong_cpu;
+}
+
+static void *disturb_it(void *fact)
+{
+	pin_self_to_cpu(other_cpu());
+	while (!READ_ONCE(run.done)) {
+		((const struct fact *)fact)->disturb();
+		run.times++;
+		usleep(PAUSE);
+	}
+	return NULL;
+}
+
 /* Runs the guest to its end. */
 static bool run_guest(const struct fact *fact)
 {
@@ -573,14 +853,19 @@ static bool run_guest(const struct fact *fact)
 			continue;
 		}
 		if (ret) {
-			if (errno == EINTR)
+			if (errno == EINTR || (fact->failing && errno == ENOMEM))
 				continue;
 			ksft_print_msg("KVM_RUN: %s\n", strerror(errno));
 			return false;
 		}
+		if (run.vcpu->run->exit_reason == KVM_EXIT_FAIL_ENTRY) {
+			run.refusals++;
+			pin_self_to_cpu(right_cpu);
+			continue;
+		}
 		switch (get_ucall(run.vcpu, &uc)) {
 		case UCALL_SYNC:
-			remap();
+			fact->at_pause();
 			continue;
 		case UCALL_DONE:
 			return true;
@@ -594,10 +879,28 @@ static bool run_guest(const struct fact *fact)
 	}
 }
 
+/* Lets the guest change the descriptor of a page of the buffer. */
+static void show_descriptor(void)
+{
+	u64 gpa = addr_hva2gpa(run.vm,
+			       virt_get_pte_hva(run.vm, BUFFER_GVA + ODD_PAGE * SZ_4K));
+
+	virt_map(run.vm, TABLE_GVA, gpa & ~(SZ_4K - 1UL), 1);
+	descriptor = (u64 *)(TABLE_GVA + gpa % SZ_4K);
+	sync_global_to_guest(run.vm, descriptor);
+	sync_global_to_guest(run.vm, other_gpa);
+}
+
 static void set_up(const struct fact *fact)
 {
-	run = (struct run){};
-	run.vm = vm_with_spu(&run.vcpu, fact->code, fact->ring ? RING_SIZE : 0);
+	u64 size = fact->failing ? TABLES * SZ_2M : SIZE;
+	void *code[] = { fact->code, fact->other };
+	struct kvm_vcpu *vcpu[2] = {};
+
+	run = (struct run){ .thread = gettid() };
+	run.vm = vm_with_spus(vcpu, code, fact->other ? 2 : 1, fact->ring ? RING_SIZE : 0);
+	run.vcpu = vcpu[0];
+	run.other = vcpu[1];
 	if (fact->manual)
 		vm_enable_cap(run.vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
 			      KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET);
@@ -609,17 +912,45 @@ static void set_up(const struct fact *fact)
 		vm_set_user_memory_region2(run.vm, SLOT, KVM_MEM_GUEST_MEMFD, BUFFER_GPA, SIZE,
 					   run.mem, run.memfd, 0);
 	} else {
-		vm_userspace_mem_region_add(run.vm, fact->src, BUFFER_GPA, SLOT, SIZE / SZ_4K,
+		vm_userspace_mem_region_add(run.vm, fact->src, BUFFER_GPA, SLOT, size / SZ_4K,
 					    fact->flags);
 		run.mem = addr_gpa2hva(run.vm, BUFFER_GPA);
 	}
-	virt_map(run.vm, BUFFER_GVA, BUFFER_GPA, SIZE / SZ_4K);
+	/* Then only tables of stage 2 are to be allocated. */
+	for (u64 i = 0; fact->failing && i < size; i += SZ_2M)
+		memset(run.mem + i, 0, TABLE_PAGES * SZ_4K);
+	virt_map(run.vm, BUFFER_GVA, BUFFER_GPA, size / SZ_4K);
 	run.copy = calloc(1, SIZE + SIZE / SZ_4K);
+	run.litter = mmap(NULL, LITTER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	/* Its pages are single ones, as the page that was taken away. */
+	madvise(run.litter, LITTER, MADV_NOHUGEPAGE);
 	turns = fact->turns;
 	sync_global_to_guest(run.vm, turns);
 	/* Then the guest must not read the buffer. */
 	gone = fact->holds == is_as_it_was;
 	sync_global_to_guest(run.vm, gone);
+	other_gpa = fact->other_gpa;
+	if (other_gpa)
+		show_descriptor();
+}
+
+/* Moves the thread of the vCPU to another CPU, while it waits for a page. */
+static void move_vcpu(void)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	/* An odd period: not always to the right one for the last page of a window */
+	CPU_SET(run.moves++ % 3 ? right_cpu : other_cpu(), &cpus);
+	TEST_ASSERT(!sched_setaffinity(run.thread, sizeof(cpus), &cpus), "sched_setaffinity");
+}
+
+static void *run_other(void *unused)
+{
+	pin_self_to_cpu(wrong_cpu < 0 ? other_cpu() : right_cpu);
+	while (__vcpu_run(run.other) && errno == EINTR)
+		;
+	return NULL;
 }
 
 /* The rest of a postcopy migration: a page arrives when somebody waits for it. */
@@ -630,6 +961,8 @@ static int send_page(int mode, int uffd, struct uffd_msg *msg)
 		.range.len = SZ_4K,
 	};
 
+	if (run.moving)
+		move_vcpu();
 	if (ioctl(uffd, UFFDIO_ZEROPAGE, &page) && errno != EEXIST)
 		return -errno;
 	run.times++;
@@ -646,10 +979,11 @@ static void trace_events(const char *on)
 static bool holds(const struct fact *fact)
 {
 	struct uffd_desc *uffd = NULL;
-	pthread_t thread;
+	pthread_t thread, other;
 	bool good;
 
 	set_up(fact);
+	run.moving = fact->moved;
 	if (fact->traced) {
 		TEST_ASSERT(trace_begin(), "there is no " TRACE_INSTANCES);
 		trace_events("1");
@@ -659,7 +993,17 @@ static bool holds(const struct fact *fact)
 						send_page);
 	if (fact->disturb)
 		pthread_create(&thread, NULL, disturb_it, (void *)fact);
+	if (fact->other)
+		pthread_create(&other, NULL, run_other, NULL);
 	good = run_guest(fact);
+	if (fact->other) {
+		/* If the guest could not say so */
+		over = 1;
+		sync_global_to_guest(run.vm, over);
+		pthread_join(other, NULL);
+	}
+	if (fact->failing)
+		fail_allocations(false);
 	WRITE_ONCE(run.done, true);
 	if (fact->disturb)
 		pthread_join(thread, NULL);
@@ -677,7 +1021,9 @@ static bool holds(const struct fact *fact)
 		trace_end();
 	}
 	free(run.copy);
+	munmap(run.litter, LITTER);
 	kvm_vm_free(run.vm);
+	pin_self_to_cpu(right_cpu);
 	if (fact->memfd) {
 		munmap(run.mem, SIZE);
 		close(run.memfd);
@@ -685,13 +1031,30 @@ static bool holds(const struct fact *fact)
 	return good;
 }
 
-int main(void)
+/* Returns whether a fact is of interest to this run. */
+static bool is_asked(const struct fact *fact)
 {
+	return !loses || fact->other_gpa;
+}
+
+int main(int argc, char **argv)
+{
+	int n = 0;
+
+	loses = argc > 1 && !strcmp(argv[1], "loses");
 	ksft_print_header();
 	find_unit();
-	ksft_set_plan(ARRAY_SIZE(facts));
-	pin_self_to_cpu(right_cpu);
 	for (int i = 0; i < ARRAY_SIZE(facts); i++)
-		ksft_test_result(holds(&facts[i]), "%s\n", facts[i].name);
+		n += is_asked(&facts[i]);
+	ksft_set_plan(n);
+	pin_self_to_cpu(right_cpu);
+	for (int i = 0; i < ARRAY_SIZE(facts); i++) {
+		if (!is_asked(&facts[i]))
+			continue;
+		if (facts[i].failing && access(FAULTS, F_OK))
+			ksft_test_result_skip("%s: there is no " FAULTS "\n", facts[i].name);
+		else
+			ksft_test_result(holds(&facts[i]), "%s\n", facts[i].name);
+	}
 	ksft_finished();
 }

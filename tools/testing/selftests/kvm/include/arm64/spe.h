@@ -208,23 +208,33 @@ static inline bool in_loop(const u8 *record)
 	       (pc & GENMASK(47, 0)) < (((u64)loop + LOOP_BYTES) & GENMASK(47, 0));
 }
 
-static inline struct kvm_vm *vm_with_spu(struct kvm_vcpu **vcpu, void *code, size_t dirty_ring)
+/* Returns a VM with @n vCPUs, which are in @vcpu and run @code. */
+static inline struct kvm_vm *vm_with_spus(struct kvm_vcpu *vcpu[], void *code[], int n,
+					  size_t dirty_ring)
 {
-	struct kvm_vm *vm = vm_create(1);
+	struct kvm_vm *vm = vm_create(n);
 	struct kvm_vcpu_init features;
 
 	if (dirty_ring)
 		vm_enable_dirty_ring(vm, dirty_ring);
 	kvm_get_default_vcpu_target(vm, &features);
 	features.features[0] |= BIT(KVM_ARM_VCPU_SPE) | BIT(KVM_ARM_VCPU_PSCI_0_2);
-	*vcpu = aarch64_vcpu_add(vm, 0, &features, code);
+	for (int i = 0; i < n; i++)
+		vcpu[i] = aarch64_vcpu_add(vm, i, &features, code[i]);
 	vm_init_descriptor_tables(vm);
-	vcpu_init_descriptor_tables(*vcpu);
+	for (int i = 0; i < n; i++)
+		vcpu_init_descriptor_tables(vcpu[i]);
 	vm_install_exception_handler(vm, VECTOR_IRQ_CURRENT, guest_irq);
 	kvm_arch_vm_finalize_vcpus(vm);
-	TEST_ASSERT(!set_spu(*vcpu, unit_type) && !set_irq(*vcpu, SPE_PPI) && !init(*vcpu),
-		    "setup");
+	TEST_ASSERT(!set_spu(vcpu[0], unit_type), "the unit of the VM");
+	for (int i = 0; i < n; i++)
+		TEST_ASSERT(!set_irq(vcpu[i], SPE_PPI) && !init(vcpu[i]), "setup of vCPU %d", i);
 	return vm;
+}
+
+static inline struct kvm_vm *vm_with_spu(struct kvm_vcpu **vcpu, void *code)
+{
+	return vm_with_spus(vcpu, &code, 1, 0);
 }
 
 #endif /* SELFTEST_KVM_ARM64_SPE_H */
