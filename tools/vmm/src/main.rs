@@ -34,7 +34,7 @@ use board::{Board, PortState};
 use failure::{During, Result};
 use linux::Linux;
 use machine::{Features, Machine, Shape};
-use migration::{Arrival, Following, Sending};
+use migration::{Arrival, Filling, Sending};
 use spe::Unit;
 use vcpu::Stop;
 
@@ -64,7 +64,8 @@ options for all of them: [--spe DEVICE] [--place CPU]
   --checkpoint N        at the Nth, counted from where this run begins (default 1)
   --send HOST:PORT      at SIGUSR1, send the running VM to another host; if that fails, it runs on
                         here
-  --postcopy HOST:PORT  the same, but its memory follows once it runs there
+  --postcopy HOST:PORT  the same, but its memory follows once it runs there, and is lost if that
+                        fails
 
 A guest without a kernel prints by stores to 0x09000000, and has a checkpoint at each store to
 0x09080000. Exit status: 0 if the guest switched itself off, 3 if it was saved or sent.";
@@ -110,7 +111,10 @@ impl Arguments {
         ways.iter().filter(|way| **way).count() == 1
             && (self.kernel.is_some() || !of_linux)
             && (is_new
-                || self.memory.is_none() && self.breakpoints.is_none() && self.baseline.is_none())
+                || self.memory.is_none()
+                    && self.breakpoints.is_none()
+                    && self.baseline.is_none()
+                    && self.loads.is_empty())
             && (self.checkpoint.is_none() || self.save.is_some())
             && [
                 self.save.is_some(),
@@ -219,8 +223,8 @@ fn create(arguments: &Arguments, unit: Option<Unit>) -> Result<Machine> {
 }
 
 /// Creates the machine that the command line describes and its devices, and takes over what another
-/// host has sent, and sends.
-fn machine(arguments: &Arguments) -> Result<(Machine, Board, Option<Following>)> {
+/// host has sent. Its memory may still be filled.
+fn machine(arguments: &Arguments) -> Result<(Machine, Board, Option<Filling>)> {
     let unit = arguments.spe.as_deref().map(Unit::find).transpose()?;
     let mut arrival = None;
     let (machine, port) = if let Some(file) = &arguments.restore {
@@ -243,11 +247,11 @@ fn machine(arguments: &Arguments) -> Result<(Machine, Board, Option<Following>)>
     };
     let board = Board::new(machine.serial_interrupt()?, checkpoint, port)?;
     place(arguments, &machine)?;
-    let following = arrival.map(Arrival::take_over).transpose()?;
-    Ok((machine, board, following))
+    let filling = arrival.map(Arrival::take_over).transpose()?;
+    Ok((machine, board, filling))
 }
 
-/// Moves this thread to the CPUs on which vCPUs start: their threads inherit them. Without a wish,
+/// Moves this thread to the CPUs on which vCPUs start: all threads inherit them. Without a wish,
 /// they are those that the VMM has been given.
 fn place(arguments: &Arguments, machine: &Machine) -> Result {
     let cpus = match (arguments.place, &machine.unit) {
@@ -288,12 +292,15 @@ extern "C" fn pause(_: libc::c_int) {
 /// Runs the machine until the guest switches itself off, or it is saved or sent.
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     machine::handle_signals(pause);
-    let (mut machine, board, following) = machine(arguments)?;
-    let code = run_to_end(arguments, &mut machine, &Mutex::new(board))?;
-    if let Some(following) = following {
-        following.join().expect("it does not panic");
+    let (mut machine, board, filling) = machine(arguments)?;
+    let result = run_to_end(arguments, &mut machine, &Mutex::new(board));
+    match filling {
+        Some(filling) if result.is_ok() => filling.join().expect("it does not panic"),
+        // The memory stays until the VMM ends.
+        Some(_) => std::mem::forget(machine),
+        None => {}
     }
-    Ok(code)
+    result
 }
 
 /// Runs a machine until it is not here any more.

@@ -7,8 +7,8 @@
 //! its memory follows while it runs on the other host, first what is waited for there (postcopy).
 //!
 //! The other host answers when all is ready to run there; without an answer the guest continues
-//! here. It runs on both hosts if only the answer is lost: nothing here is an arbiter. A guest
-//! whose memory follows ends with the connection.
+//! here. It runs on both hosts if the answer is lost, or comes as this host gives up: nothing here
+//! is an arbiter. A guest whose memory follows ends with the connection.
 
 use std::{
     collections::BTreeSet,
@@ -34,7 +34,7 @@ const FEW: usize = 256;
 const ROUNDS: usize = 16;
 
 /// For how long a host waits for the other one.
-const PATIENCE: Option<Duration> = Some(Duration::from_secs(60));
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The answer of the host that has the guest.
 const TAKEN: [u8; 1] = [1];
@@ -97,23 +97,25 @@ impl Sending {
 
     /// Copies what has been written since the last time, or all; returns the number of pages.
     fn copy(&mut self, ram: &Ram) -> Result<usize> {
-        let first = self.out.is_none();
-        if first {
-            self.out = Some(self.connect()?);
+        let addresses = if self.out.is_none() {
             ram.log_writes(true)?;
-        }
-        let addresses = if first { ram.used()? } else { ram.written()? };
+            let used = ram.used()?;
+            self.out = Some(self.connect()?);
+            used
+        } else {
+            ram.written()?
+        };
         let out = self.out.as_mut().expect("it is connected");
         state::pages(ram, &addresses, out)?;
         out.flush().during(self.to.clone())?;
         Ok(addresses.len())
     }
 
-    /// Sends the rest of the stopped machine, but for what follows. If that fails, the machine can
-    /// run on.
+    /// Sends the rest of the stopped machine, except for what follows. If that fails, the machine
+    /// can run on.
     pub fn finish(&mut self, machine: &Machine, port: PortState) -> Result {
         let result = self.last(machine, port);
-        if result.is_err() && self.out.is_some() && !self.postcopy {
+        if result.is_err() && !self.postcopy {
             // What is noted for nobody costs time, and is not worth the guest.
             let _ = machine.ram.log_writes(false);
         }
@@ -127,8 +129,8 @@ impl Sending {
         }
         let mut later = Vec::new();
         let last = if self.postcopy {
-            self.out = Some(self.connect()?);
             later = machine.ram.used()?;
+            self.out = Some(self.connect()?);
             0
         } else {
             self.copy(&machine.ram)?
@@ -142,6 +144,10 @@ impl Sending {
             return Err("it has not taken the guest").during(self.to.clone());
         }
         self.later = later.into_iter().collect();
+        if self.postcopy {
+            eprintln!("vmm: moved to {}", self.to);
+            return Ok(());
+        }
         let rounds: Vec<_> = self.rounds.iter().map(usize::to_string).collect();
         eprintln!(
             "vmm: moved to {}: {} pages while it ran, {last} after it had stopped",
@@ -186,14 +192,15 @@ impl Sending {
     }
 }
 
-/// Sets a connection up: the other host may be slow, but not this one, once it has something.
+/// Limits how long the other host may be silent, and sends at once what is written: requests of
+/// pages are small.
 fn set_up(stream: &TcpStream) -> io::Result<()> {
-    stream.set_read_timeout(PATIENCE)?;
-    stream.set_write_timeout(PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)
 }
 
-/// Returns whether something can be read.
+/// Returns whether something can be read, or the connection has ended.
 fn has_input(stream: &TcpStream) -> bool {
     let mut entry = libc::pollfd {
         fd: stream.as_raw_fd(),
@@ -211,14 +218,18 @@ pub struct Arrival {
     missing: Option<Missing>,
 }
 
-/// Memory that arrives.
-pub type Following = thread::JoinHandle<()>;
+/// The thread that fills in memory.
+pub type Filling = thread::JoinHandle<()>;
 
 impl Arrival {
-    /// Tells the other host that the machine runs here from now on. Its memory must stay until the
-    /// thread that is returned has ended. Without all of it the VMM ends.
-    pub fn take_over(mut self) -> Result<Following> {
+    /// Tells the other host that the machine runs here from now on, unless that has given up. The
+    /// machine's memory must stay until the thread that is returned has ended. Without all of it
+    /// the VMM ends.
+    pub fn take_over(mut self) -> Result<Filling> {
         let name = format!("port {}", self.port);
+        if has_input(&self.stream) {
+            return Err("the other host has not waited").during(name);
+        }
         self.stream.write_all(&TAKEN).during(name.clone())?;
         Ok(thread::spawn(move || {
             let Some(missing) = self.missing else {

@@ -24,6 +24,7 @@ use vmm_sys_util::ioctl::ioctl_with_mut_ref;
 
 use crate::{
     failure::{During, Result},
+    migration::PATIENCE,
     ram::{self, Ram, PAGE},
 };
 
@@ -34,8 +35,8 @@ pub struct Missing {
     range: uffdio_range,
     /// The addresses of the pages in the VM.
     pages: HashSet<u64>,
-    /// How many of them somebody has waited for.
-    asked: usize,
+    /// Those for which the other host was asked.
+    asked: HashSet<u64>,
 }
 
 impl Missing {
@@ -44,7 +45,7 @@ impl Missing {
     pub fn new(ram: &Ram, pages: Vec<u64>) -> Result<Self> {
         // SAFETY: Always safe to call.
         if unsafe { libc::sysconf(libc::_SC_PAGESIZE) } != PAGE as libc::c_long {
-            return Err("this host's are not of 4 KiB").during("pages that come later");
+            return Err("it needs a host with pages of 4 KiB").during("postcopy");
         }
         let start = ram
             .memory
@@ -66,18 +67,23 @@ impl Missing {
             uffd,
             range,
             pages: pages.into_iter().collect(),
-            asked: 0,
+            asked: HashSet::new(),
         };
         missing.register()?;
         Ok(missing)
     }
 
-    /// Makes a request.
+    /// Makes a request of userfaultfd, again as long as the kernel says so.
     fn request<T>(&self, number: u32, value: &mut T) -> io::Result<()> {
-        // SAFETY: The kernel reads and writes what `number` says, which the callers pass.
-        match unsafe { ioctl_with_mut_ref(&self.uffd, c_ulong::from(number), value) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
+        loop {
+            // SAFETY: The kernel reads and writes what `number` says, which the callers pass.
+            match unsafe { ioctl_with_mut_ref(&self.uffd, c_ulong::from(number), value) } {
+                0 => return Ok(()),
+                _ => match io::Error::last_os_error() {
+                    why if why.kind() == ErrorKind::WouldBlock => {}
+                    why => return Err(why),
+                },
+            }
         }
     }
 
@@ -98,7 +104,8 @@ impl Missing {
             .during("UFFDIO_REGISTER")
     }
 
-    /// Returns whether there is something to read: from userfaultfd, and from the other host.
+    /// Waits until there is something to read, and returns where: from userfaultfd, and from the
+    /// other host, which sends all the time.
     fn wait(&self, stream: &TcpStream) -> io::Result<(bool, bool)> {
         let entry = |fd| libc::pollfd {
             fd,
@@ -106,9 +113,11 @@ impl Missing {
             revents: 0,
         };
         let mut both = [entry(self.uffd.as_raw_fd()), entry(stream.as_raw_fd())];
+        let limit = PATIENCE.as_millis() as c_int;
         // SAFETY: The kernel writes to the array.
-        match unsafe { libc::poll(both.as_mut_ptr(), both.len() as libc::nfds_t, -1) } {
-            0.. => Ok((both[0].revents != 0, both[1].revents != 0)),
+        match unsafe { libc::poll(both.as_mut_ptr(), both.len() as libc::nfds_t, limit) } {
+            0 => Err(ErrorKind::TimedOut.into()),
+            1.. => Ok((both[0].revents != 0, both[1].revents != 0)),
             _ => match io::Error::last_os_error() {
                 why if why.kind() == ErrorKind::Interrupted => Ok((false, false)),
                 why => Err(why),
@@ -128,7 +137,7 @@ impl Missing {
                 break;
             }
         }
-        let (pages, asked) = (self.pages.len(), self.asked);
+        let (pages, asked) = (self.pages.len(), self.asked.len());
         if pages > 0 {
             return Err(io::Error::other(format!("{pages} pages are missing")));
         }
@@ -153,8 +162,10 @@ impl Missing {
         let at = unsafe { message.arg.pagefault.address } & !(PAGE as u64 - 1);
         let page = at - self.range.start + ram::START;
         if self.pages.contains(&page) {
-            self.asked += 1;
-            return stream.write_all(&page.to_le_bytes());
+            return match self.asked.insert(page) {
+                true => stream.write_all(&page.to_le_bytes()),
+                false => Ok(()),
+            };
         }
         let mut zero = uffdio_zeropage {
             range: uffdio_range {

@@ -247,7 +247,7 @@ pub fn restore(path: &Path, unit: Option<Unit>) -> Result<(Machine, PortState)> 
     let file = File::open(path).during(name.clone())?;
     match read(name.clone(), BufReader::new(file), unit)? {
         (machine, port, later) if later.is_empty() => Ok((machine, port)),
-        _ => Err("it has not all of the memory").during(name),
+        _ => Err("some of the memory is missing").during(name),
     }
 }
 
