@@ -987,6 +987,50 @@ static void test_el2(void)
 	set_baseline("");
 }
 
+/* Gets all registers of a protected VM that is created now. Returns false if the host has none. */
+static bool read_protected(u64 *values)
+{
+	struct kvm_vcpu_init init = { .target = KVM_ARM_TARGET_GENERIC_V8 };
+	int kvm = open_kvm_dev_path_or_exit();
+	int vm = ioctl(kvm, KVM_CREATE_VM, KVM_VM_TYPE_ARM_PROTECTED), vcpu;
+
+	close(kvm);
+	if (vm < 0)
+		return false;
+
+	init.features[0] = BIT(KVM_ARM_VCPU_PSCI_0_2);
+	vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
+	TEST_ASSERT(vcpu >= 0 && !ioctl(vcpu, KVM_ARM_VCPU_INIT, &init), "protected: errno %d",
+		    errno);
+	for (int i = 0; i < ARRAY_SIZE(regs); i++) {
+		struct kvm_one_reg reg = { .id = regs[i].id, .addr = (u64)&values[i] };
+
+		TEST_ASSERT(!ioctl(vcpu, KVM_GET_ONE_REG, &reg), "%s of a protected VM: errno %d",
+			    regs[i].name, errno);
+	}
+	close(vcpu);
+	close(vm);
+	return true;
+}
+
+/* What a hypervisor that does not trust this kernel gives to its VMs is not for a baseline. */
+static void test_protected(void)
+{
+	u64 before[ARRAY_SIZE(regs)], after[ARRAY_SIZE(regs)];
+	u64 own = value_in_new_vm(&isar0);
+
+	if (!read_protected(before)) {
+		ksft_test_result_skip("Protected VMs: the host has none\n");
+		return;
+	}
+	TEST_ASSERT_EQ(set_bits(&isar0, 0, atomic_mask), 0);
+	read_protected(after);
+	ksft_test_result(!memcmp(before, after, sizeof(before)) &&
+			 value_in_new_vm(&isar0) == (own & ~atomic_mask),
+			 "Protected VMs: nothing is lowered\n");
+	set_baseline("");
+}
+
 static void join(char *text, const char * const *words, int count)
 {
 	*text = '\0';
@@ -1089,7 +1133,7 @@ int main(int argc, char **argv)
 
 	ksft_print_header();
 	ksft_set_plan(ARRAY_SIZE(regs) + 1 + 24 + 4 + 4 + 2 + 2 + 1 +
-		      4 + 6 + 5 + 4 + 4 + 4 + 1 + 1 + 1 + 1 + 1 + 1 + 1);
+		      4 + 6 + 5 + 4 + 4 + 4 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1);
 	read_parameter("baseline", before, sizeof(before));
 	set_baseline("");
 	test_registers();
@@ -1110,6 +1154,7 @@ int main(int argc, char **argv)
 	test_assertions();
 	test_mmfr2();
 	test_el2();
+	test_protected();
 	test_canonical();
 	test_changes();
 	set_baseline(before);
