@@ -175,7 +175,7 @@ def judge(
             ("debug", re.escape(fired)),
             ("memory", r"[1-9]\d* rounds, 0 wrong"),
             # In per cent.
-            ("clock", r"-?0(\.\d+)?(e-\d+)?"),
+            ("clock", r"-?0\.\d+"),
         ):
             found = answer(place, what)
             good = bool(found) and bool(re.fullmatch(right, found))

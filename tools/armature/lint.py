@@ -235,7 +235,7 @@ def breaks_apply(log: Log) -> bool:
 
 
 def columns(log: Log) -> bool:
-    """No line is longer than COLUMNS; a tab is one of the shell's."""
+    """Finds lines that are longer than COLUMNS; in the shell's files, a tab counts as one."""
     return log.complain(
         "".join(
             f"{path}:{n}: has {len(line)} columns\n"
@@ -247,9 +247,9 @@ def columns(log: Log) -> bool:
 
 
 def begins_with_verbs(log: Log) -> bool:
-    """Comments of functions say what they do, not "what", "whether" or "how" by itself."""
+    """Finds comments of functions that do not begin with what the function does."""
     comment = re.compile(
-        r"^(?!\s*///).*\n\s*/// (What|Whether|How|The|A) .*\n(?:\s*(?:///|#\[).*\n)*"
+        r"^(?!\s*///).*\n\s*/// (?![A-Z][a-z]+s\b|#)(\S+).*\n(?:\s*(?:///|#\[).*\n)*"
         r"\s*(?:pub(?:\(\w+\))? )?(?:const )?(?:unsafe )?(?:extern \"C\" )?fn (\w+)",
         re.M,
     )

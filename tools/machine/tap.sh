@@ -21,6 +21,14 @@ check() {
 	fi
 } >> report
 
+# hot_records FILE LEAST: notes how many of perf's records are those of the workload's hot
+# functions. Fails if they are not more than LEAST.
+hot_records() {
+	perf script -i "$1" --itrace=i1i -F ip,sym 2> /dev/null | awk -v least="$2" '
+		$NF ~ /^hot_/ { hot++ }
+		END { print "# " hot + 0 " of " NR " records are hot"; exit !(hot > least) }' >> report
+}
+
 # finish: prints the report, and exits with 1 if a test has failed.
 finish() {
 	echo "TAP version 13"

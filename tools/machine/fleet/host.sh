@@ -92,10 +92,10 @@ checks() {
 	done
 }
 
-# both: asks the guest for its time. It has read it between $before and $after, in hundredths of a
-# second of the host's time. The narrowest of five answers counts: a busy machine can be late at any
-# of them. No program is started, since that takes long there.
-both() {
+# read_clocks: asks the guest for its time. $clocks has the host's time before that and after it, in
+# hundredths of a second, and the guest's. The narrowest of five answers counts: a busy machine can
+# be late at any of them. No program is started, since that takes long there.
+read_clocks() {
 	narrowest=
 	for _ in 1 2 3 4 5; do
 		read -r uptime _ < /proc/uptime
@@ -105,7 +105,7 @@ both() {
 		heard=${uptime%.*}${uptime#*.}
 		if [ -z "$narrowest" ] || [ $((heard - asked)) -lt "$narrowest" ]; then
 			narrowest=$((heard - asked))
-			both="$asked $heard $reply"
+			clocks="$asked $heard $reply"
 		fi
 	done
 }
@@ -113,16 +113,16 @@ both() {
 # clock WHEN: prints by how much the guest's clock is faster than the host's, in per cent. It looks
 # until the times between which the guest's was read are less than 1% of the time that has passed.
 clock() {
-	both
-	first=$both
+	read_clocks
+	first=$clocks
 	faster="not known: the guest answers late"
 	for _ in $(seq 12); do
 		sleep 10
-		both
-		found=$(echo "$first $both" | awk '{
+		read_clocks
+		found=$(echo "$first $clocks" | awk '{
 			least = $4 - $2; most = $5 - $1
 			if ((most - least) / least < 0.01)
-				print (($6 - $3) * 100 / ((least + most) / 2) - 1) * 100
+				printf "%.3f", (($6 - $3) * 100 / ((least + most) / 2) - 1) * 100
 		}')
 		if [ -n "$found" ]; then
 			faster=$found

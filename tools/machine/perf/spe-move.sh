@@ -8,7 +8,7 @@ PATH=$PATH:/usr/bin
 export HOME=/tmp
 # The workload runs so often on one host, and for so many seconds while it moves.
 ONCE=20
-MOVE=90
+MOVE=110
 
 # record NAME COMMAND: records what a shell does, and decodes the records to NAME.txt. The buffer is
 # large: none is lost because perf is late.

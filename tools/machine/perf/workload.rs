@@ -271,7 +271,7 @@ fn kexec(image: &str, initrd: &str, cmdline: &str) -> io::Result<()> {
     // SAFETY: The kernel reads the command line. If it goes on, this program does not.
     unsafe {
         let text = cmdline.as_ptr();
-        if syscall(KEXEC_FILE_LOAD, files.0, files.1, length, text, 0) == 0 {
+        if syscall(KEXEC_FILE_LOAD, files.0, files.1, length, text, 0u64) == 0 {
             reboot(REBOOT_KEXEC);
         }
     }

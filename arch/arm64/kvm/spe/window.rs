@@ -117,7 +117,7 @@ impl Frames {
 }
 
 /// Frames whose changes matter to a vCPU. The lock of the VM's stage 2 is held for all that it
-/// does, except for [`Watch::disarm`].
+/// does, except for [`Watch::disarm`] and [`Watch::forget`].
 pub(crate) struct Watch {
     frames: Frames,
     /// None of the frames has changed.
@@ -294,7 +294,7 @@ pub(crate) trait Memory {
     /// Returns whether the unit writes to descriptors (TCR_EL1.HA, PMBIDR_EL1.F).
     fn updates_tables(&self) -> bool;
 
-    /// From now on, says of each change of these frames, and of no others', that it happens. No
+    /// Says of each change of these frames, and of no others', that it happens, from now on. No
     /// change is under way when it returns.
     fn watch(&self, frames: &Frames);
 

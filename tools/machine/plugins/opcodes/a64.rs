@@ -37,7 +37,7 @@ const fn encoding(pattern: &str) -> Encoding {
     Encoding { mask, value }
 }
 
-/// `SYS #op1, C7, <CRm>, #op2{, <Xt>}`: where the IC and DC operations live (C5.3).
+/// Returns the encoding of `SYS #op1, C7, <CRm>, #op2{, <Xt>}`, of IC and DC operations (C5.3).
 const fn sys7(op1: u32, crm: u32, op2: u32) -> Encoding {
     Encoding {
         mask: 0xffff_ffe0,

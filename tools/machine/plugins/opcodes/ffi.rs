@@ -26,7 +26,7 @@ pub struct Info {
 }
 
 impl Info {
-    /// Why this machine cannot be measured, if it cannot.
+    /// Returns why this machine cannot be measured, if it cannot.
     pub fn unsupported(&self) -> Option<String> {
         // SAFETY: `qemu_plugin_install()` is passed a valid, NUL-terminated target name.
         let target = unsafe { CStr::from_ptr(self.target_name) };

@@ -286,7 +286,7 @@ fn install(id: ffi::Id, info: &Info, arguments: &[String]) -> Result<(), String>
     Ok(())
 }
 
-/// Entry point, called when QEMU loads the plugin. Not 0 makes QEMU refuse to start.
+/// Sets the plugin up, when QEMU loads it. Not 0 makes QEMU refuse to start.
 ///
 /// # Safety
 ///

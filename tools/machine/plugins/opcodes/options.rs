@@ -136,7 +136,7 @@ fn classes(value: &str) -> Result<Vec<Class>, String> {
     Ok(list)
 }
 
-/// `CLASS:MICROSECONDS` or `CLASS:MICROSECONDS:FIRST`
+/// Parses `CLASS:MICROSECONDS` or `CLASS:MICROSECONDS:FIRST`.
 fn slow(value: &str) -> Result<Vec<Slow>, String> {
     let (names, rest) = value.split_once(':').ok_or("not CLASS:MICROSECONDS")?;
     let (time, first) = match rest.split_once(':') {
@@ -154,7 +154,7 @@ fn slow(value: &str) -> Result<Vec<Slow>, String> {
         .collect())
 }
 
-/// `LO-HI`, both hexadecimal and both inside.
+/// Parses `LO-HI`, both hexadecimal and both inside.
 fn interval(name: &str, value: &str) -> Result<Range, String> {
     let (first, last) = value.split_once('-').ok_or("not LO-HI")?;
     let (first, last) = (hex(first)?, hex(last)?);

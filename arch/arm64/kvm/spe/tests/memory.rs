@@ -144,9 +144,11 @@ pub(super) struct Extent {
     /// How often the vCPU enters the guest, and how often the unit then writes.
     pub(super) entries: usize,
     pub(super) writes: usize,
-    /// The pages of the buffer, and those at which the unit may start.
+    /// The pages of the buffer, those at which the unit may start, and those at which it may start
+    /// once memory was gone.
     pub(super) pages: u64,
     pub(super) places: u64,
+    pub(super) other_places: u64,
     /// The frames that other CPUs change.
     pub(super) frames: &'static [usize],
 }
@@ -156,6 +158,7 @@ pub(super) const LONG: Extent = Extent {
     writes: 4,
     pages: VAS as u64,
     places: VAS as u64 / 2,
+    other_places: VAS as u64 - 1,
     frames: &{
         let mut all = [0; FRAMES];
         let mut i = 0;
@@ -174,6 +177,7 @@ pub(super) const SHORT: Extent = Extent {
     writes: 2,
     pages: 2,
     places: 1,
+    other_places: 1,
     frames: &[1, BLOCK, BLOCK + 2],
 };
 
@@ -459,7 +463,7 @@ impl Sim {
         }
     }
 
-    /// Nobody has the lock for reading.
+    /// Ends a fault: nobody has the lock for reading then.
     pub(super) fn end_fault(&self, state: &mut State) {
         while state.fault.is_some() {
             self.next_of_fault(state);

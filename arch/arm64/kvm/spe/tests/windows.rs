@@ -56,7 +56,7 @@ fn run(sim: &Sim, seen: &mut Seen) -> Result<(), String> {
                 Outcome::Gone => {
                     // The guest gets an event, and starts again elsewhere.
                     seen.gone += 1;
-                    pointer = start(extent.places);
+                    pointer = start(extent.other_places);
                     None
                 }
             };
@@ -182,7 +182,7 @@ fn every_part_is_needed_by_a_short_sequence() {
     }
 }
 
-/// Memory in which nothing changes.
+/// Returns memory in which nothing changes.
 fn still() -> Sim {
     let sim = Sim::new(1, Broken::default());
     {

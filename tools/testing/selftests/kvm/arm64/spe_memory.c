@@ -5,8 +5,9 @@
  * One sample in PERIOD is in the buffer, without a gap, and the guest gets no event, unless the
  * memory is gone. Statistics show that the host has done what the test is about.
  *
- * usage: spe_memory [loses]; "loses" is for a unit whose faults lose data: then only the facts in
- * which it faults are checked.
+ * usage: spe_memory [-l] [-t TRAPS]
+ *   -l		faults of this unit lose data: only the facts in which it faults are checked
+ *   -t TRAPS	how often a start and a stop trap (default 3: there is FEAT_FGT)
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,8 +35,9 @@
 #define TURNS		4000000
 #define SHORT_TURNS	400000
 #define PAIRS		10000
+#define BATCH		100
 /* Between one thing that the host does and the next, in microseconds */
-#define PAUSE		2000
+#define PAUSE		2000UL
 /* What a unit may have under way, and drops, when the window is full, or a page is not there */
 #define DROPPED		20
 /* KVM's window: 32 pages of 4 KiB */
@@ -43,7 +45,7 @@
 /* More tables of stage 2 than KVM keeps for a vCPU; pages of the buffer that each maps */
 #define TABLES		64
 #define TABLE_PAGES	16
-/* An entry tries it 100 times: this is too much for one, and not for two */
+/* Before an entry KVM allocates up to 100 times (ATTEMPTS), and so fails at one, and not at two */
 #define FAILURES	"150"
 
 /* The page of the buffer that changes, or goes away, while the unit writes elsewhere */
@@ -70,17 +72,23 @@ static u64 turns, records, in_loops, gone;
 static u64 *descriptor, other_gpa;
 static u64 touched, over;
 
-/* Profiles a loop, and counts the records. */
-static void profile(u8 *where, u64 size)
+/* Stops, and counts the records. */
+static void read_records(const u8 *where)
 {
-	start(where, size, PMSCR_EL1_E1SPE);
-	loop(turns);
 	records = (stop_at() - (u64)where) / RECORD;
 	in_loops = 0;
 	if (gone)
 		return;
 	for (u64 i = 0; i < records; i++)
 		in_loops += in_loop(where + i * RECORD);
+}
+
+/* Profiles a loop. */
+static void profile(u8 *where, u64 size)
+{
+	start(where, size, PMSCR_EL1_E1SPE);
+	loop(turns);
+	read_records(where);
 }
 
 static void guest_profile(void)
@@ -102,10 +110,13 @@ static void guest_pairs(void)
 {
 	set_up_unit();
 	for (int i = 0; i < PAIRS; i++) {
+		if (i % BATCH == 0)
+			GUEST_SYNC(0);
 		start(buffer, SIZE, PMSCR_EL1_E1SPE);
 		loop(100);
 		stop_at();
 	}
+	GUEST_SYNC(0);
 	/* Only the last one counts. */
 	profile(buffer, SIZE);
 	GUEST_DONE();
@@ -172,8 +183,7 @@ static void guest_tables(void)
 	dsb(ishst);
 	isb();
 	loop(turns - PERIOD);
-	records = (stop_at() - (u64)buffer) / RECORD;
-	in_loops = records;
+	read_records(buffer);
 	GUEST_DONE();
 }
 
@@ -185,7 +195,7 @@ static void guest_paused(void)
 	loop(PERIOD);
 	GUEST_SYNC(0);
 	loop(turns);
-	records = (stop_at() - (u64)buffer) / RECORD;
+	read_records(buffer);
 	GUEST_DONE();
 }
 
@@ -226,12 +236,15 @@ struct run {
 	u8 *copy, *litter;
 	/* How much memory was searched for a page that was taken away */
 	u64 littered;
-	bool used_again, moving;
+	bool used_again, moving, other_done;
+	/* Exits at the last pause, and the least in a batch of pairs */
+	u64 exits, least;
 };
 
 static struct run run;
 /* A fault of the unit loses data. */
 static bool loses;
+static unsigned int traps = 3;
 
 static bool same(const char *what, u64 value, u64 min, u64 max)
 {
@@ -268,7 +281,7 @@ static bool goes_on(u64 n)
 	ksft_print_msg("kicked %lu, postponed %lu, the host did it %lu times\n", kicked, postponed,
 		       run.times);
 	/* While the unit is off nothing is sampled. An exit may lose the sample in flight. */
-	min = postponed ? expected / 2 : expected - 1 - events * DROPPED - kicked - run.moves;
+	min = postponed ? expected / 2 : expected - 1 - events * DROPPED - kicked - run.refusals;
 	return same("records", records, min, expected + 2) &&
 	       same("in the loop", in_loops, records - 2, records) &&
 	       same("interrupts", interrupts, 0, 0) &&
@@ -306,11 +319,9 @@ static bool has_limit(void)
  */
 static bool has_trapped(void)
 {
-	u64 exits = vcpu_get_stat(run.vcpu, exits);
-	u64 traps = exits / PAIRS;
-
-	ksft_print_msg("%lu exits in %u pairs\n", exits, PAIRS);
-	return same("traps of a pair", traps, 3, 6) && same("traps of a pair", traps % 3, 0, 0);
+	ksft_print_msg("%lu exits in %u pairs\n", run.least, BATCH);
+	/* The host's timer takes the vCPU out, too. */
+	return same("traps of a pair", run.least / BATCH, traps, traps);
 }
 
 static bool has_compared(void)
@@ -320,10 +331,15 @@ static bool has_compared(void)
 	       same("compared", vcpu_get_stat(run.vcpu, spe_compared), PAIRS, 3 * PAIRS);
 }
 
+static bool was_disturbed_for(u64 n)
+{
+	return is_complete(n) && same("times", run.times, 2, -1UL) &&
+	       same("kicked", vcpu_get_stat(run.vcpu, spe_kicked), 1, -1UL);
+}
+
 static bool was_disturbed(void)
 {
-	return is_complete(TURNS) && same("times", run.times, 2, -1UL) &&
-	       same("kicked", vcpu_get_stat(run.vcpu, spe_kicked), 1, -1UL);
+	return was_disturbed_for(TURNS);
 }
 
 /* The unit is stopped before the change, and does not run into it. */
@@ -398,7 +414,10 @@ static bool has_resolved(void)
 	if (loses)
 		return has_faulted(FULL, 0);
 
-	return goes_on(SHORT_TURNS) && same("faults", vcpu_get_stat(run.vcpu, spe_resolved), 1, 1);
+	return goes_on(SHORT_TURNS) &&
+	       same("faults", vcpu_get_stat(run.vcpu, spe_resolved), 1, 1) &&
+	       same("records there", in_loop(run.mem + SZ_2M), 1, 1) &&
+	       same("records where the page was", run.mem[ODD_PAGE * SZ_4K], 0, 0);
 }
 
 /* There is no memory where the page has moved to. */
@@ -416,8 +435,9 @@ static bool has_come_back(void)
 
 static bool is_not_alone(void)
 {
-	return is_complete(SHORT_TURNS) && same("rounds of the other vCPU", touched, 2, -1UL) &&
-	       same("times", run.times, 2, -1UL);
+	return was_disturbed_for(SHORT_TURNS) &&
+	       same("the other vCPU ends", run.other_done, 1, 1) &&
+	       same("its rounds", touched, 2, -1UL);
 }
 
 static bool is_as_it_was(void)
@@ -592,6 +612,16 @@ static void by_munmap(void)
 	munmap(run.mem + SZ_1M, SZ_4K);
 	while (!READ_ONCE(run.done))
 		usleep(1000);
+}
+
+/* Notes how often a batch of pairs has taken the vCPU out of the guest. */
+static void count_exits(void)
+{
+	u64 exits = vcpu_get_stat(run.vcpu, exits);
+
+	if (run.exits && (!run.least || exits - run.exits < run.least))
+		run.least = exits - run.exits;
+	run.exits = exits;
 }
 
 /* Takes a page of the window away. Somebody else gets it. */
@@ -777,7 +807,8 @@ static const struct fact {
 	{ "across blocks and tables", guest_odd, SHORT_TURNS, is_short,
 	  .src = VM_MEM_SRC_ANONYMOUS_THP },
 	{ "PMBLIMITR_EL1 is the guest's", guest_limit, TURNS, has_limit },
-	{ "starts at the same place compare", guest_pairs, SHORT_TURNS, has_compared },
+	{ "starts at the same place compare", guest_pairs, SHORT_TURNS, has_compared,
+	  .at_pause = count_exits },
 	{ "allocations that fail", guest_spread, 0, has_tried_again, .failing = true,
 	  .at_pause = start_failing },
 	{ "fork", guest_profile, TURNS, was_disturbed, by_fork },
@@ -823,19 +854,35 @@ static const struct fact {
 	  .flags = KVM_MEM_LOG_DIRTY_PAGES, .ring = true },
 };
 
-/* A CPU that lacks the unit, or another one */
+/* A CPU that lacks the unit, or another one, if there is one */
 static int other_cpu(void)
 {
-	return wrong_cpu < 0 ? !right_cpu : wrong_cpu;
+	if (wrong_cpu >= 0)
+		return wrong_cpu;
+	return (right_cpu + 1) % sysconf(_SC_NPROCESSORS_ONLN);
 }
 
-static void *disturb_it(void *fact)
+/* In microseconds */
+static u64 now(void)
 {
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1000000UL + time.tv_nsec / 1000;
+}
+
+static void *disturb_it(void *context)
+{
+	const struct fact *fact = context;
+
 	pin_self_to_cpu(other_cpu());
 	while (!READ_ONCE(run.done)) {
-		((const struct fact *)fact)->disturb();
+		u64 begun = now();
+
+		fact->disturb();
 		run.times++;
-		usleep(PAUSE);
+		/* A debug kernel needs long to map a window that was write-protected. */
+		usleep(fact->flags ? max(PAUSE, 10 * (now() - begun)) : PAUSE);
 	}
 	return NULL;
 }
@@ -927,7 +974,7 @@ static void set_up(const struct fact *fact)
 	turns = fact->turns;
 	sync_global_to_guest(run.vm, turns);
 	/* Then the guest must not read the buffer. */
-	gone = fact->holds == is_as_it_was;
+	gone = fact->holds == is_as_it_was || fact->other_gpa == NOWHERE_GPA;
 	sync_global_to_guest(run.vm, gone);
 	other_gpa = fact->other_gpa;
 	if (other_gpa)
@@ -948,8 +995,8 @@ static void move_vcpu(void)
 static void *run_other(void *unused)
 {
 	pin_self_to_cpu(wrong_cpu < 0 ? other_cpu() : right_cpu);
-	while (__vcpu_run(run.other) && errno == EINTR)
-		;
+	vcpu_run(run.other);
+	run.other_done = get_ucall(run.other, NULL) == UCALL_DONE;
 	return NULL;
 }
 
@@ -1031,6 +1078,16 @@ static bool holds(const struct fact *fact)
 	return good;
 }
 
+/* A page that was taken away may come back late: then others are tried. */
+static bool holds_at_last(const struct fact *fact)
+{
+	bool good = holds(fact);
+
+	for (int i = 0; fact->at_pause == give_away && !run.used_again && i < 5; i++)
+		good = holds(fact);
+	return good;
+}
+
 /* Returns whether a fact is of interest to this run. */
 static bool is_asked(const struct fact *fact)
 {
@@ -1039,9 +1096,16 @@ static bool is_asked(const struct fact *fact)
 
 int main(int argc, char **argv)
 {
-	int n = 0;
+	int option, n = 0;
 
-	loses = argc > 1 && !strcmp(argv[1], "loses");
+	while ((option = getopt(argc, argv, "lt:")) != -1) {
+		if (option == 'l')
+			loses = true;
+		else if (option == 't')
+			traps = atoi_positive("TRAPS", optarg);
+		else
+			ksft_exit_fail_msg("usage: spe_memory [-l] [-t TRAPS]\n");
+	}
 	ksft_print_header();
 	find_unit();
 	for (int i = 0; i < ARRAY_SIZE(facts); i++)
@@ -1054,7 +1118,7 @@ int main(int argc, char **argv)
 		if (facts[i].failing && access(FAULTS, F_OK))
 			ksft_test_result_skip("%s: there is no " FAULTS "\n", facts[i].name);
 		else
-			ksft_test_result(holds(&facts[i]), "%s\n", facts[i].name);
+			ksft_test_result(holds_at_last(&facts[i]), "%s\n", facts[i].name);
 	}
 	ksft_finished();
 }
