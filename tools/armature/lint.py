@@ -6,10 +6,10 @@ import pathlib
 import re
 
 from armature import build, process
-from armature.kernels import SOURCE, Kernel
+from armature.kernels import SOURCE, VARIANTS, Kernel
 from armature.ktap import Result, fact
 from armature.place import BUILD, LOGS, TOP, TREE
-from armature.process import inside, say
+from armature.process import Failure, inside, say
 
 CLIPPY = Kernel("clippy")
 TARGET = ("--target", "aarch64-unknown-linux-gnu", "-C", "panic=abort")
@@ -263,6 +263,22 @@ def begins_with_verbs(log: Log) -> bool:
     )
 
 
+def configurations(log: Log) -> bool:
+    """Checks that each kernel takes the options of its fragments, also those that are seldom
+    built."""
+    wrong = []
+    for kernel in map(Kernel, VARIANTS):
+        if kernel.of_base:
+            continue
+        kernel.prepare(kernel.objects())
+        with process.resumed(kernel.objects()):
+            try:
+                kernel.configure()
+            except Failure as failure:
+                wrong.append(f"{failure}\n")
+    return log.complain("".join(wrong))
+
+
 def no_traces(log: Log) -> bool:
     """Nothing names a registry's host, or a path of the machine where it was written."""
     own = str(pathlib.Path(__file__).relative_to(TOP))
@@ -283,6 +299,7 @@ CHECKS: tuple[tuple[str, collections.abc.Callable[[Log], bool]], ...] = (
     ("columns", columns),
     ("comments begin with verbs", begins_with_verbs),
     ("breaks apply", breaks_apply),
+    ("kernels take their options", configurations),
     ("no host names or paths", no_traces),
 )
 

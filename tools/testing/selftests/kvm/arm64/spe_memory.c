@@ -1094,6 +1094,16 @@ static bool is_asked(const struct fact *fact)
 	return !loses || fact->other_gpa;
 }
 
+/* Returns what the kernel lacks for a fact, or NULL. */
+static const char *missing_for(const struct fact *fact)
+{
+	if (fact->failing && access(FAULTS, F_OK))
+		return FAULTS;
+	if (fact->src == VM_MEM_SRC_ANONYMOUS_THP && !thp_configured())
+		return "transparent huge pages";
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
 	int option, n = 0;
@@ -1113,10 +1123,12 @@ int main(int argc, char **argv)
 	ksft_set_plan(n);
 	pin_self_to_cpu(right_cpu);
 	for (int i = 0; i < ARRAY_SIZE(facts); i++) {
+		const char *missing = missing_for(&facts[i]);
+
 		if (!is_asked(&facts[i]))
 			continue;
-		if (facts[i].failing && access(FAULTS, F_OK))
-			ksft_test_result_skip("%s: there is no " FAULTS "\n", facts[i].name);
+		if (missing)
+			ksft_test_result_skip("%s: no %s\n", facts[i].name, missing);
 		else
 			ksft_test_result(holds_at_last(&facts[i]), "%s\n", facts[i].name);
 	}
