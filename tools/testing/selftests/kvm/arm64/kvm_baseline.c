@@ -9,6 +9,7 @@
  * baseline of the machine, and puts back what it found.
  *
  *   -n CHANGES  how often the baseline changes while VMs are created
+ *   -p          check only that protected VMs have none
  */
 #include <ctype.h>
 #include <getopt.h>
@@ -47,6 +48,7 @@ static const struct reg {
 };
 
 static int changes = 2000;
+static bool only_protected;
 
 /*
  * The baseline
@@ -1124,18 +1126,26 @@ int main(int argc, char **argv)
 	char before[LONGEST + 2];
 	int opt;
 
-	while ((opt = getopt(argc, argv, "n:")) != -1) {
-		if (opt != 'n')
+	while ((opt = getopt(argc, argv, "n:p")) != -1) {
+		if (opt == 'n')
+			changes = atoi_positive("changes", optarg);
+		else if (opt == 'p')
+			only_protected = true;
+		else
 			return KSFT_FAIL;
-		changes = atoi_positive("changes", optarg);
 	}
 	TEST_REQUIRE(!access(PARAMETERS "baseline", W_OK));
 
 	ksft_print_header();
-	ksft_set_plan(ARRAY_SIZE(regs) + 1 + 24 + 4 + 4 + 2 + 2 + 1 +
+	ksft_set_plan(only_protected ? 1 : ARRAY_SIZE(regs) + 1 + 24 + 4 + 4 + 2 + 2 + 1 +
 		      4 + 6 + 5 + 4 + 4 + 4 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1);
 	read_parameter("baseline", before, sizeof(before));
 	set_baseline("");
+	if (only_protected) {
+		test_protected();
+		set_baseline(before);
+		ksft_finished();
+	}
 	test_registers();
 	test_refusals();
 	test_text();
