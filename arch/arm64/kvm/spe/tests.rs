@@ -37,6 +37,8 @@ struct Host {
 }
 
 mod tests {
+    mod always;
+    mod choices;
     mod memory;
     mod switching;
     mod views;

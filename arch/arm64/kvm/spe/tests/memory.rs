@@ -9,8 +9,8 @@
 //! other CPUs act. What must hold is checked at each write of the unit: it is to a page that the
 //! guest has, it does not fault, and the page is dirty.
 
-use super::super::window::*;
-use std::cell::{Cell, RefCell};
+use super::{super::window::*, choices::Choices};
+use std::cell::RefCell;
 
 /// Frames: three of tables, and those of data.
 pub(super) const TABLES: u64 = 3;
@@ -21,81 +21,6 @@ pub(super) const BLOCK: usize = 4;
 pub(super) const VAS: usize = 64;
 /// The address of the buffer.
 pub(super) const BASE: u64 = 0x4000_0000;
-
-/// Where choices come from.
-pub(super) enum Choices {
-    /// A small generator of random numbers (xorshift).
-    Random(u64),
-    /// All there are, one run after the other. `path` has what is chosen, and of how many; so far
-    /// this run has chosen `done` of them. Others act `left` times in the rest of the run.
-    All {
-        path: Vec<(u64, u64)>,
-        done: usize,
-        left: usize,
-    },
-}
-
-impl Choices {
-    /// Chooses one of `n`.
-    pub(super) fn below(&mut self, n: u64) -> u64 {
-        match self {
-            Self::Random(state) => {
-                *state ^= *state << 13;
-                *state ^= *state >> 7;
-                *state ^= *state << 17;
-                (*state >> 11) % n
-            }
-            Self::All { path, done, .. } => {
-                if *done == path.len() {
-                    path.push((0, n));
-                }
-                *done += 1;
-                path[*done - 1].0
-            }
-        }
-    }
-
-    /// Chooses what happens once in `n` times.
-    pub(super) fn one_in(&mut self, n: u64) -> bool {
-        match self {
-            Self::Random(_) => self.below(n) == 0,
-            Self::All { .. } => self.below(2) == 1,
-        }
-    }
-
-    /// Returns whether other CPUs act now, as they do once in `quiet` times.
-    fn act(&mut self, quiet: u64) -> bool {
-        match self {
-            Self::Random(_) => self.one_in(quiet),
-            Self::All { left: 0, .. } => false,
-            Self::All { .. } => {
-                let acts = self.one_in(quiet);
-                if let (true, Self::All { left, .. }) = (acts, self) {
-                    *left -= 1;
-                }
-                acts
-            }
-        }
-    }
-
-    /// Returns the choices of the next run, in which others act `left` times, if there is one.
-    pub(super) fn next_run(self, left: usize) -> Option<Self> {
-        let Self::All { mut path, .. } = self else {
-            return None;
-        };
-        while let Some((chosen, of)) = path.pop() {
-            if chosen + 1 < of {
-                path.push((chosen + 1, of));
-                return Some(Self::All {
-                    path,
-                    done: 0,
-                    left,
-                });
-            }
-        }
-        None
-    }
-}
 
 /// A leaf of stage 2.
 #[derive(Clone, Copy, Debug)]
@@ -678,65 +603,4 @@ impl Memory for Sim {
     fn disarm(&self) {
         self.state.borrow_mut().unseen[0] = true;
     }
-}
-
-/// Memory of which every page says the same, and that takes everything.
-pub(super) struct Always {
-    page: Page,
-    /// The number of translations.
-    pub(super) walks: Cell<usize>,
-}
-
-impl Always {
-    pub(super) fn new(page: Page) -> Self {
-        Self {
-            page,
-            walks: Cell::new(0),
-        }
-    }
-}
-
-impl Memory for Always {
-    fn context(&self, _: u64) -> Context {
-        [0; 6]
-    }
-
-    fn translate(&self, _: u64, _: &mut dyn FnMut(Descriptor)) -> Page {
-        self.walks.set(self.walks.get() + 1);
-        self.page
-    }
-
-    fn descriptor(&self, _: u64) -> Option<u64> {
-        None
-    }
-
-    fn gfn(&self, ipa: u64) -> u64 {
-        ipa >> 12
-    }
-
-    fn updates_tables(&self) -> bool {
-        true
-    }
-
-    fn watch(&self, _: &Frames) {
-        assert_ne!(self.page, Page::Later, "nothing is known");
-    }
-
-    fn map(&self, _: Frame) -> Result<bool, Unmapped> {
-        Ok(false)
-    }
-
-    fn wait(&self) -> bool {
-        true
-    }
-
-    fn arm(&self) -> bool {
-        true
-    }
-
-    fn arm_if_mapped(&self, _: &Frames) -> bool {
-        true
-    }
-
-    fn disarm(&self) {}
 }

@@ -2,7 +2,7 @@
 
 //! The window, against memory that other CPUs change at any time, and in order.
 
-use super::{super::window::*, memory::*};
+use super::{super::window::*, always::Always, choices::Choices, memory::*};
 
 /// What a run has come to, for the judgement that it tests something.
 #[derive(Default)]
