@@ -14,6 +14,7 @@ the number of built-in tests.
 """
 
 import collections.abc
+import functools
 import json
 import os
 import pathlib
@@ -36,15 +37,18 @@ STRINGS = ("strcmp", "strncmp", "strlen", "strnlen", "strchr", "strrchr", "memch
 TSO = "max,tso=on,midr=0x610f0ff0"
 
 
-def program(work: pathlib.Path) -> pathlib.Path:
-    """Returns an initramfs with the benchmark as its /init, which always has the same bytes."""
-    stage = process.scratch(f"{work.name}-init")
+@functools.cache
+def program() -> pathlib.Path:
+    """Writes an initramfs with the benchmark as its /init, and returns its path. The bytes are
+    always the same; they are written once, since machines that run at the same time read them."""
+    stage, out = process.scratch("bench-init"), BUILD / "bench/init.cpio"
     build.built("bench", inside(TOP / "tools/bench/build", stage / "init"))
     for made in (stage / "init", stage):
         os.utime(made, (0, 0))
-    machine.pack(stage, work.with_suffix(".cpio"))
+    out.parent.mkdir(exist_ok=True)
+    machine.pack(stage, out)
     shutil.rmtree(stage)
-    return work.with_suffix(".cpio")
+    return out
 
 
 def qemu(cpu: str, image: pathlib.Path, cmdline: str, *more: str) -> list[str]:
@@ -58,12 +62,12 @@ def qemu(cpu: str, image: pathlib.Path, cmdline: str, *more: str) -> list[str]:
 
 
 def measure(image: pathlib.Path, out: pathlib.Path, cpu: str, mode: str, strings: bool) -> None:
-    """Runs the benchmark on one kernel and writes its lines to `out`; with `strings`, boots once
-    more for the row boot_but_strings. The console is OUT.log."""
+    """Runs the benchmark, after program(), on one kernel and writes its lines to `out`; with
+    `strings`, boots once more for the row boot_but_strings. The console is OUT.log."""
     out.unlink(missing_ok=True)
     cmdline = CMDLINE + ("" if mode == "vhe" else f" kvm-arm.mode={mode}")
     console = pathlib.Path(f"{out}.log")
-    code = machine.run(qemu(cpu, image, cmdline, "-initrd", str(program(out))), LIMIT, console)
+    code = machine.run(qemu(cpu, image, cmdline, "-initrd", str(program())), LIMIT, console)
     said = machine.said(console)
     if code or "\nbench-end\n" not in said:
         raise Failure(
@@ -109,8 +113,7 @@ def boot_but_strings(image: pathlib.Path, out: pathlib.Path, cpu: str, cmdline: 
 
 def both(ours: str, name: str, cpu: str, mode: str, strings: bool = False) -> None:
     """Measures the base kernel and ours at the same time, into NAME.vanilla and NAME.ours."""
-    out = BUILD / "bench"
-    out.mkdir(exist_ok=True)
+    out = program().parent
     with process.pool(2) as pool:
         for job in [
             pool.submit(measure, Kernel(kernel).image(), out / f"{name}.{side}", cpu, mode, strings)
@@ -207,7 +210,6 @@ def spe_step() -> list[Result]:
     for cpu, more in SPE_BOUNDS.items():
         for mode in ("vhe", "nvhe"):
             out = BUILD / f"bench/counts-{cpu.replace(',', '+')}-{mode}.ours"
-            out.parent.mkdir(exist_ok=True)
             measure(Kernel("armature").image(), out, cpu, mode, strings=False)
             ours = compare.load(out)
             outcome = compare.compare(ours, ours, Rules(only=SPE, more=more))
