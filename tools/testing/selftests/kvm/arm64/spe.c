@@ -20,7 +20,6 @@
 #include "test_util.h"
 #include "ucall.h"
 
-#define PPI	SPE_PPI
 #define OTHER	20
 
 #define REG(name)	{ #name, KVM_ARM64_SYS_REG(SYS_##name) }
@@ -128,12 +127,9 @@ static struct kvm_vm *new_vm(struct kvm_vcpu *vcpu[2], u32 features, void *code)
 /* A VM whose vCPUs can run. */
 static struct kvm_vm *ready_vm(struct kvm_vcpu *vcpu[2], void *code)
 {
-	struct kvm_vm *vm = new_vm(vcpu, BIT(KVM_ARM_VCPU_SPE), code);
+	struct kvm_vm *vm = vm_with_spus(vcpu, (void *[]) { code, code }, 2, 0);
 
-	kvm_arch_vm_finalize_vcpus(vm);
-	TEST_ASSERT(!set_spu(vcpu[0], unit_type), "SPU");
-	for (int i = 0; i < 2; i++)
-		TEST_ASSERT(!set_irq(vcpu[i], PPI) && !init(vcpu[i]), "setup of vCPU %d", i);
+	vm_install_sync_handler(vm, VECTOR_SYNC_CURRENT, ESR_ELx_EC_UNKNOWN, guest_undefined);
 	return vm;
 }
 
@@ -192,7 +188,7 @@ static void vm_without(void)
 	u64 value;
 	int irq;
 
-	check(fails(set_irq(vcpu[0], PPI), ENXIO), "without: IRQ: ENXIO\n");
+	check(fails(set_irq(vcpu[0], SPE_PPI), ENXIO), "without: IRQ: ENXIO\n");
 	check(fails(set_spu(vcpu[0], unit_type), ENXIO), "without: SPU: ENXIO\n");
 	check(fails(init(vcpu[0]), ENXIO), "without: INIT: ENXIO\n");
 	check(fails(__vcpu_device_attr_get(vcpu[0], KVM_ARM_VCPU_SPE_CTRL, KVM_ARM_VCPU_SPE_IRQ,
@@ -232,11 +228,11 @@ static void vm_interrupts(void)
 	check(all, "IRQ: an SGI, an SPI, or one of timers or GIC: EINVAL\n");
 	check(fails(__vcpu_device_attr_set(vcpu[0], KVM_ARM_VCPU_SPE_CTRL, KVM_ARM_VCPU_SPE_IRQ,
 					   (void *)8), EFAULT), "IRQ at a bad address: EFAULT\n");
-	check(!set_irq(vcpu[0], PPI), "IRQ: a PPI\n");
-	check(fails(set_irq(vcpu[0], PPI), EBUSY), "IRQ a second time: EBUSY\n");
+	check(!set_irq(vcpu[0], SPE_PPI), "IRQ: a PPI\n");
+	check(fails(set_irq(vcpu[0], SPE_PPI), EBUSY), "IRQ a second time: EBUSY\n");
 	check(fails(set_irq(vcpu[1], OTHER), EINVAL), "IRQ of another vCPU differs: EINVAL\n");
 	vcpu_device_attr_get(vcpu[0], KVM_ARM_VCPU_SPE_CTRL, KVM_ARM_VCPU_SPE_IRQ, &irq);
-	check(irq == PPI, "get IRQ\n");
+	check(irq == SPE_PPI, "get IRQ\n");
 	check(fails(__vcpu_run(vcpu[0]), EPERM), "KVM_RUN before the SPU: EPERM\n");
 	check(fails(init(vcpu[0]), ENODEV), "INIT before the GIC is: ENODEV\n");
 	kvm_arch_vm_finalize_vcpus(vm);
@@ -267,11 +263,11 @@ static void clashes(bool pmu_first)
 	struct kvm_vcpu *vcpu[2];
 	struct kvm_vm *vm = new_vm(vcpu, BIT(KVM_ARM_VCPU_SPE) | BIT(KVM_ARM_VCPU_PMU_V3),
 				   guest_registers);
-	int irq = PPI, ret[2];
+	int irq = SPE_PPI, ret[2];
 
 	kvm_arch_vm_finalize_vcpus(vm);
 	vcpu_device_attr_set(vcpu[0], KVM_ARM_VCPU_PMU_V3_CTRL, KVM_ARM_VCPU_PMU_V3_IRQ, &irq);
-	TEST_ASSERT(!set_irq(vcpu[0], PPI) && !set_spu(vcpu[0], unit_type), "setup");
+	TEST_ASSERT(!set_irq(vcpu[0], SPE_PPI) && !set_spu(vcpu[0], unit_type), "setup");
 	for (int i = 0; i < 2; i++)
 		ret[i] = !i == pmu_first ?
 			__vcpu_device_attr_set(vcpu[0], KVM_ARM_VCPU_PMU_V3_CTRL,
@@ -366,7 +362,7 @@ static void vm_guest(void)
 	      "PMSNEVFR_EL1 is UNDEFINED before FEAT_SPEv1p2\n");
 	check(next_sync(vcpu[0]) == 1, "PMSDSFR_EL1 is UNDEFINED\n");
 	kvm_get_default_vcpu_target(vm, &init);
-	init.features[0] |= BIT(KVM_ARM_VCPU_SPE);
+	init.features[0] |= BIT(KVM_ARM_VCPU_SPE) | BIT(KVM_ARM_VCPU_PSCI_0_2);
 	vcpu_ioctl(vcpu[0], KVM_ARM_VCPU_INIT, &init);
 	check(vcpu_get_reg(vcpu[0], KVM_ARM64_SYS_REG(SYS_PMBPTR_EL1)) == 0 &&
 	      version(vcpu[0]) != 0, "KVM_ARM_VCPU_INIT resets registers, and not the VM\n");
@@ -397,7 +393,7 @@ static void masks(bool pmu_first)
 				     &irq);
 		vcpu_device_attr_set(vcpu[i], KVM_ARM_VCPU_PMU_V3_CTRL, KVM_ARM_VCPU_PMU_V3_INIT,
 				     NULL);
-		TEST_ASSERT(!set_irq(vcpu[i], PPI) && !init(vcpu[i]), "setup");
+		TEST_ASSERT(!set_irq(vcpu[i], SPE_PPI) && !init(vcpu[i]), "setup");
 	}
 	pin_self_to_cpu(right_cpu);
 	check(next_sync(vcpu[0]) == 0, "CPUs of PMU and SPU, %s first: runs on CPU %d\n",
