@@ -5,54 +5,35 @@ set -eu -o pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/build/lib.sh"
 
+# help: prints what the commands are.
 help() {
-	cat << 'TEXT'
-Use
-  make run             build what is missing, boot the machine, show what the kernel can do
-                         CPU=max,brps=6:16 SMP=2  a machine of your own (tools/machine/README.md)
-  make migrate         a VM with armed breakpoints goes between two unlike hosts
-  make fleet           a guest of Debian's QEMU goes around four unlike hosts
-  make shell           a shell in the build root, with every tool
-  make test            everything that proves the project; ends with a table
-                         ONLY=icache|nolse|debug_topology|machine|...   part of it
-                         CONFIG=debug                  with lockdep, KASAN and UBSAN
-                         ONLY=configs                  on kernels as distributions configure them
-  make bench           instructions executed: vanilla, ours, ratio (CPU=... for one machine)
-Change
-  make edit            build/edit: a git work tree, one commit a patch
-  make refresh         write its commits back to the overlay and patches/
-  make series          build/series: the mails for a list
-  make kernel          build/obj/armature: the kernel alone
-                         KERNEL=debug|rt|cfi|pauth|kcsan|debian|64k|...
-  make deb             build/deb: Debian packages for arm64, by Debian's configuration of
-                       this kernel or that of CONFIG=file, with our options on
-  make baseline        build/baseline: the tool that finds the CPU which all hosts of a fleet
-                       can give to VMs, for arm64 and for this host
-  make module          build/module: samples/ as an external module of that kernel
-Check
-  make lint            rustfmt, clippy, rustdoc, checkpatch, sparse, W=1, kernel-doc; then every
-                       prefix of the series: 71 kernels, about two hours
-  make docs            the pages of arch/arm64 and virt/kvm with the tree's Sphinx
-  make doctor          what this host lacks, and the command that mends it
-Clean
-  make clean           remove build/
-  make distclean       the same, and the caches outside the checkout
-BASE=/path/to/linux takes that tree instead of the one that `base` pins.
-TEXT
+	cat "$here/armature.help"
 }
 
-doctor() {
-	local bad=0
+# test_for NAME REMEDY COMMAND...: says whether the command succeeds, or else what does it, and sets
+# `bad`.
+test_for() {
+	if "${@:3}" > /dev/null 2>&1; then
+		printf '  ok      %s\n' "$1"
+	else
+		printf '  lacking %s: %s\n' "$1" "$2"
+		bad=1
+	fi
+}
 
-	# test_for NAME REMEDY COMMAND...: says whether the command succeeds, or else what does it.
-	test_for() {
-		if "${@:3}" > /dev/null 2>&1; then
-			printf '  ok      %s\n' "$1"
-		else
-			printf '  lacking %s: %s\n' "$1" "$2"
-			bad=1
-		fi
-	}
+# user_namespaces: says whether a user who is not root may enter the build root.
+user_namespaces() {
+	test_for newuidmap "apt-get install uidmap" command -v newuidmap
+	test_for "subordinate user ids" \
+		"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)" \
+		grep -qE "^($(id -un)|$(id -u)):" /etc/subuid
+	test_for "user namespaces" "sysctl -w kernel.unprivileged_userns_clone=1 or, on Ubuntu, \
+kernel.apparmor_restrict_unprivileged_userns=0; or run as root" unshare -Ur true
+}
+
+# doctor: says what this host lacks; fails if it is something.
+doctor() {
+	bad=0
 	for tool in git make mmdebstrap bwrap; do
 		case $tool in bwrap) package=bubblewrap ;; *) package=$tool ;; esac
 		test_for "$tool" "apt-get install $package" command -v "$tool"
@@ -63,14 +44,7 @@ doctor() {
 			"'bwrap --ro-bind / / --unshare-pid true' says why: a container needs to be allowed them" \
 			bwrap --ro-bind / / --unshare-pid true
 	fi
-	if [ "$(id -u)" != 0 ]; then
-		test_for newuidmap "apt-get install uidmap" command -v newuidmap
-		test_for "subordinate user ids" \
-			"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)" \
-			grep -qE "^($(id -un)|$(id -u)):" /etc/subuid
-		test_for "user namespaces" "sysctl -w kernel.unprivileged_userns_clone=1 or, on Ubuntu, \
-kernel.apparmor_restrict_unprivileged_userns=0; or run as root" unshare -Ur true
-	fi
+	[ "$(id -u)" = 0 ] || user_namespaces
 	# The build root is created in /var/tmp.
 	for place in "$CACHE 20" "$BUILD 20" "/var/tmp 4"; do
 		want=${place##* } place=${place% *}

@@ -5,11 +5,12 @@ import collections.abc
 import pathlib
 import re
 
-from armature import build, process
+from armature import build, process, style
 from armature.kernels import SOURCE, VARIANTS, Kernel
 from armature.ktap import Result, fact
 from armature.place import BUILD, LOGS, TOP, TREE
 from armature.process import Failure, inside, say
+from armature.style import ours
 
 CLIPPY = Kernel("clippy")
 TARGET = ("--target", "aarch64-unknown-linux-gnu", "-C", "panic=abort")
@@ -42,7 +43,6 @@ IGNORED_BY_CHECKPATCH = (
 IGNORED_BY_SHELLCHECK = "SC2319,SC2034"
 # pycodestyle: the formatter has a space before a colon that is an operator.
 IGNORED_BY_PYCODESTYLE = "E203,W503,E704"
-COLUMNS = 100
 # What would only be true on the machine where it was written.
 TRACES = r"deb\.debian\.org|/root/|/home/"
 
@@ -76,14 +76,6 @@ class Log:
         return not text
 
 
-def ours(*patterns: str) -> list[str]:
-    """Returns the files of the project with these patterns of git's."""
-    listed = process.output(
-        ["git", "-C", str(TOP), "ls-files", "-co", "--exclude-standard", "--", *patterns]
-    )
-    return [path for path in listed.splitlines() if (TOP / path).exists()]
-
-
 def patches() -> str:
     """Returns all patches, one after the other."""
     return "".join(path.read_text() for path in sorted((TOP / "patches").glob("*.patch")))
@@ -93,7 +85,7 @@ def touched_objects() -> list[str]:
     """Returns the objects of upstream's C and assembly files that the series touches, and of its
     own C."""
     changed = re.findall(r"^diff --git a/((?!rust/|tools/).*)\.[cS] b/", patches(), re.M)
-    sources = {*changed, *(path.removesuffix(".c") for path in ours("arch/*.c"))}
+    sources = {*changed, *(path.removesuffix(".c") for path in ours("arch/*.c", "drivers/*.c"))}
     return sorted({object_of(path) for path in sources})
 
 
@@ -113,7 +105,7 @@ def again(objects: collections.abc.Iterable[str]) -> None:
 
 
 def rust_format(log: Log) -> bool:
-    """rustfmt, on every file."""
+    """Runs rustfmt on every file."""
     command = "rustfmt --edition 2021 --config-path build/tree/.rustfmt.toml --check".split()
     return log.run(inside(*command, *ours("*.rs")))
 
@@ -126,7 +118,7 @@ def crate_roots() -> list[str]:
 
 
 def rust_clippy(log: Log) -> bool:
-    """clippy, on the kernel's crates and on programs."""
+    """Runs clippy on the kernel's crates and on programs."""
     again([*crate_roots(), *(f"{path.removesuffix('.rs')}.nvhe.o" for path in ours("*/el2.rs"))])
     good = [log.run(CLIPPY.make("CLIPPY=1", *crate_roots(), EL2))]
     driver = ["clippy-driver", "--edition", "2021", "-D", "warnings", "--emit=metadata"]
@@ -145,12 +137,12 @@ def rust_clippy(log: Log) -> bool:
 
 
 def rust_doc(log: Log) -> bool:
-    """rustdoc: no warning about our part of the kernel crate."""
+    """Runs rustdoc, which must not warn about our part of the kernel crate."""
     return log.run(CLIPPY.make("rustdoc")) and not OUR_DOC.search(log.text())
 
 
 def check_patches(log: Log) -> bool:
-    """checkpatch, on every mail of the series."""
+    """Runs checkpatch on every mail of the series."""
     if not log.run([process.script("build/series.sh"), "mail"]):
         return False
     mails = sorted(set((BUILD / "series").glob("*.patch")) - set((BUILD / "series").glob("0000-*")))
@@ -193,33 +185,30 @@ def strict_objects(log: Log, how: str) -> bool:
 
 
 def kernel_doc(log: Log) -> bool:
-    """kernel-doc says nothing about our C."""
-    files = ours("arch/*.h", "arch/*.c")
+    """Runs kernel-doc, which must say nothing about our C."""
+    files = ours("arch/*.h", "arch/*.c", "drivers/*.c", "include/*.h")
     command = 'cd build/tree && for f in "$@"; do scripts/kernel-doc -none -Wall "$f"; done'
     return log.run(inside("sh", "-c", command, "sh", *files)) and not log.text()
 
 
 def shell_scripts(log: Log) -> bool:
-    """shellcheck, on every file that begins as a script of the shell's."""
-    scripts = [
-        path
-        for path in ours("tools", ".ci")
-        if re.match(rb"#!(/usr/bin/env bash|/bin/sh)", (TOP / path).read_bytes())
-    ]
+    """Runs shellcheck on every script of the shell's."""
     flags = ["-x", "-S", "warning", "-e", IGNORED_BY_SHELLCHECK]
-    return log.run(inside("shellcheck", *flags, *scripts))
+    return log.run(inside("shellcheck", *flags, *sorted(style.shell())))
 
 
 def python_sources(log: Log) -> bool:
-    """pyflakes, pycodestyle, and types everywhere."""
+    """Runs pyflakes and pycodestyle, and checks types."""
     files = ours("*.py")
-    style = [f"--max-line-length={COLUMNS}", f"--ignore={IGNORED_BY_PYCODESTYLE}"]
-    types = "env MYPYPATH=tools mypy --strict --cache-dir=/dev/null -p armature".split()
+    alone = [path for path in files if not path.startswith("tools/armature/")]
+    layout = [f"--max-line-length={style.COLUMNS}", f"--ignore={IGNORED_BY_PYCODESTYLE}"]
+    types = "env MYPYPATH=tools mypy --strict --cache-dir=/dev/null".split()
     return all(
         [
             log.run(inside("pyflakes3", *files)),
-            log.run(inside("pycodestyle", *style, *files)),
-            log.run(inside(*types)),
+            log.run(inside("pycodestyle", *layout, *files)),
+            log.run(inside(*types, "-p", "armature")),
+            *(log.run(inside(*types, path)) for path in alone),
         ]
     )
 
@@ -232,35 +221,6 @@ def breaks_apply(log: Log) -> bool:
         if not re.search("^Noticed-by: .*: ", patch.read_text(), re.M):
             good.append(log.complain(f"{patch.name} names no test\n"))
     return all(good)
-
-
-def columns(log: Log) -> bool:
-    """Finds lines that are longer than COLUMNS; in the shell's files, a tab counts as one."""
-    return log.complain(
-        "".join(
-            f"{path}:{n}: has {len(line)} columns\n"
-            for path in ours("*.rs", "*.sh", "*.toml", "*.c", "*.h")
-            for n, text in enumerate((TOP / path).read_text().splitlines(), 1)
-            if len(line := text if path.endswith(".sh") else text.expandtabs(8)) > COLUMNS
-        )
-    )
-
-
-def begins_with_verbs(log: Log) -> bool:
-    """Finds comments of functions that do not begin with what the function does."""
-    comment = re.compile(
-        r"^(?!\s*///).*\n\s*/// (?![A-Z][a-z]+s\b|#)(\S+).*\n(?:\s*(?:///|#\[).*\n)*"
-        r"\s*(?:pub(?:\(\w+\))? )?(?:const )?(?:unsafe )?(?:extern \"C\" )?fn (\w+)",
-        re.M,
-    )
-    return log.complain(
-        "".join(
-            f"{path}: {found[2]}: begins with '{found[1]}'\n"
-            for path in ours("*.rs")
-            for found in comment.finditer((TOP / path).read_text())
-            if "#[test]" not in found[0]
-        )
-    )
 
 
 def configurations(log: Log) -> bool:
@@ -280,7 +240,7 @@ def configurations(log: Log) -> bool:
 
 
 def no_traces(log: Log) -> bool:
-    """Nothing names a registry's host, or a path of the machine where it was written."""
+    """Checks that nothing names a registry's host, or a path of the writer's machine."""
     own = str(pathlib.Path(__file__).relative_to(TOP))
     words = ["git", "-C", str(TOP), "grep", "-nIE", TRACES, "--", ".", ":!LICENSES", f":!{own}"]
     return not log.run(words)
@@ -296,8 +256,9 @@ CHECKS: tuple[tuple[str, collections.abc.Callable[[Log], bool]], ...] = (
     ("kernel-doc", kernel_doc),
     ("shellcheck", shell_scripts),
     ("pyflakes, pycodestyle and mypy", python_sources),
-    ("columns", columns),
-    ("comments begin with verbs", begins_with_verbs),
+    ("columns", lambda log: log.complain(style.columns())),
+    ("length of functions", lambda log: log.complain(style.long_functions())),
+    ("comments begin with verbs", lambda log: log.complain(style.without_verbs())),
     ("breaks apply", breaks_apply),
     ("kernels take their options", configurations),
     ("no host names or paths", no_traces),

@@ -23,7 +23,8 @@ A [[boot]] is one machine:
             that one run in the new kernel, if its command line has CONTINUE=N, where N is the
             number of that test
   crash     true: a test makes this kernel panic, by sysrq
-  apart     true: select only if ONLY is the name or subject, since the boot needs its own kernel
+  apart     true: select only if ONLY is the subject or the name's first words, since the boot needs
+            its own kernel
   same      a boot whose console and test output must be the same as those of this boot
   bootargs  false: pass no command line, so that CONFIG_CMDLINE applies
   lie       "CPU1 lacks REGISTER.FIELD": hide a feature on that CPU once the tests run
@@ -304,10 +305,18 @@ def in_turn(boots: list[Boot]) -> list[Boot]:
     return [boot for _, boot in sorted(zip(places, boots), key=lambda pair: pair[0])]
 
 
+def is_selected(boot: Boot, pattern: str) -> bool:
+    """Returns whether a pattern is a subject of a boot, a shell pattern for its name, or some of
+    the name's words in their order: its first words, if the boot needs its own kernel."""
+    if pattern in boot.purposes or fnmatch.fnmatchcase(boot.name, pattern):
+        return True
+    name, words = f"-{boot.name}-", f"-{pattern}-"
+    return name.startswith(words) if boot.apart else words in name
+
+
 def select(boots: list[Boot], pattern: str) -> list[Boot]:
     """Returns the boots that ONLY=`pattern` selects: without a pattern all boots that need no
-    kernel of their own, for "=NAME" that boot with the boot that it is compared with, otherwise
-    the boots whose name or subject contains the pattern."""
+    kernel of their own, for "=NAME" that boot with the boot that it is compared with."""
     if not pattern:
         return [boot for boot in boots if not boot.apart]
     if pattern.startswith("="):
@@ -316,8 +325,4 @@ def select(boots: list[Boot], pattern: str) -> list[Boot]:
             raise Failure(f"there is no boot '{pattern[1:]}' in tools/test/matrix")
         compared = {boot.same for boot in chosen}
         return [boot for boot in boots if boot.name in compared] + chosen
-    return [
-        boot
-        for boot in boots
-        if any(fnmatch.fnmatch(word, f"*{pattern}*") for word in (boot.name, *boot.purposes))
-    ]
+    return [boot for boot in boots if is_selected(boot, pattern)]

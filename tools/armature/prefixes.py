@@ -16,7 +16,9 @@ from armature.place import BUILD, JOBS, LOGS, TREE
 from armature.process import inside, say
 
 OURS = re.compile(
-    r"^ +--> /armature/src/(arch/arm64|rust/kernel/(arm64|kvm)|samples/rust/rust_arm64)", re.M
+    r"^ +--> /armature/src/(arch/arm64|drivers/perf/arm_spe_unit|rust/kernel/(arm64|kvm)|"
+    r"samples/rust/rust_arm64)",
+    re.M,
 )
 NOKVM = "# CONFIG_KVM is not set\n"
 

@@ -37,13 +37,15 @@ READERS_SHARE = 0.85
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A step besides the boots of the matrix: `run` returns its results."""
+    """A step besides the boots of the matrix: `run` returns its results. ONLY= with its name
+    selects it, or with one of its subjects, or boots with goals that need its results; a plain
+    `make test` does unless it is for ONLY= alone."""
 
     name: str
     run: collections.abc.Callable[[], list[Result]]
-    # Whether only ONLY= with its name selects the step; goals of boots that need its results.
-    alone: bool = False
+    subjects: tuple[str, ...] = ()
     needs: frozenset[str] = frozenset()
+    alone: bool = False
 
 
 def shell(name: str, command: list[str]) -> list[Result]:
@@ -69,23 +71,17 @@ BESIDE = (
     of_shell("plugins", inside(script("machine/plugins/test.sh"))),
 )
 ON_MACHINES = (
-    Step("machine", model.step, needs=frozenset({"model"})),
+    Step("machine", model.step, ("debug_topology", "icache", "memory_model", "spe")),
     Step("oracle", oracle.step, needs=frozenset({"files:oracle"})),
-    Step("migrate", migrate.step),
-    Step("fleet", journey.step, needs=frozenset({"files:baseline"})),
-    Step(profile_move.STEP, profile_move.step),
-    Step("counts", bench.step),
+    Step("migrate", migrate.step, ("debug_topology",)),
+    Step("fleet", journey.step, ("baseline",)),
+    Step(profile_move.STEP, profile_move.step, ("spe",)),
+    Step("counts", bench.step, ("debug_topology", "memory_model", "spe", "baseline")),
     Step("breaks", breaks.step, alone=True),
     Step("deb", deb.step, alone=True),
 )
 READERS = (Step("lint", lint.step), Step("docs", lint.docs))
-
-# The words of ONLY= that select a step, if they are not those of the boots that need its results.
-SUBJECTS = {
-    "migrate": ("debug_topology",),
-    "counts": ("debug_topology", "memory_model", "spe", "baseline"),
-    profile_move.STEP: ("spe", profile_move.STEP),
-}
+EVERY = (*BESIDE, *ON_MACHINES, *READERS)
 
 
 @dataclasses.dataclass
@@ -104,13 +100,10 @@ class Outcome:
     seconds: float = 0.0
 
 
-def words_of_steps() -> list[str]:
-    """Returns the names of steps that ONLY= accepts besides boots."""
-    return ["pure", "house", "plugins", "breaks", "deb", profile_move.STEP]
-
-
 def wanted(step: Step, pattern: str, boots: list[Boot]) -> bool:
-    """Returns whether ONLY=`pattern` selects a step."""
+    """Returns whether ONLY=`pattern` selects a step, and these boots."""
+    if step.name == pattern:
+        return True
     if step in READERS:
         return bool(asked("LINT"))
     if step.name == "counts" and asked("CONFIG"):
@@ -118,29 +111,25 @@ def wanted(step: Step, pattern: str, boots: list[Boot]) -> bool:
         return False
     if not pattern:
         return not step.alone
-    if step.name in SUBJECTS:
-        return pattern in SUBJECTS[step.name]
-    if pattern.startswith("=") and step.name in ("pure", "machine", "fleet"):
+    if step is PURE:
         # A single boot is used in a developer's inner loop.
-        return False
-    return pattern == step.name or bool(step.needs & boot.needs(boots)) or step is PURE
+        return bool(boots) and not pattern.startswith("=")
+    return pattern in step.subjects or bool(step.needs & boot.needs(boots))
 
 
 def select(pattern: str) -> Selection:
     """Returns the selection of ONLY=`pattern`. Raises Failure if it is empty."""
     boots = matrix.load()
-    alone = pattern in words_of_steps()
-    names = {one.name for one in boots}
-    chosen = [] if alone else matrix.select(boots, pattern)
-    if not chosen and not alone:
+    names = {step.name for step in EVERY}
+    chosen = matrix.select(boots, pattern)
+    if not chosen and pattern not in names:
         raise Failure(
-            f"ONLY={pattern} matches nothing; it may be part of a boot's name or one of: "
-            f"{' '.join([*matrix.words(boots), *words_of_steps()])}"
+            f"ONLY={pattern} matches nothing; it may be words of a boot's name or one of: "
+            f"{' '.join(sorted({*matrix.words(boots), *names}))}"
         )
-    if pattern in names:
+    if pattern in {one.name for one in boots}:
         pattern = f"={pattern}"
-    every = (*BESIDE, *ON_MACHINES, *READERS)
-    steps = [step for step in every if wanted(step, pattern, chosen)]
+    steps = [step for step in EVERY if wanted(step, pattern, chosen)]
     return Selection(chosen, steps)
 
 

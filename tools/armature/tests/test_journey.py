@@ -43,12 +43,12 @@ class Judge(unittest.TestCase):
         return [one.name for one in journey.judge(DEBUG, SHOWN, said) if one.status != "pass"]
 
     def test_good(self) -> None:
-        """Nothing is wrong."""
+        """Finds nothing wrong."""
         self.assertEqual(self.wrong(good()), [])
         self.assertGreater(len(list(journey.judge(DEBUG, SHOWN, good()))), 20)
 
     def test_each_line_counts(self) -> None:
-        """Without any of the lines, something is wrong."""
+        """Finds something wrong without any of the lines."""
         for name, lines in good().items():
             for n in range(len(lines)):
                 less = good()
@@ -56,7 +56,7 @@ class Judge(unittest.TestCase):
                 self.assertTrue(self.wrong(less), lines[n])
 
     def test_changes(self) -> None:
-        """A value that is another one, or a complaint, is wrong."""
+        """Finds another value wrong, and a complaint."""
         for old, new in (
             (CPU, CPU.replace("cpuinfo=2", "cpuinfo=3")),
             (DEBUG, "5 of 6 breakpoints, 4 of 4 watchpoints"),
@@ -87,7 +87,7 @@ class Refusals(unittest.TestCase):
     """The baselines with which VMs are refused."""
 
     def test_workaround(self) -> None:
-        """The pair of machines is one that differs, and the target has less."""
+        """Checks that the machines differ, and that the target has less."""
         seen = {name: firmware(1) for name in NAMES} | {"max": firmware(2)}
         found = journey.refusals(LESS, seen)
         self.assertEqual((found[2].source, found[2].text), ("max", LESS.rpartition(",")[0]))

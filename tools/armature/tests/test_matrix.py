@@ -152,16 +152,24 @@ class Select(unittest.TestCase):
         return [boot.name for boot in matrix.select(load(FILE), pattern)]
 
     def test_turns(self) -> None:
-        """Every subject has its turn before one has a second one; a subject keeps its order."""
+        """Checks that every subject has its turn before one has a second, and keeps its order."""
         boots = [Boot(name, (name[0],), Machine()) for name in ("a1", "a2", "a3", "b1", "c1", "c2")]
         names = [boot.name for boot in matrix.in_turn(boots)]
         self.assertEqual(names, ["a1", "b1", "c1", "a2", "c2", "a3"])
 
     def test_patterns(self) -> None:
-        """Checks an empty pattern, one boot, a part of a name, and a subject."""
+        """Checks an empty pattern, one boot, words of a name, the shell's patterns, and a subject;
+        and that nothing but its subject or its first words selects a boot that stays apart."""
         self.assertEqual(self.chosen(""), ["large-vhe", "large-nvhe"])
         self.assertEqual(self.chosen("=small"), ["small"])
-        self.assertEqual(self.chosen("vhe"), ["large-vhe", "large-nvhe"])
+        self.assertEqual(self.chosen("vhe"), ["large-vhe"])
+        self.assertEqual(self.chosen("arg"), [])
+        self.assertEqual(self.chosen("large-*"), ["large-vhe", "large-nvhe"])
+        apart = Boot("configs-rt-nolse", ("configs",), Machine(), apart=True)
+        for pattern in ("configs", "configs-rt", "configs-rt-nolse", "configs-*"):
+            self.assertTrue(matrix.is_selected(apart, pattern), pattern)
+        for pattern in ("nolse", "rt", "config", "rt-nolse"):
+            self.assertFalse(matrix.is_selected(apart, pattern), pattern)
         self.assertEqual(self.chosen("two"), ["small"])
         self.assertEqual(self.chosen("three"), [])
         with self.assertRaisesRegex(Failure, "no boot 'smal'"):

@@ -51,12 +51,12 @@ class Judge(unittest.TestCase):
     """What the hosts have printed."""
 
     def test_good(self) -> None:
-        """Nothing is wrong."""
+        """Finds nothing wrong."""
         self.assertEqual(wrong(good()), [])
         self.assertGreater(len(list(profile_move.judge(good()))), 8)
 
     def test_each_line_counts(self) -> None:
-        """Without any of the lines that matter, something is wrong."""
+        """Finds something wrong without any of the lines that matter."""
         for name, lines in good().items():
             for n, line in enumerate(lines):
                 if line in UNUSED:
@@ -66,7 +66,7 @@ class Judge(unittest.TestCase):
                 self.assertTrue(wrong(less), line)
 
     def test_changes(self) -> None:
-        """Another value, or a complaint, is wrong."""
+        """Finds another value wrong, and a complaint."""
         for name, old, new in (
             ("first", "900, 30, 2 pages", "900 pages"),
             ("first", "40 pages were", "0 pages were"),

@@ -217,36 +217,37 @@ mod tests {
         assert_eq!(times, [("ic_ialluis", 200_000, None), ("tlbi", 1, Some(3))]);
     }
 
+    const BAD: &[&str] = &[
+        "where=",
+        "where=nosuch",
+        "lsui=on",
+        "nosuch=1",
+        "word",
+        "out=",
+        "insns=maybe",
+        "slow=ic_iallu",
+        "slow=ic_iallu:-1",
+        "slow=ic_iallu:x",
+        "slow=nosuch:1",
+        "slow=ic_iallu:1:",
+        "slow=ic_iallu:1:x",
+        "ranges=a",
+        "ranges=a:1",
+        "ranges=a:2-1",
+        "ranges=:1-2",
+        "ranges=other:1-2",
+        "ranges=a:1-2;a:3-4",
+        "ranges=a b:1-2",
+        "ranges=a:x-2",
+        "ranges=a:-2",
+        "ranges=a:+1-2",
+        "ranges=a:1-10000000000000000",
+        "ram=40000000",
+    ];
+
     #[test]
     fn refusals_name_the_argument() {
-        let bad = [
-            "where=",
-            "where=nosuch",
-            "lsui=on",
-            "nosuch=1",
-            "word",
-            "out=",
-            "insns=maybe",
-            "slow=ic_iallu",
-            "slow=ic_iallu:-1",
-            "slow=ic_iallu:x",
-            "slow=nosuch:1",
-            "slow=ic_iallu:1:",
-            "slow=ic_iallu:1:x",
-            "ranges=a",
-            "ranges=a:1",
-            "ranges=a:2-1",
-            "ranges=:1-2",
-            "ranges=other:1-2",
-            "ranges=a:1-2;a:3-4",
-            "ranges=a b:1-2",
-            "ranges=a:x-2",
-            "ranges=a:-2",
-            "ranges=a:+1-2",
-            "ranges=a:1-10000000000000000",
-            "ram=40000000",
-        ];
-        for argument in bad {
+        for argument in BAD {
             let complaint = one(argument).expect_err(argument);
             assert!(complaint.starts_with(argument), "{complaint}");
             assert!(!complaint.contains('\n'));

@@ -6,6 +6,8 @@ Generates every opcode of the encoding groups that have classes, with a few valu
 register field, and compares. The argument is the decoder as a filter. Exits 1 on a difference.
 """
 
+import collections
+import collections.abc
 import re
 import struct
 import subprocess
@@ -15,7 +17,7 @@ import tempfile
 ORDER = "(a|l|al)?"
 MNEMONICS = {
     "lse": rf"casp{ORDER}|(cas|swp){ORDER}[bh]?"
-           rf"|(ld|st)(add|clr|eor|set|smax|smin|umax|umin){ORDER}[bh]?",
+    rf"|(ld|st)(add|clr|eor|set|smax|smin|umax|umin){ORDER}[bh]?",
     "lse128": f"(ldclrp|ldsetp|swpp){ORDER}",
     "rcw": f"rcws?(clr|swp|set|cas|casp|clrp|swpp|setp){ORDER}",
     "svc": "svc",
@@ -30,14 +32,23 @@ MNEMONICS = {
 # operations, are counted on purpose.
 UNNAMED = {
     "<unknown>": {"lsui", "lsui_ex", "lsui_pair", "lsfe", "lse128", "rcw"},
-    "sys": {"tlbi", "dc_civaps", "dc_cigdvaps", "dc_cvaoc", "dc_cgdvaoc", "dc_civaoc",
-            "dc_cigdvaoc", "dc_cipapa", "dc_cigdpapa"},
+    "sys": {
+        "tlbi",
+        "dc_civaps",
+        "dc_cigdvaps",
+        "dc_cvaoc",
+        "dc_cgdvaoc",
+        "dc_civaoc",
+        "dc_cigdvaoc",
+        "dc_cipapa",
+        "dc_cigdpapa",
+    },
     "sysp": {"tlbi"},
 }
 MARKS = {"#0x5a", "#0x5b"}
 
 
-def loads_and_stores():
+def loads_and_stores() -> collections.abc.Iterator[int]:
     """Yields opcodes with bit 27 set and bit 25 clear, with all of bits 31:21 and 15:10."""
     tops = [top for top in range(1 << 11) if top >> 6 & 1 and not top >> 4 & 1]
     for top in tops:
@@ -47,7 +58,7 @@ def loads_and_stores():
                     yield top << 21 | rs << 16 | low << 10 | 1 << 5 | rt
 
 
-def system():
+def system() -> collections.abc.Iterator[int]:
     """Yields all of SYS and SYSP, with and without a register, and all hints."""
     for base in (0xD5080000, 0xD5480000):
         for operation in range(1 << 14):
@@ -57,7 +68,7 @@ def system():
         yield 0xD503201F | imm << 5
 
 
-def exceptions_and_returns():
+def exceptions_and_returns() -> collections.abc.Iterator[int]:
     """Yields "Exception generation", and "Unconditional branch (register)"."""
     for top in range(1 << 8):
         for low in range(1 << 8):
@@ -69,26 +80,43 @@ def exceptions_and_returns():
                     yield 0xD61F0000 | opc << 21 | op3 << 10 | rn << 5 | op4
 
 
-def decoded(classify, opcodes):
+def decoded(classify: str, opcodes: list[int]) -> list[str]:
+    """Returns the classes of opcodes by the decoder."""
     text = "".join(f"{opcode:08x}\n" for opcode in opcodes)
     run = subprocess.run([classify], input=text, capture_output=True, text=True, check=True)
     return [line.split()[1] for line in run.stdout.splitlines()]
 
 
-def disassembled(opcodes):
+def disassembled(opcodes: list[int]) -> list[list[str]]:
+    """Returns the words of instructions by the disassembler."""
     with tempfile.TemporaryDirectory() as folder:
         raw, elf = f"{folder}/raw", f"{folder}/elf"
         with open(raw, "wb") as file:
             file.write(b"".join(struct.pack("<I", opcode) for opcode in opcodes))
-        subprocess.run(["llvm-objcopy", "-I", "binary", "-O", "elf64-littleaarch64",
-                        "--rename-section=.data=.text,code", raw, elf], check=True)
+        subprocess.run(
+            [
+                "llvm-objcopy",
+                "-I",
+                "binary",
+                "-O",
+                "elf64-littleaarch64",
+                "--rename-section=.data=.text,code",
+                raw,
+                elf,
+            ],
+            check=True,
+        )
         dump = ["llvm-objdump", "-d", "-z", "--no-show-raw-insn", "--mattr=+all", elf]
         run = subprocess.run(dump, capture_output=True, text=True, check=True)
-    return [line.split(":", 1)[1].split() for line in run.stdout.splitlines()
-            if re.match(r"\s+[0-9a-f]+:", line)]
+    return [
+        line.split(":", 1)[1].split()
+        for line in run.stdout.splitlines()
+        if re.match(r"\s+[0-9a-f]+:", line)
+    ]
 
 
-def expected(words):
+def expected(words: list[str]) -> str:
+    """Returns the class of an instruction."""
     if words[0] in ("ic", "dc"):
         return f"{words[0]}_{words[1].rstrip(',')}"
     if words[0] == "hint":
@@ -99,14 +127,15 @@ def expected(words):
     return "-"
 
 
-def main():
+def main() -> None:
+    """Compares all opcodes, and exits with 1 if one differs."""
     opcodes = [*loads_and_stores(), *system(), *exceptions_and_returns()]
     ours, theirs = decoded(sys.argv[1], opcodes), disassembled(opcodes)
     assert len(ours) == len(theirs) == len(opcodes)
-    differ, agreed = 0, {}
+    differ, agreed = 0, collections.Counter[str]()
     for opcode, name, words in zip(opcodes, ours, theirs):
         if name == expected(words):
-            agreed[name] = agreed.get(name, 0) + 1
+            agreed[name] += 1
         elif name not in UNNAMED.get(words[0], ()):
             differ += 1
             if differ <= 10:
