@@ -30,86 +30,96 @@ fn words_of_a_text() {
     assert_eq!(all(b"a=1,"), [&b"a=1"[..], b""]);
 }
 
+const fn bits(value: u64, mask: u64) -> Value {
+    Value::Bits { value, mask }
+}
+
+const VALUES: &[(&str, Value)] = &[
+    ("r=0/1", bits(0, 1)),
+    ("r=0x1/0xf", bits(1, 15)),
+    ("r=010/0xff", bits(10, 255)),
+    ("r=0xAb/0xfF", bits(0xab, 0xff)),
+    ("r=0/0xffffffffffffffff", bits(0, u64::MAX)),
+    (
+        "r=0xffffffffffffffff/18446744073709551615",
+        bits(u64::MAX, u64::MAX),
+    ),
+    ("r=7", Value::Number(7)),
+    ("r=0x0", Value::Number(0)),
+    ("r=off", Value::Off),
+];
+
+const MALFORMED: &[(&str, Malformed)] = &[
+    ("", NotAWord),
+    ("r", NotAWord),
+    ("=1", NotAWord),
+    ("r=", BadNumber),
+    ("r=/1", BadNumber),
+    ("r=1/", BadNumber),
+    ("r=0x", BadNumber),
+    ("r=0X1", BadNumber),
+    ("r=x1", BadNumber),
+    ("r=1g/0xf", BadNumber),
+    ("r=-1", BadNumber),
+    ("r=+1", BadNumber),
+    ("r= 1", BadNumber),
+    ("r=1 ", BadNumber),
+    ("r=1/1/1", BadNumber),
+    ("r=Off", BadNumber),
+    ("r=off/1", BadNumber),
+    ("r=0x10000000000000000", BadNumber),
+    ("r=18446744073709551616", BadNumber),
+    ("r=0/0", BadMask),
+    ("r=2/1", BadMask),
+];
+
 #[test]
 fn values() {
-    let bits = |value, mask| Ok(Value::Bits { value, mask });
-    let most = u64::MAX;
-
-    for (word, expected) in [
-        ("r=0/1", bits(0, 1)),
-        ("r=0x1/0xf", bits(1, 15)),
-        ("r=010/0xff", bits(10, 255)),
-        ("r=0xAb/0xfF", bits(0xab, 0xff)),
-        ("r=0/0xffffffffffffffff", bits(0, most)),
-        (
-            "r=0xffffffffffffffff/18446744073709551615",
-            bits(most, most),
-        ),
-        ("r=7", Ok(Value::Number(7))),
-        ("r=0x0", Ok(Value::Number(0))),
-        ("r=off", Ok(Value::Off)),
-        ("", Err(NotAWord)),
-        ("r", Err(NotAWord)),
-        ("=1", Err(NotAWord)),
-        ("r=", Err(BadNumber)),
-        ("r=/1", Err(BadNumber)),
-        ("r=1/", Err(BadNumber)),
-        ("r=0x", Err(BadNumber)),
-        ("r=0X1", Err(BadNumber)),
-        ("r=x1", Err(BadNumber)),
-        ("r=1g/0xf", Err(BadNumber)),
-        ("r=-1", Err(BadNumber)),
-        ("r=+1", Err(BadNumber)),
-        ("r= 1", Err(BadNumber)),
-        ("r=1 ", Err(BadNumber)),
-        ("r=1/1/1", Err(BadNumber)),
-        ("r=Off", Err(BadNumber)),
-        ("r=off/1", Err(BadNumber)),
-        ("r=0x10000000000000000", Err(BadNumber)),
-        ("r=18446744073709551616", Err(BadNumber)),
-        ("r=0/0", Err(BadMask)),
-        ("r=2/1", Err(BadMask)),
-    ] {
-        let word = Word::new(word.as_bytes());
-        assert_eq!(word.map(|it| it.value), expected, "{word:?}");
-        assert!(word.is_err() || word.unwrap().name == b"r");
+    for (word, expected) in VALUES {
+        let word = Word::new(word.as_bytes()).unwrap();
+        assert_eq!((word.name, word.value), (&b"r"[..], *expected));
+    }
+    for (word, expected) in MALFORMED {
+        assert_eq!(Word::new(word.as_bytes()), Err(*expected), "{word}");
     }
 }
 
-/// The encodings of ID_AA64DFR2_EL1 and CTR_EL0, and what is none.
+/// The encodings of ID_AA64DFR2_EL1 and CTR_EL0, and the smallest and the greatest fields.
+const ENCODINGS: &[(&str, [u32; 5])] = &[
+    ("s3_0_c0_c5_2", [3, 0, 0, 5, 2]),
+    ("s3_3_c0_c0_1", [3, 3, 0, 0, 1]),
+    ("s0_7_c15_c15_7", [0, 7, 15, 15, 7]),
+    ("s3_0_c0_c10_0", [3, 0, 0, 10, 0]),
+];
+
+const NO_ENCODINGS: &[&str] = &[
+    "",
+    "s3",
+    "s3_0_c0_c5",
+    "s3_0_c0_c5_",
+    "s3_0_c0_c5_2_",
+    "s3_0_0_5_2",
+    "S3_0_C0_C5_2",
+    "s4_0_c0_c5_2",
+    "s3_8_c0_c5_2",
+    "s3_0_c16_c5_2",
+    "s3_0_c0_c5_8",
+    "s3_0_c0_c05_2",
+    "s3_0_c0_cx_2",
+    "id_aa64dfr2_el1",
+    "s3_0_c0_c99999999999999999999_2",
+];
+
 #[test]
 fn encodings() {
-    let sys_reg =
-        |op0: u32, op1, crn, crm, op2: u32| op0 << 19 | op1 << 16 | crn << 12 | crm << 8 | op2 << 5;
-
-    for (name, parts) in [
-        ("s3_0_c0_c5_2", [3, 0, 0, 5, 2]),
-        ("s3_3_c0_c0_1", [3, 3, 0, 0, 1]),
-        ("s0_7_c15_c15_7", [0, 7, 15, 15, 7]),
-        ("s3_0_c0_c10_0", [3, 0, 0, 10, 0]),
-    ] {
+    for (name, parts) in ENCODINGS {
         let [op0, op1, crn, crm, op2] = parts;
+        let expected = op0 << 19 | op1 << 16 | crn << 12 | crm << 8 | op2 << 5;
         let id = Encoded::read(name.as_bytes()).map(Encoded::id);
-        assert_eq!(id, Some(sys_reg(op0, op1, crn, crm, op2)), "{name}");
-        assert_eq!(Encoded::parts(id.unwrap()), parts);
+        assert_eq!(id, Some(expected), "{name}");
+        assert_eq!(Encoded::parts(expected), *parts);
     }
-    for name in [
-        "",
-        "s3",
-        "s3_0_c0_c5",
-        "s3_0_c0_c5_",
-        "s3_0_c0_c5_2_",
-        "s3_0_0_5_2",
-        "S3_0_C0_C5_2",
-        "s4_0_c0_c5_2",
-        "s3_8_c0_c5_2",
-        "s3_0_c16_c5_2",
-        "s3_0_c0_c5_8",
-        "s3_0_c0_c05_2",
-        "s3_0_c0_cx_2",
-        "id_aa64dfr2_el1",
-        "s3_0_c0_c99999999999999999999_2",
-    ] {
+    for name in NO_ENCODINGS {
         assert_eq!(Encoded::read(name.as_bytes()), None, "{name}");
     }
 }
@@ -200,53 +210,54 @@ fn can_have(limit: u64, value: u64, mask: u64) -> bool {
     whole & 0xf0 == limit & 0xf0 && WRITABLE.into_iter().all(lowered) && is_valid(whole)
 }
 
+/// Asserts that the check of a value is right. `seen` counts the outcomes: accepted, a part of a
+/// field, beyond the limit.
+fn try_value(limit: u64, value: u64, mask: u64, seen: &mut [u32; 3]) {
+    let set = Set { id: 5, value, mask };
+    let differs = (limit ^ value) & mask;
+    let split = FIELDS
+        .into_iter()
+        .find(|field| field & differs != 0 && field & !mask != 0);
+    let possible = can_have(limit, value, mask);
+    let what = format!("{limit:#x} {value:#x}/{mask:#x}");
+
+    match (check(&Fake { limit }, &set), split) {
+        (Ok(()), None) => {
+            seen[0] += 1;
+            assert!(possible, "{what}");
+        }
+        (Err(Refusal::Part { field }), Some(split)) => {
+            seen[1] += 1;
+            assert_eq!(field, split);
+        }
+        (Err(Refusal::Beyond { field, limit: own }), None) => {
+            seen[2] += 1;
+            assert!(!possible, "{what}");
+            assert_eq!(own, limit);
+            assert_ne!(field & differs, 0);
+            // It is one that is refused alone, if there is one.
+            let alone = |field: u64| !can_have(limit, value & field, field);
+            let mut fields = FIELDS.into_iter().chain([0x40, 0x80]);
+            let any = fields.any(|field| field & differs != 0 && alone(field));
+            assert!(alone(field) || !any, "{what}");
+        }
+        other => panic!("{what}: {other:?}"),
+    }
+}
+
 /// Every default, value and mask: what is accepted, and what the refusal names.
 #[test]
 fn every_value_of_a_register() {
-    let (mut accepted, mut parts, mut beyond) = (0, 0, 0);
+    let mut seen = [0; 3];
 
     for limit in (0..256).filter(|&limit| is_valid(limit)) {
-        let host = Fake { limit };
-        for (mask, value) in (1..256).flat_map(|mask| (0..256).map(move |value| (mask, value))) {
-            if value & !mask != 0 {
-                continue;
-            }
-            let set = Set { id: 5, value, mask };
-            let differs = (limit ^ value) & mask;
-            let split = FIELDS
-                .into_iter()
-                .find(|field| field & differs != 0 && field & !mask != 0);
-            match (check(&host, &set), split) {
-                (Err(Refusal::Part { field }), Some(split)) => {
-                    parts += 1;
-                    assert_eq!(field, split);
-                }
-                (Ok(()), None) => {
-                    accepted += 1;
-                    assert!(
-                        can_have(limit, value, mask),
-                        "{limit:#x} {value:#x}/{mask:#x}"
-                    );
-                }
-                (Err(Refusal::Beyond { field, limit: own }), None) => {
-                    beyond += 1;
-                    assert!(
-                        !can_have(limit, value, mask),
-                        "{limit:#x} {value:#x}/{mask:#x}"
-                    );
-                    assert_eq!(own, limit);
-                    assert_ne!(field & differs, 0);
-                    // It is one that is refused alone, if there is one.
-                    let alone = |field: u64| !can_have(limit, value & field, field);
-                    let mut fields = FIELDS.into_iter().chain([0x40, 0x80]);
-                    let any = fields.any(|field| field & differs != 0 && alone(field));
-                    assert!(alone(field) || !any, "{limit:#x} {value:#x}/{mask:#x}");
-                }
-                other => panic!("{limit:#x} {value:#x}/{mask:#x}: {other:?}"),
+        for mask in 1..256 {
+            for value in (0..256).filter(|value| value & !mask == 0) {
+                try_value(limit, value, mask, &mut seen);
             }
         }
     }
-    assert!(accepted > 1000 && parts > 1000 && beyond > 1000);
+    assert!(seen.into_iter().all(|n| n > 1000), "{seen:?}");
 }
 
 #[test]

@@ -197,6 +197,35 @@ mod images {
         registers
     }
 
+    /// Returns op2 and CRm of all registers, in any order.
+    fn any_order(seed: &mut Random) -> Vec<(u8, u8)> {
+        let mut order: Vec<_> = (4..8)
+            .flat_map(|op2| (0..16).map(move |crm| (op2, crm)))
+            .collect();
+
+        for i in (1..order.len()).rev() {
+            order.swap(i, seed.next() as usize % (i + 1));
+        }
+        order
+    }
+
+    /// Asserts that a VM's registers kept their values, and what has no counterpart is off.
+    fn assert_rest(mapping: Mapping, written: &Registers, view: &Registers, image: &Registers) {
+        let used: Vec<_> = (0..16).filter_map(|n| mapping.physical(n)).collect();
+
+        for p in (0..16).filter(|p| !used.contains(p)) {
+            assert_eq!((image.dbg_bcr[p], image.dbg_bvr[p]), (0, 0));
+        }
+        for n in mapping.vm().breakpoints()..16 {
+            assert_eq!(view.dbg_bcr[n], written.dbg_bcr[n]);
+        }
+        assert_eq!(view.dbg_bvr, written.dbg_bvr);
+        for n in 0..16 {
+            let kept = written.dbg_wvr[n] & if n < 4 { !3 } else { !0 };
+            assert_eq!(view.dbg_wvr[n], kept);
+        }
+    }
+
     /// Updating registers one by one, in any order, gives the same image as deriving all at
     /// once. Registers of the CPU that correspond to none of the VM are disabled, and registers
     /// that the VM does not have are left unchanged.
@@ -210,13 +239,7 @@ mod images {
             guest.derive(&mut view, &mut whole);
 
             let (mut kept, mut image) = (written.clone(), Registers::default());
-            let mut order: Vec<(u8, u8)> = (4..8)
-                .flat_map(|op2| (0..16).map(move |crm| (op2, crm)))
-                .collect();
-            for i in (1..order.len()).rev() {
-                order.swap(i, seed.next() as usize % (i + 1));
-            }
-            for (op2, crm) in order {
+            for (op2, crm) in any_order(&mut seed) {
                 let register = Register::new(op2, crm).unwrap();
                 let has = features(mapping.vm()).has(register);
                 if has {
@@ -231,19 +254,7 @@ mod images {
             let again = view.clone();
             guest.derive(&mut view, &mut whole);
             assert_eq!((&view, &whole), (&again, &image));
-
-            let used: Vec<_> = (0..16).filter_map(|n| mapping.physical(n)).collect();
-            for p in (0..16).filter(|p| !used.contains(p)) {
-                assert_eq!((whole.dbg_bcr[p], whole.dbg_bvr[p]), (0, 0));
-            }
-            for n in mapping.vm().breakpoints()..16 {
-                assert_eq!(view.dbg_bcr[n], written.dbg_bcr[n]);
-            }
-            assert_eq!(view.dbg_bvr, written.dbg_bvr);
-            for n in 0..16 {
-                let kept = written.dbg_wvr[n] & if n < 4 { !3 } else { !0 };
-                assert_eq!(view.dbg_wvr[n], kept);
-            }
+            assert_rest(mapping, &written, &view, &whole);
         }
     }
 }

@@ -442,24 +442,32 @@ mod schedule {
                 .collect();
             check(&state, &at, turns);
             let before = todo.len();
-            for (cpu, at) in at.iter().enumerate() {
-                let (Err(access), false) = (at, state.requests[cpu].stopped) else {
-                    continue;
-                };
-                todo.push(step(state.clone(), cpu, *access));
-                // Requests wait only for owners, so only owners need to stop.
-                if state.requests[cpu].owns.is_some() {
-                    let mut stops = state.clone();
-                    stops.requests[cpu].stopped = true;
-                    todo.push(stops);
-                }
-            }
+            todo.extend(next(&state, &at));
             if todo.len() == before {
                 ends.add(&state, at.iter().filter(|at| at.is_ok()).count());
             }
         }
         ends.states = seen.len();
         ends
+    }
+
+    /// Returns the states that follow a state.
+    fn next(state: &State, at: &[Result<Served, Access>]) -> Vec<State> {
+        let mut states = Vec::new();
+
+        for (cpu, at) in at.iter().enumerate() {
+            let (Err(access), false) = (at, state.requests[cpu].stopped) else {
+                continue;
+            };
+            states.push(step(state.clone(), cpu, *access));
+            // Requests wait only for owners, so only owners need to stop.
+            if state.requests[cpu].owns.is_some() {
+                let mut stops = state.clone();
+                stops.requests[cpu].stopped = true;
+                states.push(stops);
+            }
+        }
+        states
     }
 
     impl Ends {
@@ -502,50 +510,63 @@ mod schedule {
         }
     }
 
+    /// Returns the state after a request's next access.
     fn step(mut state: State, cpu: usize, access: Access) -> State {
-        let clean: Vec<_> = state.requests.iter().map(|r| r.clean).collect();
-        // A request has been made once it has read `started`, its second access.
-        let all_made = state.requests.iter().all(|r| r.results.len() >= 2);
-        let request = &mut state.requests[cpu];
-        let mut completed = None;
         let result = match access {
-            Access::Complete => {
-                request.clean = true;
-                request.unseen = false;
-                completed = request.in_flight.take();
-                0
-            }
+            Access::Complete => state.complete(cpu),
             Access::Load(word) => state.words[word],
-            Access::Store(word, value) => {
-                assert_eq!(word, DONE);
-                assert_eq!(request.owns.take(), Some(value), "not the owner's number");
-                state.together |= value == 1 && all_made;
-                state.words[word] = value;
-                0
-            }
-            Access::Change(word, old, new) => {
-                let same = state.words[word] == old;
-                if same {
-                    assert_eq!(word, STARTED);
-                    state.words[word] = new;
-                    request.owns = Some(new);
-                    request.unseen = true;
-                }
-                same.into()
-            }
-            Access::Invalidate => {
-                assert!(!request.unseen, "it may start before others see that");
-                request.gave_up = request.owns.is_none();
-                request.in_flight = Some(clean);
-                state.executed += 1;
-                0
-            }
+            Access::Store(word, value) => state.store(cpu, word, value),
+            Access::Change(word, old, new) => state.change(cpu, word, old, new),
+            Access::Invalidate => state.invalidate(cpu),
             Access::Relax => 0,
         };
-        request.results.push(result);
-        for (request, clean) in state.requests.iter_mut().zip(completed.unwrap_or_default()) {
-            request.covered |= clean;
-        }
+        state.requests[cpu].results.push(result);
         state
+    }
+
+    /// The accesses of a request: each changes the state, and returns the access's result.
+    impl State {
+        fn complete(&mut self, cpu: usize) -> u64 {
+            let request = &mut self.requests[cpu];
+            request.clean = true;
+            request.unseen = false;
+            let completed = request.in_flight.take().unwrap_or_default();
+            for (request, clean) in self.requests.iter_mut().zip(completed) {
+                request.covered |= clean;
+            }
+            0
+        }
+
+        fn store(&mut self, cpu: usize, word: usize, value: u64) -> u64 {
+            // A request has been made once it has read `started`, its second access.
+            let all_made = self.requests.iter().all(|r| r.results.len() >= 2);
+            let owned = self.requests[cpu].owns.take();
+            assert_eq!(word, DONE);
+            assert_eq!(owned, Some(value), "not the owner's number");
+            self.together |= value == 1 && all_made;
+            self.words[word] = value;
+            0
+        }
+
+        fn change(&mut self, cpu: usize, word: usize, old: u64, new: u64) -> u64 {
+            let same = self.words[word] == old;
+            if same {
+                assert_eq!(word, STARTED);
+                self.words[word] = new;
+                self.requests[cpu].owns = Some(new);
+                self.requests[cpu].unseen = true;
+            }
+            same.into()
+        }
+
+        fn invalidate(&mut self, cpu: usize) -> u64 {
+            let clean = self.requests.iter().map(|r| r.clean).collect();
+            let request = &mut self.requests[cpu];
+            assert!(!request.unseen, "it may start before others see that");
+            request.gave_up = request.owns.is_none();
+            request.in_flight = Some(clean);
+            self.executed += 1;
+            0
+        }
     }
 }

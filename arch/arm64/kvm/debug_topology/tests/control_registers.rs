@@ -16,6 +16,37 @@ fn controls() -> impl Iterator<Item = u64> {
     })
 }
 
+/// Returns what the CPU's register gets for breakpoint `n` of the VM, which is linked to the CPU's
+/// context-aware breakpoint `linked_to`, if it may be.
+fn expected_breakpoint(mapping: Mapping, n: usize, control: u64, linked_to: Option<usize>) -> u64 {
+    let bt = (control >> DBGBCRn_EL1_BT_SHIFT) % 16;
+    let bt = if mapping.vm().is_context_aware(n) {
+        bt
+    } else {
+        bt & 0b0101
+    };
+    let types = !(DBGBCRn_EL1_BT_MASK | DBGBCRn_EL1_LBN_MASK);
+    let rest = (control & types) | (bt << DBGBCRn_EL1_BT_SHIFT);
+
+    match bt {
+        _ if control & 1 == 0 => 0,
+        0b0000 | 0b0010 | 0b0011 | 0b0110 | 0b0111 => rest,
+        0b0001 => linked_to.map_or(0, |p| rest | ((p as u64) << 16)),
+        _ => 0,
+    }
+}
+
+/// Returns the same for a watchpoint: BT[0] is WT.
+fn expected_watchpoint(control: u64, linked_to: Option<usize>) -> u64 {
+    let rest = control & !(0b1110 << 20) & !DBGWCRn_EL1_LBN_MASK;
+
+    match control >> DBGWCRn_EL1_WT_SHIFT & 1 == 1 {
+        _ if control & 1 == 0 => 0,
+        true => linked_to.map_or(0, |p| rest | ((p as u64) << 16)),
+        false => rest,
+    }
+}
+
 #[test]
 fn every_type_and_link_in_every_mapping() {
     for mapping in mappings() {
@@ -26,34 +57,13 @@ fn every_type_and_link_in_every_mapping() {
                 .physical(lbn)
                 .filter(|_| mapping.vm().is_context_aware(lbn));
             for n in 0..mapping.vm().breakpoints() {
-                let bt = (control >> DBGBCRn_EL1_BT_SHIFT) % 16;
-                let bt = if mapping.vm().is_context_aware(n) {
-                    bt
-                } else {
-                    bt & 0b0101
-                };
-                let types = !(DBGBCRn_EL1_BT_MASK | DBGBCRn_EL1_LBN_MASK);
-                let rest = (control & types) | (bt << DBGBCRn_EL1_BT_SHIFT);
-                let expected = match bt {
-                    _ if control & 1 == 0 => 0,
-                    0b0000 | 0b0010 | 0b0011 | 0b0110 | 0b0111 => rest,
-                    0b0001 => linked_to.map_or(0, |p| rest | ((p as u64) << 16)),
-                    _ => 0,
-                };
                 assert_eq!(
                     guest.breakpoint(n, control.into()).into_raw(),
-                    expected,
+                    expected_breakpoint(mapping, n, control, linked_to),
                     "{mapping:?} {n} {control:#x}"
                 );
             }
-            // The same value as a watchpoint's: BT[0] is WT.
-            let wt = control >> DBGWCRn_EL1_WT_SHIFT & 1 == 1;
-            let rest = control & !(0b1110 << 20) & !DBGWCRn_EL1_LBN_MASK;
-            let expected = match wt {
-                _ if control & 1 == 0 => 0,
-                true => linked_to.map_or(0, |p| rest | ((p as u64) << 16)),
-                false => rest,
-            };
+            let expected = expected_watchpoint(control, linked_to);
             assert_eq!(guest.watchpoint(3, control.into()).into_raw(), expected);
             assert_eq!(guest.watchpoint(4, control.into()).into_raw(), 0);
         }
@@ -65,28 +75,32 @@ fn every_type_and_link_in_every_mapping() {
 #[test]
 fn every_bit() {
     let guest = features(topology(4, 2));
+    let breakpoint = |n, value: u64| guest.kept_breakpoint(n, value.into()).into_raw();
+    let watchpoint = |value: u64| guest.kept_watchpoint(value.into()).into_raw();
 
     for bit in 0..64 {
         let value = 1u64 << bit;
         let kept = matches!(bit, 0..=2 | 13..=20 | 22);
         let bas = matches!(bit, 5 | 7);
         let expected = value * u64::from(kept) + 3 * value * u64::from(bas);
-        assert_eq!(
-            guest.kept_breakpoint(0, value.into()).into_raw(),
-            expected,
-            "{bit}"
-        );
+        assert_eq!(breakpoint(0, value), expected, "{bit}");
         let context = value * u64::from(matches!(bit, 21 | 23));
-        assert_eq!(
-            guest.kept_breakpoint(2, value.into()).into_raw(),
-            expected + context,
-            "{bit}"
-        );
-        let watchpoint = matches!(bit, 0..=20 | 24..=28);
-        assert_eq!(
-            guest.kept_watchpoint(value.into()).into_raw(),
-            value * u64::from(watchpoint)
-        );
+        assert_eq!(breakpoint(2, value), expected + context, "{bit}");
+        let kept = matches!(bit, 0..=20 | 24..=28);
+        assert_eq!(watchpoint(value), value * u64::from(kept));
+    }
+    assert_eq!(breakpoint(3, u64::MAX), 0x00ff_e1e7);
+    assert_eq!(breakpoint(0, u64::MAX), 0x005f_e1e7);
+    assert_eq!(watchpoint(u64::MAX), 0x1f1f_ffff);
+}
+
+/// Of addresses, a watchpoint's have no bits 1:0.
+#[test]
+fn every_bit_of_an_address() {
+    let guest = features(topology(4, 2));
+
+    for bit in 0..64 {
+        let value = 1u64 << bit;
         let mut view = Registers::default();
         (view.dbg_wvr[1], view.dbg_bvr[1]) = (value, value);
         guest.keep(Register::WatchpointValue(1), &mut view);
@@ -94,18 +108,6 @@ fn every_bit() {
         assert_eq!(view.dbg_wvr[1], value * u64::from(bit > 1));
         assert_eq!(view.dbg_bvr[1], value);
     }
-    assert_eq!(
-        guest.kept_breakpoint(3, u64::MAX.into()).into_raw(),
-        0x00ff_e1e7
-    );
-    assert_eq!(
-        guest.kept_breakpoint(0, u64::MAX.into()).into_raw(),
-        0x005f_e1e7
-    );
-    assert_eq!(
-        guest.kept_watchpoint(u64::MAX.into()).into_raw(),
-        0x1f1f_ffff
-    );
 }
 
 /// The values are those that a bare machine with 6/2 breakpoints and AArch32 at EL0 reads back.

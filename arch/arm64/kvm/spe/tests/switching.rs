@@ -115,6 +115,60 @@ fn synchronised(steps: &[Step], from: usize, to: usize) -> bool {
     from < to && steps[from..to].contains(&Step::Synchronise)
 }
 
+/// Asserts that a guest with the unit gets neither EL2's times, addresses nor its context
+/// (PMSCR_EL2.{PCT, PA, CX}); and that, without fine-grained traps, E2PB and TPMS trap all of EL1's
+/// accesses.
+fn assert_el2_gives_nothing(cpu: &Fake, fine_grained: bool) {
+    let mdcr = if fine_grained {
+        HOST_MDCR & !(1 << 14) | 3 << 12
+    } else {
+        HOST_MDCR | 2 << 12
+    };
+    assert_eq!(cpu.get::<PMSCR_EL2>(), 0);
+    assert_eq!(cpu.get::<MDCR_EL2>(), mdcr);
+}
+
+/// Asserts that the unit is off, and the host's.
+fn assert_off(cpu: &Fake) {
+    assert_eq!(cpu.get::<MDCR_EL2>(), HOST_MDCR);
+    assert_eq!(cpu.get::<PMBLIMITR_EL1>(), 0);
+    assert_eq!(cpu.get::<PMBSR_EL1>(), 0);
+}
+
+/// Gives a unit with the host's registers `own` to a guest with the registers `guest`, and back.
+fn there_and_back(on: (bool, bool, bool), own: &Registers, mut guest: Registers) {
+    let (e2h, fne, fine_grained) = on;
+    let cpu = cpu(e2h, fne, own, 0xfb);
+    let switch = switch_of(&cpu, e2h, fne, fine_grained);
+    let mut host = Host::default();
+    let before = guest;
+
+    // The unit may get a part of the buffer.
+    let limit = guest.pmblimitr - 0x1000;
+    switch.give_to_guest(&guest, Some(limit), &mut host);
+    let loaded = Registers {
+        pmblimitr: limit,
+        ..guest
+    };
+    assert_eq!(found(&cpu, e2h, fne), loaded);
+    assert_el2_gives_nothing(&cpu, fine_grained);
+
+    // The unit has gone on; the guest has written what it may.
+    cpu.set(PMBPTR_EL1::from_raw(guest.pmbptr + 64));
+    cpu.set(PMSFCR_EL1::from_raw(7));
+    switch.take_from_guest(&mut guest, true, &host);
+    assert_off(&cpu);
+    let after = Registers {
+        pmbptr: before.pmbptr + 64,
+        pmsfcr: 7,
+        ..before
+    };
+    assert_eq!(guest, after);
+    switch.return_to_host(&host);
+    assert_eq!(found(&cpu, e2h, fne), *own);
+    assert_eq!(cpu.get::<PMSCR_EL2>(), 0xfb);
+}
+
 /// Everything that a guest and the host have comes back, and nothing of the other one is left.
 #[test]
 fn everything_comes_back() {
@@ -126,46 +180,7 @@ fn everything_comes_back() {
             if !fne {
                 (own.pmsnevfr, guest.pmsnevfr) = (0, 0);
             }
-            let cpu = cpu(e2h, fne, &own, 0xfb);
-            let switch = switch_of(&cpu, e2h, fne, fine_grained);
-            let mut host = Host::default();
-            let before = guest;
-
-            // The unit may get a part of the buffer.
-            let limit = guest.pmblimitr - 0x1000;
-            switch.give_to_guest(&guest, Some(limit), &mut host);
-            let loaded = Registers {
-                pmblimitr: limit,
-                ..guest
-            };
-            assert_eq!(found(&cpu, e2h, fne), loaded);
-            // PMSCR_EL2.{PCT, PA, CX}: EL2 gives neither times, addresses nor its context.
-            assert_eq!(cpu.get::<PMSCR_EL2>(), 0);
-            // Without fine-grained traps, E2PB and TPMS trap all of EL1's accesses.
-            let mdcr = if fine_grained {
-                HOST_MDCR & !(1 << 14) | 3 << 12
-            } else {
-                HOST_MDCR | 2 << 12
-            };
-            assert_eq!(cpu.get::<MDCR_EL2>(), mdcr);
-            cpu.take_steps();
-
-            // The unit has gone on; the guest has written what it may.
-            cpu.set(PMBPTR_EL1::from_raw(guest.pmbptr + 64));
-            cpu.set(PMSFCR_EL1::from_raw(7));
-            switch.take_from_guest(&mut guest, true, &host);
-            assert_eq!(cpu.get::<MDCR_EL2>(), HOST_MDCR);
-            assert_eq!(cpu.get::<PMBLIMITR_EL1>(), 0);
-            assert_eq!(cpu.get::<PMBSR_EL1>(), 0);
-            let after = Registers {
-                pmbptr: before.pmbptr + 64,
-                pmsfcr: 7,
-                ..before
-            };
-            assert_eq!(guest, after);
-            switch.return_to_host(&host);
-            assert_eq!(found(&cpu, e2h, fne), own);
-            assert_eq!(cpu.get::<PMSCR_EL2>(), 0xfb);
+            there_and_back((e2h, fne, fine_grained), &own, guest);
         }
     });
 }

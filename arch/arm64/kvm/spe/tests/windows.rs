@@ -16,6 +16,15 @@ struct Seen {
 }
 
 impl Seen {
+    fn of(&mut self, outcome: &Outcome) -> &mut u64 {
+        match outcome {
+            Outcome::Ready(_, How::Compared) => &mut self.compared,
+            Outcome::Ready(_, How::Walked(_)) => &mut self.walked,
+            Outcome::Later => &mut self.later,
+            Outcome::Gone => &mut self.gone,
+        }
+    }
+
     fn by_name(&self) -> [(&'static str, u64); 6] {
         [
             ("writes", self.writes),
@@ -28,63 +37,104 @@ impl Seen {
     }
 }
 
-/// Runs a vCPU that profiles, for some entries.
-fn run(sim: &Sim, seen: &mut Seen) -> Result<(), String> {
-    let extent = sim.state.borrow().extent;
-    let start = |places| BASE + (sim.state.borrow_mut().choices.below(places) << 12);
-    let mut window = Window::new();
-    let mut pointer = start(extent.places);
-    let limit = BASE + (extent.pages << 12);
-    let mut ready = None;
+/// A vCPU that profiles.
+struct Profiler<'a> {
+    sim: &'a Sim,
+    window: Window,
+    pointer: u64,
+    limit: u64,
+    /// The end of the window, if it is ready.
+    ready: Option<u64>,
+}
 
-    sim.state.borrow_mut().request = true;
-    for _ in 0..extent.entries {
-        if core::mem::take(&mut sim.state.borrow_mut().request) || ready.is_none() {
-            ready = match window.make_ready(sim, pointer, limit) {
-                Outcome::Ready(limit, How::Compared) => {
-                    seen.compared += 1;
-                    Some(limit)
-                }
-                Outcome::Ready(limit, How::Walked(_)) => {
-                    seen.walked += 1;
-                    Some(limit)
-                }
-                Outcome::Later => {
-                    seen.later += 1;
-                    None
-                }
-                Outcome::Gone => {
-                    // The guest gets an event, and starts again elsewhere.
-                    seen.gone += 1;
-                    pointer = start(extent.other_places);
-                    None
-                }
-            };
+impl<'a> Profiler<'a> {
+    /// Returns a vCPU that is about to enter the guest.
+    fn new(sim: &'a Sim) -> Self {
+        let extent = sim.state.borrow().extent;
+
+        Profiler {
+            sim,
+            window: Window::new(),
+            pointer: Self::place(sim, extent.places),
+            limit: BASE + (extent.pages << 12),
+            ready: None,
         }
-        sim.enter(ready.is_some());
-        for _ in 0..extent.writes {
-            sim.others(false);
-            if !sim.state.borrow().in_guest || Some(pointer) >= ready {
+    }
+
+    /// Returns the address of one of the first pages.
+    fn place(sim: &Sim, pages: u64) -> u64 {
+        BASE + (sim.state.borrow_mut().choices.below(pages) << 12)
+    }
+
+    fn one_in(&self, n: u64) -> bool {
+        self.sim.state.borrow_mut().choices.one_in(n)
+    }
+
+    /// Makes the window ready.
+    fn make_ready(&mut self, seen: &mut Seen) {
+        let outcome = self.window.make_ready(self.sim, self.pointer, self.limit);
+
+        *seen.of(&outcome) += 1;
+        self.ready = match outcome {
+            Outcome::Ready(limit, _) => Some(limit),
+            Outcome::Later | Outcome::Gone => None,
+        };
+        if matches!(outcome, Outcome::Gone) {
+            // The guest gets an event, and starts again elsewhere.
+            let places = self.sim.state.borrow().extent.other_places;
+            self.pointer = Self::place(self.sim, places);
+        }
+    }
+
+    /// Writes until the vCPU leaves the guest, or the window ends.
+    fn write(&mut self, seen: &mut Seen) -> Result<(), String> {
+        let writes = self.sim.state.borrow().extent.writes;
+
+        for _ in 0..writes {
+            self.sim.others(false);
+            if !self.sim.state.borrow().in_guest || Some(self.pointer) >= self.ready {
                 break;
             }
-            sim.write(pointer)?;
+            self.sim.write(self.pointer)?;
             seen.writes += 1;
-            pointer += PAGE / 2;
+            self.pointer += PAGE / 2;
         }
-        sim.state.borrow_mut().in_guest = false;
-        if Some(pointer) >= ready {
-            ready = None;
+        self.sim.state.borrow_mut().in_guest = false;
+        if Some(self.pointer) >= self.ready {
+            self.ready = None;
         }
-        if pointer >= limit || sim.state.borrow_mut().choices.one_in(4) {
-            // The guest starts once more, at a place that it has had, or at another one; or its
-            // vCPU has been reset.
-            pointer = start(extent.places.min(3));
-            ready = None;
-            if sim.state.borrow_mut().choices.one_in(8) {
-                sim.forget();
-            } else {
-                sim.disarm();
-            }
+        Ok(())
+    }
+
+    /// Starts once more, at a place that the guest has had, or at another one; or its vCPU has been
+    /// reset.
+    fn start_again(&mut self) {
+        let places = self.sim.state.borrow().extent.places;
+
+        self.pointer = Self::place(self.sim, places.min(3));
+        self.ready = None;
+        if self.one_in(8) {
+            self.sim.forget();
+        } else {
+            self.sim.disarm();
+        }
+    }
+}
+
+/// Runs a vCPU that profiles, for some entries.
+fn run(sim: &Sim, seen: &mut Seen) -> Result<(), String> {
+    let entries = sim.state.borrow().extent.entries;
+    let mut profiler = Profiler::new(sim);
+
+    sim.state.borrow_mut().request = true;
+    for _ in 0..entries {
+        if core::mem::take(&mut sim.state.borrow_mut().request) || profiler.ready.is_none() {
+            profiler.make_ready(seen);
+        }
+        sim.enter(profiler.ready.is_some());
+        profiler.write(seen)?;
+        if profiler.pointer >= profiler.limit || profiler.one_in(4) {
+            profiler.start_again();
         }
     }
     seen.kicks += sim.state.borrow().kicks;
