@@ -198,6 +198,14 @@ fn write_memory() {
     }
 }
 
+/// Returns what cpu() says in a new program, which gets the vector anew.
+fn cpu_of_a_new_program() -> String {
+    match Command::new("/proc/self/exe").arg("cpu").output() {
+        Ok(said) => String::from_utf8_lossy(&said.stdout).trim().to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
 fn main() {
     if env::args().nth(1).is_some() {
         println!("{}", cpu());
@@ -208,14 +216,7 @@ fn main() {
     println!("guest: booted");
     for word in io::stdin().lock().lines().map_while(Result::ok) {
         let answer = match word.as_str() {
-            // A new program gets the vector anew.
-            "cpu" => Command::new("/proc/self/exe")
-                .arg("cpu")
-                .output()
-                .map_or_else(
-                    |error| error.to_string(),
-                    |said| String::from_utf8_lossy(&said.stdout).trim().to_string(),
-                ),
+            "cpu" => cpu_of_a_new_program(),
             "debug" => armed.hit(),
             "clock" => clock(),
             "memory" => {

@@ -138,10 +138,8 @@ impl Machine {
             return Err("this host has no SPE for guests").during("KVM_CAP_ARM_SPE");
         }
         let vcpus = create_vcpus(&ram.vm, shape, unit.is_some())?;
-        let gic = match shape.gic {
-            true => Some(Gic::new(&ram.vm, shape.vcpus)?),
-            false => None,
-        };
+        let gic = shape.gic.then(|| Gic::new(&ram.vm, shape.vcpus));
+        let gic = gic.transpose()?;
         for vcpu in &vcpus {
             if shape.features.pmu {
                 set_up_pmu(vcpu)?;
@@ -228,10 +226,8 @@ impl Machine {
                 .map(|thread| thread.join().unwrap())
                 .collect::<Result<Vec<_>>>()
         })?;
-        Ok(match stops.contains(&Stop::Off) {
-            true => Stop::Off,
-            false => Stop::Paused,
-        })
+        let is_off = |stop: &Stop| *stop == Stop::Off;
+        Ok(stops.into_iter().find(is_off).unwrap_or(Stop::Paused))
     }
 }
 

@@ -21,6 +21,7 @@ mod state;
 mod vcpu;
 
 use std::{
+    ops::RangeInclusive,
     path::PathBuf,
     process::ExitCode,
     sync::{
@@ -170,6 +171,11 @@ fn breakpoints(value: &str) -> Option<(u64, u64)> {
     ((1..=16).contains(&pair.0) && (1..=16).contains(&pair.1)).then_some(pair)
 }
 
+/// Parses a number that must be in a range.
+fn within(text: &str, range: RangeInclusive<u64>) -> Option<u64> {
+    number(text).filter(|n| range.contains(n))
+}
+
 /// Parses one option with its value.
 fn parse_one(arguments: &mut Arguments, option: &str, value: String) -> Option<()> {
     match option {
@@ -182,23 +188,20 @@ fn parse_one(arguments: &mut Arguments, option: &str, value: String) -> Option<(
         "--initrd" => arguments.initrd = Some(value.into()),
         "--cmdline" => arguments.cmdline = Some(value),
         "--cpus" => {
-            let cpus = number(&value).filter(|n| (1..=gic::MAX_VCPUS.into()).contains(n))?;
-            arguments.cpus = Some(cpus as u32);
+            arguments.cpus = Some(within(&value, 1..=gic::MAX_VCPUS.into())? as u32);
         }
-        "--memory" => {
-            arguments.memory = Some(number(&value).filter(|n| (4..=1 << 20).contains(n))?);
-        }
+        "--memory" => arguments.memory = Some(within(&value, 4..=1 << 20)?),
         "--breakpoints" => arguments.breakpoints = Some(breakpoints(&value)?),
         "--baseline" => arguments.baseline = Some(value.into()),
         "--restore" => arguments.restore = Some(value.into()),
         "--receive" => arguments.receive = Some(value.parse().ok()?),
         "--spe" => arguments.spe = Some(value),
         "--place" => {
-            let known = |cpu: &u64| *cpu < libc::CPU_SETSIZE as u64;
-            arguments.place = Some(number(&value).filter(known)? as usize);
+            let known = 0..=libc::CPU_SETSIZE as u64 - 1;
+            arguments.place = Some(within(&value, known)? as usize);
         }
         "--save" => arguments.save = Some(value.into()),
-        "--checkpoint" => arguments.checkpoint = Some(number(&value).filter(|n| *n > 0)?),
+        "--checkpoint" => arguments.checkpoint = Some(within(&value, 1..=u64::MAX)?),
         "--send" => arguments.send = Some(value),
         "--postcopy" => arguments.postcopy = Some(value),
         _ => return None,

@@ -137,12 +137,7 @@ impl Sending {
         };
         let out = self.out.as_mut().expect("it is connected");
         state::rest(machine, port, &later, out)?;
-        out.flush().during(self.to.clone())?;
-        let mut answer = [0];
-        let read = out.get_mut().read_exact(&mut answer);
-        if read.is_err() || answer != TAKEN {
-            return Err("it has not taken the guest").during(self.to.clone());
-        }
+        self.wait_for_answer()?;
         self.later = later.into_iter().collect();
         if self.postcopy {
             eprintln!("vmm: moved to {}", self.to);
@@ -154,6 +149,19 @@ impl Sending {
             self.to,
             rounds.join(", ")
         );
+        Ok(())
+    }
+
+    /// Waits until the other side has taken the guest.
+    fn wait_for_answer(&mut self) -> Result {
+        let out = self.out.as_mut().expect("it is connected");
+        let mut answer = [0];
+
+        out.flush().during(self.to.clone())?;
+        let read = out.get_mut().read_exact(&mut answer);
+        if read.is_err() || answer != TAKEN {
+            return Err("it has not taken the guest").during(self.to.clone());
+        }
         Ok(())
     }
 
