@@ -198,6 +198,19 @@ static void *runner(void *arg)
 	return NULL;
 }
 
+/* Runs a program in all threads at the same time. */
+static void run_threads(int fd)
+{
+	pthread_t threads[NR_THREADS];
+	int i;
+
+	for (i = 0; i < NR_THREADS; i++)
+		if (pthread_create(&threads[i], NULL, runner, (void *)(long)fd))
+			ksft_exit_fail_msg("pthread_create() failed\n");
+	for (i = 0; i < NR_THREADS; i++)
+		pthread_join(threads[i], NULL);
+}
+
 static void test_value_threads(int map)
 {
 	const struct bpf_insn insns[] = {
@@ -210,8 +223,7 @@ static void test_value_threads(int map)
 		MOV64_IMM(BPF_REG_0, 0),
 		EXIT(),
 	};
-	int fd = prog_load(insns, ARRAY_SIZE(insns)), i;
-	pthread_t threads[NR_THREADS];
+	int fd = prog_load(insns, ARRAY_SIZE(insns));
 	struct value value = {};
 
 	value_access(BPF_MAP_UPDATE_ELEM, map, &value);
@@ -219,11 +231,7 @@ static void test_value_threads(int map)
 		ksft_print_msg("refused, errno %d\n", errno);
 		print_log();
 	}
-	for (i = 0; i < NR_THREADS; i++)
-		if (pthread_create(&threads[i], NULL, runner, (void *)(long)fd))
-			ksft_exit_fail_msg("pthread_create() failed\n");
-	for (i = 0; i < NR_THREADS; i++)
-		pthread_join(threads[i], NULL);
+	run_threads(fd);
 	value_access(BPF_MAP_LOOKUP_ELEM, map, &value);
 	close(fd);
 

@@ -35,17 +35,12 @@ static void handler(int sig, siginfo_t *info, void *context)
 		other_signals++;
 }
 
-int main(void)
+/* Returns a page on which tag check faults of this thread are asynchronous. */
+static char *set_up(void)
 {
 	struct sigaction action = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO };
 	unsigned long ctrl = PR_TAGGED_ADDR_ENABLE | PR_MTE_TCF_ASYNC;
 	char *page;
-	int i;
-
-	ksft_print_header();
-	if (!(getauxval(AT_HWCAP2) & HWCAP2_MTE))
-		ksft_exit_skip("the machine has no FEAT_MTE\n");
-	ksft_set_plan(2);
 
 	if (sigaction(SIGSEGV, &action, NULL))
 		ksft_exit_fail_perror("sigaction");
@@ -56,6 +51,20 @@ int main(void)
 	if (page == MAP_FAILED)
 		ksft_exit_fail_perror("mmap(PROT_MTE)");
 
+	return page;
+}
+
+int main(void)
+{
+	char *page;
+	int i;
+
+	ksft_print_header();
+	if (!(getauxval(AT_HWCAP2) & HWCAP2_MTE))
+		ksft_exit_skip("the machine has no FEAT_MTE\n");
+	ksft_set_plan(2);
+
+	page = set_up();
 	for (i = 0; i < NR_FAULTS; i++) {
 		asm volatile("strb wzr, [%0]"
 			     : : "r" ((unsigned long)page | OTHER_TAG) : "memory");

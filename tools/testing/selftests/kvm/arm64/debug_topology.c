@@ -384,11 +384,9 @@ static void fact_masked_watchpoint(void)
 	}
 }
 
-static void fact_any_order(void)
+/* Programs the address breakpoint first, and the breakpoint to which it is linked later. */
+static void link_later(int n)
 {
-	int n = job.brps - 1;
-
-	/* The address breakpoint first, the breakpoint to which it is linked later */
 	reset();
 	breakpoint(0, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(n), PROBE);
 	isb();
@@ -397,8 +395,11 @@ static void fact_any_order(void)
 	write_reg(n, BVR_OP2, THIS_CONTEXT);
 	isb();
 	CHECK(hits_probe(THIS_CONTEXT), 1);
+}
 
-	/* Change the context while linked, then change it back */
+/* Changes the context while linked, then disables the match, and enables it again. */
+static void change_context(int n)
+{
 	write_reg(n, BVR_OP2, OTHER_CONTEXT);
 	isb();
 	CHECK(hits_probe(OTHER_CONTEXT), 2);
@@ -409,8 +410,11 @@ static void fact_any_order(void)
 	write_reg(n, BCR_OP2, BCR_ARMED | BCR_BT(BT_LINKED_CONTEXT));
 	isb();
 	CHECK(hits_probe(OTHER_CONTEXT), 5);
+}
 
-	/* Change the link in the control register to a missing breakpoint, then back */
+/* Changes the link in the control register to a missing breakpoint, then back. */
+static void change_link(int n)
+{
 	write_reg(0, BCR_OP2, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(15));
 	isb();
 	if (!is_context_aware(15))
@@ -418,6 +422,30 @@ static void fact_any_order(void)
 	write_reg(0, BCR_OP2, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(n));
 	isb();
 	CHECK(hits_probe(OTHER_CONTEXT), 7);
+}
+
+static void fact_any_order(void)
+{
+	int n = job.brps - 1;
+
+	link_later(n);
+	change_context(n);
+	change_link(n);
+}
+
+static u64 target_of(int n)
+{
+	return is_context_aware(n) ? THIS_CONTEXT : (u64)&watched[0];
+}
+
+/* Prepares every breakpoint except the first as a target, to find a link that hits it. */
+static void arm_targets(void)
+{
+	int i;
+
+	for (i = 1; i < job.brps; i++)
+		breakpoint(i, BCR_ARMED | BCR_BT(is_context_aware(i) ?
+						 BT_LINKED_CONTEXT : BT_ADDRESS), target_of(i));
 }
 
 /* A link to a breakpoint that does not exist or is not context-aware matches nothing. */
@@ -430,11 +458,7 @@ static void fact_bad_link(void)
 		if (is_context_aware(lbn))
 			continue;
 		reset();
-		/* Prepare every other breakpoint as a target, to find a link that hits it */
-		for (i = 1; i < job.brps; i++)
-			breakpoint(i, BCR_ARMED | BCR_BT(is_context_aware(i) ?
-							 BT_LINKED_CONTEXT : BT_ADDRESS),
-				   is_context_aware(i) ? THIS_CONTEXT : (u64)&watched[0]);
+		arm_targets();
 		control = BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(lbn);
 		wcontrol = WCR_ARMED | WCR_WT | BCR_LBN(lbn);
 		breakpoint(0, control, PROBE);
@@ -447,8 +471,7 @@ static void fact_bad_link(void)
 		CHECK(read_reg(0, BVR_OP2) == PROBE, lbn);
 		CHECK(read_reg(0, WCR_OP2) == wcontrol, lbn);
 		for (i = 1; i < job.brps; i++)
-			CHECK(read_reg(i, BVR_OP2) == (is_context_aware(i) ? THIS_CONTEXT :
-						 (u64)&watched[0]), lbn);
+			CHECK(read_reg(i, BVR_OP2) == target_of(i), lbn);
 		/* The other breakpoints still work */
 		write_reg(0, BCR_OP2, BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(last));
 		isb();
@@ -823,6 +846,8 @@ static u64 dfr0_mask;
 static bool aarch32_el0;
 static int nr_cpus;
 static struct topology cpus[MAX_CPUS];
+/* The host must, or must not, offer writable fields. */
+static bool want, dont_want;
 
 #define result(ok, fmt, ...)	ksft_test_result(ok, fmt "\n", ##__VA_ARGS__)
 
@@ -927,51 +952,76 @@ static void test_facts(const char *name, int brps, int ctx_cmps, int cpu)
 	kvm_vm_free(vm);
 }
 
-/* Writes every pair of fields, before the first run and after. */
-static void test_writes(void)
+static bool is_legal(int brps, int ctx_cmps)
 {
-	int brps, ctx_cmps, ret, accepted = 0, wrong = 0;
 	int host_brps = BRPS(host_dfr0), host_ctx = CTX_CMPS(host_dfr0);
-	struct kvm_vcpu *vcpu;
-	struct kvm_vm *vm = create(&vcpu, 0, 0);
-	u64 value, was;
-	bool ok;
+
+	if (brps == host_brps && ctx_cmps == host_ctx)
+		return true;
+	return offered && brps >= 2 && brps <= host_brps && ctx_cmps <= brps &&
+	       ctx_cmps <= host_ctx;
+}
+
+/* Writes a pair of fields. Returns whether a legal one is in force, and any other is refused. */
+static bool write_pair(struct kvm_vcpu *vcpu, int brps, int ctx_cmps)
+{
+	u64 value = with_topology(host_dfr0, brps, ctx_cmps), was = vcpu_get_reg(vcpu, DFR0);
+	bool legal = is_legal(brps, ctx_cmps), ok = true;
+	int ret = __vcpu_set_reg(vcpu, DFR0, value);
+
+	if (legal ? ret : ret != -1 || errno != EINVAL) {
+		ksft_print_msg("%d/%d: %d, errno %d\n", brps, ctx_cmps, ret, errno);
+		ok = false;
+	}
+	return vcpu_get_reg(vcpu, DFR0) == (legal ? value : was) && ok;
+}
+
+static void test_pairs(struct kvm_vcpu *vcpu)
+{
+	int brps, ctx_cmps, accepted = 0;
+	bool ok = true;
 
 	for (brps = 1; brps <= 16; brps++) {
 		for (ctx_cmps = 1; ctx_cmps <= 16; ctx_cmps++) {
-			bool same = brps == host_brps && ctx_cmps == host_ctx;
-			bool legal = same || (offered && brps >= 2 && brps <= host_brps &&
-					      ctx_cmps <= brps && ctx_cmps <= host_ctx);
-
-			value = with_topology(host_dfr0, brps, ctx_cmps);
-			was = vcpu_get_reg(vcpu, DFR0);
-			ret = __vcpu_set_reg(vcpu, DFR0, value);
-			if (legal ? ret : ret != -1 || errno != EINVAL) {
-				ksft_print_msg("%d/%d: %d, errno %d\n", brps, ctx_cmps, ret, errno);
-				wrong++;
-			}
-			wrong += vcpu_get_reg(vcpu, DFR0) != (legal ? value : was);
-			accepted += legal;
+			ok &= write_pair(vcpu, brps, ctx_cmps);
+			accepted += is_legal(brps, ctx_cmps);
 		}
 	}
-	result(!wrong, "every pair of BRPs and CTX_CMPs, %d of 256 legal", accepted);
+	result(ok, "every pair of BRPs and CTX_CMPs, %d of 256 legal", accepted);
+}
 
+/* Checks that legal and illegal values are refused alike, and that the register keeps @value. */
+static bool is_fixed(struct kvm_vcpu *vcpu, u64 value)
+{
+	int brps, ret;
+	bool ok = true;
+	u64 other;
+
+	for (brps = 1; brps <= 16; brps++) {
+		other = with_topology(host_dfr0, brps, 3);
+		ret = other == value ? -1 : __vcpu_set_reg(vcpu, DFR0, other);
+		ok &= ret == -1 && errno == EBUSY && vcpu_get_reg(vcpu, DFR0) == value;
+	}
+	return ok;
+}
+
+/* Writes every pair of fields, before the first run and after. */
+static void test_writes(void)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = create(&vcpu, 0, 0);
+	u64 value;
+
+	test_pairs(vcpu);
 	/* Change back to the default and away again: the order must not matter */
-	value = with_topology(host_dfr0, host_brps, host_ctx);
+	value = with_topology(host_dfr0, BRPS(host_dfr0), CTX_CMPS(host_dfr0));
 	result(!__vcpu_set_reg(vcpu, DFR0, value), "the default may be written again");
 	if (offered)
 		value = with_topology(host_dfr0, 2, 1);
 	narrow(vcpu, value);
 	result(run_fact(vcpu, 0), "the last value written is in force");
 	result(!__vcpu_set_reg(vcpu, DFR0, value), "after the first run: the same value");
-	/* After the first run, legal and illegal values are refused alike */
-	ok = true;
-	for (brps = 1; brps <= 16; brps++) {
-		was = with_topology(host_dfr0, brps, 3);
-		ret = was == value ? -1 : __vcpu_set_reg(vcpu, DFR0, was);
-		ok &= ret == -1 && errno == EBUSY && vcpu_get_reg(vcpu, DFR0) == value;
-	}
-	result(ok, "after the first run: any other value is EBUSY");
+	result(is_fixed(vcpu, value), "after the first run: any other value is EBUSY");
 	kvm_vm_free(vm);
 }
 
@@ -990,7 +1040,7 @@ static void look(void)
 	kvm_vm_free(vm);
 }
 
-static void test_mask(bool want, bool dont_want)
+static void test_mask(void)
 {
 	result(!!(dfr0_mask & ID_AA64DFR0_EL1_CTX_CMPs) == offered,
 	       "both fields are writable, or none");
@@ -1047,51 +1097,80 @@ static void test_aarch32(void)
 	kvm_vm_free(vm);
 }
 
+/* What a migration saves, and restores. */
+struct saved {
+	u64 bvr[MAX_REGS], bcr[MAX_REGS], wvr[MAX_REGS], wcr[MAX_REGS];
+	u64 mdscr, contextidr;
+};
+
+static struct saved save(struct kvm_vcpu *vcpu)
+{
+	struct saved saved;
+	int i;
+
+	for (i = 0; i < MAX_REGS; i++) {
+		saved.bvr[i] = vcpu_get_reg(vcpu, BVR(i));
+		saved.bcr[i] = vcpu_get_reg(vcpu, BCR(i));
+		saved.wvr[i] = vcpu_get_reg(vcpu, WVR(i));
+		saved.wcr[i] = vcpu_get_reg(vcpu, WCR(i));
+	}
+	saved.mdscr = vcpu_get_reg(vcpu, KVM_ARM64_SYS_REG(SYS_MDSCR_EL1));
+	saved.contextidr = vcpu_get_reg(vcpu, KVM_ARM64_SYS_REG(SYS_CONTEXTIDR_EL1));
+	return saved;
+}
+
+static void restore(struct kvm_vcpu *vcpu, const struct saved *saved)
+{
+	int i;
+
+	for (i = 0; i < MAX_REGS; i++) {
+		vcpu_set_reg(vcpu, WCR(i), saved->wcr[i]);
+		vcpu_set_reg(vcpu, BCR(i), saved->bcr[i]);
+		vcpu_set_reg(vcpu, BVR(i), saved->bvr[i]);
+		vcpu_set_reg(vcpu, WVR(i), saved->wvr[i]);
+	}
+	vcpu_set_reg(vcpu, KVM_ARM64_SYS_REG(SYS_MDSCR_EL1), saved->mdscr);
+	vcpu_set_reg(vcpu, KVM_ARM64_SYS_REG(SYS_CONTEXTIDR_EL1), saved->contextidr);
+}
+
+/* Returns whether the vCPU has the breakpoints and watchpoints that were saved. */
+static bool has_saved(struct kvm_vcpu *vcpu, const struct saved *saved)
+{
+	struct saved now = save(vcpu);
+
+	return !memcmp(&now, saved, offsetof(struct saved, mdscr));
+}
+
 /* Moves the registers to another VM, as a migration does. */
 static void test_move(int brps, int ctx_cmps)
 {
-	struct kvm_vcpu *from, *to;
-	struct kvm_vm *old = create(&from, brps, ctx_cmps), *new;
-	bool same = true;
-	u64 saved[4][MAX_REGS];
-	u64 contextidr, mdscr;
-	int i;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = create(&vcpu, brps, ctx_cmps);
+	struct saved saved;
 
-	TEST_ASSERT(run_fact(from, ARM), "cannot arm");
-	for (i = 0; i < MAX_REGS; i++) {
-		saved[0][i] = vcpu_get_reg(from, BVR(i));
-		saved[1][i] = vcpu_get_reg(from, BCR(i));
-		saved[2][i] = vcpu_get_reg(from, WVR(i));
-		saved[3][i] = vcpu_get_reg(from, WCR(i));
-	}
-	result(saved[0][brps - 1] == THIS_CONTEXT &&
-	       saved[1][brps - 1] == (BCR_ARMED | BCR_BT(BT_LINKED_CONTEXT)) &&
-	       saved[1][0] == (BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(brps - 1)) &&
-	       saved[0][0] == PROBE,
+	TEST_ASSERT(run_fact(vcpu, ARM), "cannot arm");
+	saved = save(vcpu);
+	result(saved.bvr[brps - 1] == THIS_CONTEXT &&
+	       saved.bcr[brps - 1] == (BCR_ARMED | BCR_BT(BT_LINKED_CONTEXT)) &&
+	       saved.bcr[0] == (BCR_ARMED | BCR_BT(BT_LINKED_ADDRESS) | BCR_LBN(brps - 1)) &&
+	       saved.bvr[0] == PROBE,
 	       "%d/%d: userspace reads the guest's view", brps, ctx_cmps);
-	mdscr = vcpu_get_reg(from, KVM_ARM64_SYS_REG(SYS_MDSCR_EL1));
-	contextidr = vcpu_get_reg(from, KVM_ARM64_SYS_REG(SYS_CONTEXTIDR_EL1));
-	kvm_vm_free(old);
+	kvm_vm_free(vm);
 
-	new = create(&to, brps, ctx_cmps);
-	for (i = 0; i < MAX_REGS; i++) {
-		vcpu_set_reg(to, WCR(i), saved[3][i]);
-		vcpu_set_reg(to, BCR(i), saved[1][i]);
-		vcpu_set_reg(to, BVR(i), saved[0][i]);
-		vcpu_set_reg(to, WVR(i), saved[2][i]);
-	}
-	vcpu_set_reg(to, KVM_ARM64_SYS_REG(SYS_MDSCR_EL1), mdscr);
-	vcpu_set_reg(to, KVM_ARM64_SYS_REG(SYS_CONTEXTIDR_EL1), contextidr);
+	vm = create(&vcpu, brps, ctx_cmps);
+	restore(vcpu, &saved);
 	/* In KVM, a new VM starts with the OS Lock clear */
-	result(run_fact(to, FIRES), "%d/%d: armed breakpoints fire in the VM they moved to",
+	result(run_fact(vcpu, FIRES), "%d/%d: armed breakpoints fire in the VM they moved to",
 	       brps, ctx_cmps);
-	for (i = 0; i < MAX_REGS; i++)
-		same &= vcpu_get_reg(to, BVR(i)) == saved[0][i] &&
-			vcpu_get_reg(to, BCR(i)) == saved[1][i] &&
-			vcpu_get_reg(to, WVR(i)) == saved[2][i] &&
-			vcpu_get_reg(to, WCR(i)) == saved[3][i];
-	result(same, "%d/%d: and are the same", brps, ctx_cmps);
-	kvm_vm_free(new);
+	result(has_saved(vcpu, &saved), "%d/%d: and are the same", brps, ctx_cmps);
+	kvm_vm_free(vm);
+}
+
+/* Returns whether userspace has stopped the guest at @pc. */
+static bool has_stopped(struct kvm_vcpu *vcpu, u64 pc)
+{
+	return vcpu->run->exit_reason == KVM_EXIT_DEBUG &&
+	       vcpu_get_reg(vcpu, ARM64_CORE_REG(regs.pc)) == pc;
 }
 
 /* Userspace debugs the guest, whose own breakpoints work again afterwards. */
@@ -1109,16 +1188,13 @@ static void test_guest_debug(const char *name, int brps, int ctx_cmps)
 	debug.arch.dbg_bcr[last] = BCR_ARMED;
 	debug.arch.dbg_bvr[last] = PROBE;
 	vcpu_guest_debug_set(vcpu, &debug);
-	ok &= !run_fact(vcpu, NOTHING) && vcpu->run->exit_reason == KVM_EXIT_DEBUG &&
-	      vcpu_get_reg(vcpu, ARM64_CORE_REG(regs.pc)) == PROBE;
+	ok &= !run_fact(vcpu, NOTHING) && has_stopped(vcpu, PROBE);
 	result(ok, "%s: a hardware breakpoint of userspace", name);
 
 	debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
 	vcpu_guest_debug_set(vcpu, &debug);
 	vcpu_run(vcpu);
-	result(vcpu->run->exit_reason == KVM_EXIT_DEBUG &&
-	       vcpu_get_reg(vcpu, ARM64_CORE_REG(regs.pc)) == OTHER,
-	       "%s: single-step from there", name);
+	result(has_stopped(vcpu, OTHER), "%s: single-step from there", name);
 
 	debug.control = 0;
 	vcpu_guest_debug_set(vcpu, &debug);
@@ -1177,52 +1253,70 @@ static bool says_mapping(const char *line, int brps, int ctx_cmps, int this_cpu)
 	return !strcmp(line + len, "\n");
 }
 
+struct shown {
+	bool topology, mapping;
+};
+
 /*
- * Checks the VM's file in debugfs. The file shows no mapping while the vCPU is not loaded, so
- * the test reads it from another CPU, and more than once.
+ * Returns what the VM's file in debugfs shows. The file shows no mapping while the vCPU is not
+ * loaded, so the file is read more than once.
  */
-static void test_debugfs(const char *name, int brps, int ctx_cmps, int cpu)
+static struct shown read_debugfs(struct kvm_vm *vm, int brps, int ctx_cmps, int cpu)
 {
-	bool topology = false, mapping = false;
 	char line[256], path[256], words[64];
-	struct kvm_vcpu *vcpu;
-	struct kvm_vm *vm = create(&vcpu, brps, ctx_cmps);
-	pthread_t thread;
-	void *ok;
+	struct shown shown = {};
 	FILE *file;
 	int i;
 
 	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/debug_topology",
 		 getpid(), vm->fd);
+	snprintf(words, sizeof(words), "VM: %d breakpoints, %d context-aware\n", brps, ctx_cmps);
+	for (i = 0; i < 5000 && !shown.mapping; i++) {
+		usleep(1000);
+		file = fopen(path, "r");
+		while (file && fgets(line, sizeof(line), file)) {
+			shown.topology |= !strcmp(line, words);
+			shown.mapping |= says_mapping(line, brps, ctx_cmps, cpu);
+		}
+		if (file)
+			fclose(file);
+	}
+	return shown;
+}
+
+/* Sets whether the guest leaves fact_stay(). */
+static void release(struct kvm_vm *vm, bool leave)
+{
+	released = leave;
+	sync_global_to_guest(vm, released);
+}
+
+/* Reads the VM's file in debugfs from another CPU than that of the vCPU. */
+static void test_debugfs(const char *name, int brps, int ctx_cmps, int cpu)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = create(&vcpu, brps, ctx_cmps);
+	struct shown shown;
+	pthread_t thread;
+	void *ok;
+
 	if (access("/sys/kernel/debug/kvm", R_OK) || sysconf(_SC_NPROCESSORS_ONLN) < 2) {
 		ksft_test_result_skip("%s: no debugfs, or no other CPU\n", name);
 		ksft_test_result_skip("%s: no debugfs, or no other CPU\n", name);
 		kvm_vm_free(vm);
 		return;
 	}
-	snprintf(words, sizeof(words), "VM: %d breakpoints, %d context-aware\n", brps, ctx_cmps);
-	released = 0;
-	sync_global_to_guest(vm, released);
+	release(vm, false);
 	TEST_ASSERT(!pthread_create(&thread, NULL, run_stay, vcpu), "Cannot make a thread");
 	if (nr_cpus > 1)
 		pin_self_to_cpu((cpu + 1) % nr_cpus);
-	for (i = 0; i < 5000 && !mapping; i++) {
-		usleep(1000);
-		file = fopen(path, "r");
-		while (file && fgets(line, sizeof(line), file)) {
-			topology |= !strcmp(line, words);
-			mapping |= says_mapping(line, brps, ctx_cmps, cpu);
-		}
-		if (file)
-			fclose(file);
-	}
-	released = 1;
-	sync_global_to_guest(vm, released);
+	shown = read_debugfs(vm, brps, ctx_cmps, cpu);
+	release(vm, true);
 	pthread_join(thread, &ok);
 	if (nr_cpus > 1)
 		pin_self_to_cpu(cpu);
-	result(ok && topology, "%s: debugfs has the VM's topology", name);
-	result(mapping, "%s: debugfs has the mapping of a vCPU that runs", name);
+	result(ok && shown.topology, "%s: debugfs has the VM's topology", name);
+	result(shown.mapping, "%s: debugfs has the mapping of a vCPU that runs", name);
 	kvm_vm_free(vm);
 }
 
@@ -1493,22 +1587,13 @@ static void move(pthread_t thread)
 	pthread_setaffinity_np(thread, sizeof(set), &set);
 }
 
-/* Several VMs and a debugger on the host move between CPUs independently. */
-static void test_storm(void)
+/* Moves all threads until those of VMs have ended. Returns whether all breakpoints have fired. */
+static bool move_all(pthread_t host, pthread_t *threads, struct kvm_vcpu **vcpus)
 {
-	static const struct topology vms[STORM_VMS] = { { 0, 0 }, { 4, 1 }, { 2, 1 } };
-	pthread_t threads[STORM_VMS], host;
-	struct kvm_vcpu *vcpus[STORM_VMS];
-	void *ret, *ok = (void *)true;
 	int i, running = STORM_VMS;
+	bool ok = true;
+	void *ret;
 
-	WRITE_ONCE(storm_over, false);
-	TEST_ASSERT(!pthread_create(&host, NULL, run_host, NULL), "Cannot make a thread");
-	for (i = 0; i < STORM_VMS; i++) {
-		create(&vcpus[i], vms[i].brps, vms[i].ctx_cmps);
-		TEST_ASSERT(!pthread_create(&threads[i], NULL, run_storm, vcpus[i]),
-			    "Cannot make a thread");
-	}
 	while (running) {
 		usleep(2000);
 		move(host);
@@ -1519,12 +1604,33 @@ static void test_storm(void)
 				move(threads[i]);
 				continue;
 			}
-			ok = ret ? ok : NULL;
+			ok &= !!ret;
 			kvm_vm_free(vcpus[i]->vm);
 			vcpus[i] = NULL;
 			running--;
 		}
 	}
+	return ok;
+}
+
+/* Several VMs and a debugger on the host move between CPUs independently. */
+static void test_storm(void)
+{
+	static const struct topology vms[STORM_VMS] = { { 0, 0 }, { 4, 1 }, { 2, 1 } };
+	pthread_t threads[STORM_VMS], host;
+	struct kvm_vcpu *vcpus[STORM_VMS];
+	void *ret;
+	bool ok;
+	int i;
+
+	WRITE_ONCE(storm_over, false);
+	TEST_ASSERT(!pthread_create(&host, NULL, run_host, NULL), "Cannot make a thread");
+	for (i = 0; i < STORM_VMS; i++) {
+		create(&vcpus[i], vms[i].brps, vms[i].ctx_cmps);
+		TEST_ASSERT(!pthread_create(&threads[i], NULL, run_storm, vcpus[i]),
+			    "Cannot make a thread");
+	}
+	ok = move_all(host, threads, vcpus);
 	WRITE_ONCE(storm_over, true);
 	pthread_join(host, &ret);
 	result(ok, "three VMs that are moved all the time: breakpoints fire");
@@ -1565,12 +1671,12 @@ static int plan(void)
 	return nr_cpus > 1 ? nr + 1 + 2 * offered : nr;
 }
 
-static void test_all(int cpu, bool differ)
+static void test_all(int cpu)
 {
 	char name[64], where[32] = "";
 	int i;
 
-	if (differ) {
+	if (nr_cpus > 1) {
 		pin_self_to_cpu(cpu);
 		snprintf(where, sizeof(where), "CPU%d: ", cpu);
 	}
@@ -1597,10 +1703,11 @@ static void test_all(int cpu, bool differ)
 	}
 }
 
-int main(int argc, char **argv)
+/* Returns false, after the usage, if an option is wrong. */
+static bool parse_options(int argc, char **argv)
 {
-	bool want = false, dont_want = false, differ = false, bad = false;
-	int cpu, opt;
+	bool bad = false;
+	int opt;
 
 	while ((opt = getopt(argc, argv, "p:ny")) != -1) {
 		switch (opt) {
@@ -1618,39 +1725,51 @@ int main(int argc, char **argv)
 			bad = true;
 		}
 	}
-	if (bad) {
+	if (bad)
 		fprintf(stderr, "usage: %s [-p B/C[:B/C...]] [-n | -y]; %s\n", argv[0],
 			"B is from 2 to 16, C from 1 to B");
+	return !bad;
+}
+
+/* Tests vCPUs that move between CPUs which differ. */
+static void test_across_cpus(void)
+{
+	test_moving("default", 0, 0);
+	if (!offered)
+		return;
+
+	test_moving("4/1", 4, 1);
+	test_id_register_last();
+	test_hotplug(4, 1);
+	test_storm();
+}
+
+int main(int argc, char **argv)
+{
+	int cpu;
+
+	if (!parse_options(argc, argv))
 		return KSFT_FAIL;
-	}
 
 	setenv("NV", "0", 1);
 	ksft_print_header();
 	look();
 	if (!nr_cpus)
 		cpus[nr_cpus++] = (struct topology){ BRPS(host_dfr0), CTX_CMPS(host_dfr0) };
-	differ = nr_cpus > 1;
 	ksft_set_plan(plan());
 
-	test_mask(want, dont_want);
+	test_mask();
 	test_mask_before_vcpu();
 	test_writes();
 	if (can_test_wrps())
 		test_wrps();
-	if (offered && !differ)
+	if (offered && nr_cpus == 1)
 		test_memory();
 	if (has_aarch32_el1())
 		test_aarch32();
 	for (cpu = 0; cpu < nr_cpus; cpu++)
-		test_all(cpu, differ);
-	if (differ) {
-		test_moving("default", 0, 0);
-		if (offered) {
-			test_moving("4/1", 4, 1);
-			test_id_register_last();
-			test_hotplug(4, 1);
-			test_storm();
-		}
-	}
+		test_all(cpu);
+	if (nr_cpus > 1)
+		test_across_cpus();
 	ksft_finished();
 }

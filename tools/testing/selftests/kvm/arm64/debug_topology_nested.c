@@ -496,21 +496,28 @@ static void test_moving(int nr_cpus)
 	kvm_vm_free(vm);
 }
 
-int main(int argc, char **argv)
+/* Returns the number of CPUs that differ, or 1. Ends the test if an option is wrong. */
+static int parse_options(int argc, char **argv)
 {
-	int cpu, opt, nr_cpus = 1;
 	struct topology cpus[MAX_CPUS];
-	struct kvm_vcpu *vcpu;
-	char where[32];
+	int opt, nr_cpus = 1;
 
 	while ((opt = getopt(argc, argv, "p:")) != -1) {
 		nr_cpus = opt == 'p' ? parse_cpus(optarg, cpus) : 0;
 		if (!nr_cpus) {
 			fprintf(stderr, "usage: %s [-p B/C[:B/C...]]; %s\n", argv[0],
 				"B is from 2 to 16, C from 1 to B");
-			return KSFT_FAIL;
+			exit(KSFT_FAIL);
 		}
 	}
+	return nr_cpus;
+}
+
+int main(int argc, char **argv)
+{
+	int cpu, nr_cpus = parse_options(argc, argv);
+	struct kvm_vcpu *vcpu;
+	char where[32];
 
 	ksft_print_header();
 	TEST_REQUIRE(test_supports_el2());

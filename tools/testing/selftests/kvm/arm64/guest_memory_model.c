@@ -164,10 +164,28 @@ static void test_in_force(unsigned long model, u64 guest, bool compete)
 	ksft_test_result(!!back, "%s%s: has its own back\n", name, compete ? ", preempted" : "");
 }
 
+/* Checks ACTLR_EL1 and AIDR_EL1 of the guest, and of a thread that has TSO at first. */
+static void test_registers(void)
+{
+	u64 before;
+
+	run(LOOK);
+	before = guest_job->actlr;
+	ksft_test_result(!(before & ACTLR_EnTSO), "the guest reads ACTLR_EL1 without the bit\n");
+	ksft_test_result(!(guest_job->aidr & AIDR_TSO), "AIDR_EL1 does not advertise it\n");
+	ksft_test_result(actlr_here() == ACTLR_EnTSO, "the thread has its own after KVM_RUN\n");
+	run(WRITE);
+	ksft_test_result(guest_job->actlr == before, "what the guest writes is ignored\n");
+	ksft_test_result(actlr_here() == ACTLR_EnTSO, "by the CPU as well\n");
+	prctl(PR_SET_MEM_MODEL, PR_SET_MEM_MODEL_DEFAULT, 0, 0, 0);
+	run(LOOK);
+	ksft_test_result(guest_job->actlr == before && !actlr_here(),
+			 "the guest reads the same in a default thread\n");
+}
+
 int main(int argc, char **argv)
 {
 	u64 guest = argc == 2 && !strcmp(argv[1], "-t") ? ACTLR_EnTSO : 0;
-	u64 before;
 
 	ksft_print_header();
 	fd = open("/sys/kernel/debug/actlr", O_RDONLY);
@@ -181,19 +199,7 @@ int main(int argc, char **argv)
 	pin_self_to_cpu(0);
 	vm = vm_create_with_one_vcpu(&vcpu, guest_code);
 	guest_job = addr_gva2hva(vm, (gva_t)&job);
-	run(LOOK);
-	before = guest_job->actlr;
-	ksft_test_result(!(before & ACTLR_EnTSO), "the guest reads ACTLR_EL1 without the bit\n");
-	ksft_test_result(!(guest_job->aidr & AIDR_TSO), "AIDR_EL1 does not advertise it\n");
-	ksft_test_result(actlr_here() == ACTLR_EnTSO, "the thread has its own after KVM_RUN\n");
-	run(WRITE);
-	ksft_test_result(guest_job->actlr == before, "what the guest writes is ignored\n");
-	ksft_test_result(actlr_here() == ACTLR_EnTSO, "by the CPU as well\n");
-	prctl(PR_SET_MEM_MODEL, PR_SET_MEM_MODEL_DEFAULT, 0, 0, 0);
-	run(LOOK);
-	ksft_test_result(guest_job->actlr == before && !actlr_here(),
-			 "the guest reads the same in a default thread\n");
-
+	test_registers();
 	test_in_force(PR_SET_MEM_MODEL_DEFAULT, guest, false);
 	test_in_force(PR_SET_MEM_MODEL_TSO, guest, false);
 	test_in_force(PR_SET_MEM_MODEL_DEFAULT, guest, true);

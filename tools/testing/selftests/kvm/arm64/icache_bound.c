@@ -839,10 +839,10 @@ static void start_threads(struct kvm_vcpu **vcpus, pthread_t *threads, u32 nr,
 	}
 }
 
-static struct round run_round(struct area *blocks, u32 nr, u64 round)
+/* Gives each vCPU the job to call the code of a block, which is not mapped at stage 2. */
+static void give_jobs(struct area *blocks, u32 nr, u64 round)
 {
 	u16 value = round * MAX_VCPUS;
-	struct round res = {};
 	u32 i;
 
 	vm_mem_region_reload(blocks->vm, blocks->slot);
@@ -857,14 +857,29 @@ static struct round run_round(struct area *blocks, u32 nr, u64 round)
 			.nr_vcpus = nr,
 		};
 	}
+}
 
-	res.counts = read_counts(blocks->vm);
+/* Lets all threads do one round, and counts what it costs. */
+static struct round measure_round(struct kvm_vm *vm)
+{
+	struct round res = { .counts = read_counts(vm) };
+
 	mark_start();
 	pthread_barrier_wait(&round_start);
 	pthread_barrier_wait(&round_end);
 	mark_stop();
-	res.counts = counts_since(blocks->vm, res.counts);
+	res.counts = counts_since(vm, res.counts);
 
+	return res;
+}
+
+static struct round run_round(struct area *blocks, u32 nr, u64 round)
+{
+	struct round res;
+	u32 i;
+
+	give_jobs(blocks, nr, round);
+	res = measure_round(blocks->vm);
 	for (i = 0; i < nr; i++) {
 		res.good += shared->job[i].good;
 		res.held_up += stopped_ms && took_ms[i] >= stopped_ms;
@@ -970,19 +985,6 @@ static void test_vcpus(u32 nr, bool strict)
 
 #define NR_INIT_FACTS		3
 
-static struct round init_round(struct kvm_vm *vm)
-{
-	struct round res = { .counts = read_counts(vm) };
-
-	mark_start();
-	pthread_barrier_wait(&round_start);
-	pthread_barrier_wait(&round_end);
-	mark_stop();
-	res.counts = counts_since(vm, res.counts);
-
-	return res;
-}
-
 /* Returns the requests that KVM_ARM_VCPU_INIT of one vCPU makes: with FEAT_S2FWB, one. */
 static u64 init_one(struct kvm_vcpu *vcpu)
 {
@@ -996,14 +998,31 @@ static u64 init_one(struct kvm_vcpu *vcpu)
 	return counts_sum(got);
 }
 
+/* Runs all rounds, in which each of @nr vCPUs makes @each requests. */
+static struct rounds init_rounds(struct kvm_vm *vm, u32 nr, u64 each)
+{
+	struct rounds rounds = {};
+	struct round one;
+	u64 round;
+
+	for (round = 1; round <= nr_rounds; round++) {
+		one = measure_round(vm);
+		ksft_print_msg("round %lu: inits %u by_line +%lu full +%lu shared +%lu\n",
+			       round, nr, one.counts.by_line, one.counts.full,
+			       one.counts.shared);
+		rounds_add(&rounds, one, each * nr);
+	}
+
+	return rounds;
+}
+
 static void test_init(u32 nr, bool strict)
 {
 	struct kvm_vcpu *vcpus[MAX_VCPUS];
 	pthread_t threads[MAX_VCPUS];
-	struct rounds rounds = {};
-	struct round one;
+	struct rounds rounds;
 	struct kvm_vm *vm;
-	u64 round, each;
+	u64 each;
 	u32 i;
 
 	ksft_set_plan(NR_INIT_FACTS);
@@ -1014,13 +1033,7 @@ static void test_init(u32 nr, bool strict)
 
 	each = init_one(vcpus[0]);
 	start_threads(vcpus, threads, nr, init_thread);
-	for (round = 1; round <= nr_rounds; round++) {
-		one = init_round(vm);
-		ksft_print_msg("round %lu: inits %u by_line +%lu full +%lu shared +%lu\n",
-			       round, nr, one.counts.by_line, one.counts.full,
-			       one.counts.shared);
-		rounds_add(&rounds, one, each * nr);
-	}
+	rounds = init_rounds(vm, nr, each);
 	for (i = 0; i < nr; i++)
 		pthread_join(threads[i], NULL);
 
@@ -1087,6 +1100,54 @@ static void help(const char *name)
 	exit(KSFT_FAIL);
 }
 
+struct options {
+	u32 vcpus;
+	u32 inits;
+	bool strict;
+	bool bulk;
+	bool by_page;
+	size_t mib;
+};
+
+static struct options parse_options(int argc, char *argv[])
+{
+	struct options options = { .mib = 512 };
+	int opt;
+
+	while ((opt = getopt(argc, argv, "v:i:r:so:bpm:h")) != -1) {
+		if (opt == 'v')
+			options.vcpus = atoi_positive("Number of vCPUs", optarg);
+		else if (opt == 'i')
+			options.inits = atoi_positive("Number of vCPUs", optarg);
+		else if (opt == 'o')
+			stopped_ms = atoi_positive("Milliseconds", optarg);
+		else if (opt == 'r')
+			nr_rounds = atoi_positive("Number of rounds", optarg);
+		else if (opt == 's')
+			options.strict = true;
+		else if (opt == 'b')
+			options.bulk = true;
+		else if (opt == 'p')
+			options.by_page = true;
+		else if (opt == 'm')
+			options.mib = atoi_positive("MiB", optarg);
+		else
+			help(argv[0]);
+	}
+	TEST_ASSERT(max(options.vcpus, options.inits) <= MAX_VCPUS, "At most %d vCPUs", MAX_VCPUS);
+
+	return options;
+}
+
+/* Prints what the expected results follow from. */
+static void print_cache(void)
+{
+	ksft_print_msg("CTR_EL0 %#lx: %s line %zu page %d: %s block %#lx: %s\n", ctr,
+		       ctr & CTR_EL0_DIC_MASK ? "DIC" : "no DIC", line_size(), getpagesize(),
+		       plan_of(getpagesize()) == PLAN_BY_LINE ? "by line" : "not by line",
+		       block_size(), plan_of(block_size()) == PLAN_ALL ? "all" : "not all");
+}
+
 /* If facts were skipped for lack of statistics, the test must not pass. */
 static void finish(void)
 {
@@ -1099,59 +1160,20 @@ static void finish(void)
 
 int main(int argc, char *argv[])
 {
-	bool bulk = false, by_page = false, strict = false;
-	u32 vcpus = 0, inits = 0;
-	size_t mib = 512;
-	int opt;
-
-	while ((opt = getopt(argc, argv, "v:i:r:so:bpm:h")) != -1) {
-		switch (opt) {
-		case 'v':
-			vcpus = atoi_positive("Number of vCPUs", optarg);
-			break;
-		case 'i':
-			inits = atoi_positive("Number of vCPUs", optarg);
-			break;
-		case 'o':
-			stopped_ms = atoi_positive("Milliseconds", optarg);
-			break;
-		case 'r':
-			nr_rounds = atoi_positive("Number of rounds", optarg);
-			break;
-		case 's':
-			strict = true;
-			break;
-		case 'b':
-			bulk = true;
-			break;
-		case 'p':
-			by_page = true;
-			break;
-		case 'm':
-			mib = atoi_positive("MiB", optarg);
-			break;
-		default:
-			help(argv[0]);
-		}
-	}
-
-	TEST_ASSERT(max(vcpus, inits) <= MAX_VCPUS, "At most %d vCPUs", MAX_VCPUS);
+	struct options options = parse_options(argc, argv);
 
 	test_disable_default_vgic();
 	ctr = read_sysreg(ctr_el0);
 
 	ksft_print_header();
-	ksft_print_msg("CTR_EL0 %#lx: %s line %zu page %d: %s block %#lx: %s\n", ctr,
-		       ctr & CTR_EL0_DIC_MASK ? "DIC" : "no DIC", line_size(), getpagesize(),
-		       plan_of(getpagesize()) == PLAN_BY_LINE ? "by line" : "not by line",
-		       block_size(), plan_of(block_size()) == PLAN_ALL ? "all" : "not all");
+	print_cache();
 
-	if (vcpus)
-		test_vcpus(vcpus, strict);
-	else if (inits)
-		test_init(inits, strict);
-	else if (bulk)
-		test_bulk(mib * SZ_1M, by_page);
+	if (options.vcpus)
+		test_vcpus(options.vcpus, options.strict);
+	else if (options.inits)
+		test_init(options.inits, options.strict);
+	else if (options.bulk)
+		test_bulk(options.mib * SZ_1M, options.by_page);
 	else
 		test_single();
 

@@ -212,6 +212,21 @@ static bool is_no_pmu(const struct reg *reg, u64 value, u64 mask)
 
 static int accepted, lowered, refused;
 
+/* Returns a register of a new VM as it would be if nothing else followed from the field @mask. */
+static u64 value_by_field(const struct reg *reg, u64 own, u64 mask)
+{
+	u64 got = value_in_new_vm(reg);
+
+	/* Without TCRX, KVM takes what needs it */
+	if (reg->id == KVM_ARM64_SYS_REG(SYS_ID_AA64MMFR3_EL1))
+		got |= own & ~mask & (ID_AA64MMFR3_EL1_S1PIE_MASK | ID_AA64MMFR3_EL1_S1POE_MASK);
+	/* EL1 has no AArch32 if EL0 has none */
+	if (reg->id == KVM_ARM64_SYS_REG(SYS_ID_AA64PFR0_EL1) &&
+	    mask == ID_AA64PFR0_EL1_EL0_MASK && FIELD_GET(ID_AA64PFR0_EL1_EL1_MASK, got) == 1)
+		got = (got & ~ID_AA64PFR0_EL1_EL1_MASK) | (own & ID_AA64PFR0_EL1_EL1_MASK);
+	return got;
+}
+
 static bool test_value(struct kvm_vcpu *vcpu, const struct reg *reg, u64 own, u64 value, u64 mask)
 {
 	bool is_own = (own & mask) == value;
@@ -233,14 +248,7 @@ static bool test_value(struct kvm_vcpu *vcpu, const struct reg *reg, u64 own, u6
 	if (is_own)
 		return true;
 	lowered++;
-	got = value_in_new_vm(reg);
-	/* Without TCRX, KVM takes what needs it */
-	if (reg->id == KVM_ARM64_SYS_REG(SYS_ID_AA64MMFR3_EL1))
-		got |= own & ~mask & (ID_AA64MMFR3_EL1_S1PIE_MASK | ID_AA64MMFR3_EL1_S1POE_MASK);
-	/* EL1 has no AArch32 if EL0 has none */
-	if (reg->id == KVM_ARM64_SYS_REG(SYS_ID_AA64PFR0_EL1) &&
-	    mask == ID_AA64PFR0_EL1_EL0_MASK && FIELD_GET(ID_AA64PFR0_EL1_EL1_MASK, got) == 1)
-		got = (got & ~ID_AA64PFR0_EL1_EL1_MASK) | (own & ID_AA64PFR0_EL1_EL1_MASK);
+	got = value_by_field(reg, own, mask);
 	if (got != ((own & ~mask) | value)) {
 		ksft_print_msg("%s: 0x%lx/0x%lx on 0x%lx: a VM has 0x%lx\n", reg->name, value,
 			       mask, own, got);
@@ -308,61 +316,69 @@ static bool was_logged(int kmsg, const char *words, const char *or_words)
 	return found;
 }
 
+static char too_long[LONGEST + 2], limit[80];
+
+static const struct refusal {
+	const char *what, *text, *logged;
+} refusals[] = {
+	{ "unknown register", "id_aa64isar9_el1=0/0xf", "nothing with that name" },
+	{ "another kind of register", "sctlr_el1=0/0xf", "nothing with that name" },
+	{ "upper case", "ID_AA64ISAR0_EL1=0/0xf00000", "nothing with that name" },
+	{ "beginning of a name", "id_aa64isar0=0/0xf00000", "nothing with that name" },
+	{ "unknown key", "color=1", "nothing with that name" },
+	{ "a register without a mask", "id_aa64isar0_el1=0", "nothing with that name" },
+	{ "a key with a mask", "psci=0x10000/0xf0000", "nothing with that name" },
+	{ "a feature that stays", "mte=off", "nothing with that name" },
+	{ "a feature twice", "pmu=off,pmu=off", "given twice" },
+	{ "a key twice", "psci=0x10000,psci=0x10000", "given twice" },
+	{ "no value", "id_aa64isar0_el1", "neither" },
+	{ "bad number", "id_aa64isar0_el1=1g/0xf", "no number" },
+	{ "bad mask", "id_aa64isar0_el1=0/", "no number" },
+	{ "65 bits", "id_aa64isar0_el1=0/0x10000000000000000", "no number" },
+	{ "empty mask", "id_aa64isar0_el1=0/0", "mask of 0" },
+	{ "bits outside of the mask", "id_aa64isar0_el1=0x1f/0xf", "outside of its mask" },
+	{ "reserved bits", "id_aa64isar0_el1=0x1/0x1", "id_aa64isar0_el1[0:0]=0x1" },
+	{ "above the limit", "id_aa64isar0_el1=0xf00000/0xf00000", limit },
+	{ "part of a field", "id_aa64isar0_el1=0/0x200000", "only a part" },
+	{ "twice", "id_aa64isar0_el1=0/0xf00000,id_aa64isar0_el1=0/0xf0", "given twice" },
+	{ "good, then bad", "id_aa64isar1_el1=0/0xf,x", "neither" },
+	{ "a comma at the end", "id_aa64isar0_el1=0/0xf00000,", "neither" },
+	{ "noise", "\001\377=/,,", "no number" },
+	{ "too long", too_long, "longer than 4095" },
+};
+
+/* Checks that a text is refused, that the log has the reason, and that @before stays. */
+static void test_refusal(const struct refusal *refusal, const char *before, int kmsg)
+{
+	char after[LONGEST + 2];
+	bool logged;
+	int err;
+
+	lseek(kmsg, 0, SEEK_END);
+	err = set_baseline(refusal->text);
+	logged = was_logged(kmsg, refusal->logged, refusal->logged);
+	read_parameter("baseline", after, sizeof(after));
+	if (err != EINVAL || !logged || strcmp(before, after))
+		ksft_print_msg("errno %d, %s, %s\n", err, logged ? "logged" : "not logged",
+			       strcmp(before, after) ? after : "not changed");
+	ksft_test_result(err == EINVAL && logged && !strcmp(before, after),
+			 "%s: EINVAL, logged, and nothing changes\n", refusal->what);
+}
+
 static void test_refusals(void)
 {
-	static char longest[LONGEST + 2], limit[80];
-	static const struct {
-		const char *what, *text, *logged;
-	} refusals[] = {
-		{ "unknown register", "id_aa64isar9_el1=0/0xf", "nothing with that name" },
-		{ "another kind of register", "sctlr_el1=0/0xf", "nothing with that name" },
-		{ "upper case", "ID_AA64ISAR0_EL1=0/0xf00000", "nothing with that name" },
-		{ "beginning of a name", "id_aa64isar0=0/0xf00000", "nothing with that name" },
-		{ "unknown key", "color=1", "nothing with that name" },
-		{ "a register without a mask", "id_aa64isar0_el1=0", "nothing with that name" },
-		{ "a key with a mask", "psci=0x10000/0xf0000", "nothing with that name" },
-		{ "a feature that stays", "mte=off", "nothing with that name" },
-		{ "a feature twice", "pmu=off,pmu=off", "given twice" },
-		{ "a key twice", "psci=0x10000,psci=0x10000", "given twice" },
-		{ "no value", "id_aa64isar0_el1", "neither" },
-		{ "bad number", "id_aa64isar0_el1=1g/0xf", "no number" },
-		{ "bad mask", "id_aa64isar0_el1=0/", "no number" },
-		{ "65 bits", "id_aa64isar0_el1=0/0x10000000000000000", "no number" },
-		{ "empty mask", "id_aa64isar0_el1=0/0", "mask of 0" },
-		{ "bits outside of the mask", "id_aa64isar0_el1=0x1f/0xf", "outside of its mask" },
-		{ "reserved bits", "id_aa64isar0_el1=0x1/0x1", "id_aa64isar0_el1[0:0]=0x1" },
-		{ "above the limit", "id_aa64isar0_el1=0xf00000/0xf00000", limit },
-		{ "part of a field", "id_aa64isar0_el1=0/0x200000", "only a part" },
-		{ "twice", "id_aa64isar0_el1=0/0xf00000,id_aa64isar0_el1=0/0xf0", "given twice" },
-		{ "good, then bad", "id_aa64isar1_el1=0/0xf,x", "neither" },
-		{ "a comma at the end", "id_aa64isar0_el1=0/0xf00000,", "neither" },
-		{ "noise", "\001\377=/,,", "no number" },
-		{ "too long", longest, "longer than 4095" },
-	};
 	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
-	char before[LONGEST + 2], after[LONGEST + 2];
+	char before[LONGEST + 2];
 
 	TEST_ASSERT(kmsg >= 0, "Cannot open /dev/kmsg, errno %d", errno);
-	memset(longest, '0', LONGEST + 1);
+	memset(too_long, '0', LONGEST + 1);
 	sprintf(limit, "id_aa64isar0_el1[23:20]=0xf: VMs of this host have 0x%lx",
 		FIELD_GET(ID_AA64ISAR0_EL1_ATOMIC_MASK, value_in_new_vm(&isar0)));
 	TEST_ASSERT_EQ(set_bits(&isar0, 0, atomic_mask), 0);
 	read_parameter("baseline", before, sizeof(before));
 
-	for (int i = 0; i < ARRAY_SIZE(refusals); i++) {
-		int err;
-		bool logged;
-
-		lseek(kmsg, 0, SEEK_END);
-		err = set_baseline(refusals[i].text);
-		logged = was_logged(kmsg, refusals[i].logged, refusals[i].logged);
-		read_parameter("baseline", after, sizeof(after));
-		if (err != EINVAL || !logged || strcmp(before, after))
-			ksft_print_msg("errno %d, %s, %s\n", err, logged ? "logged" : "not logged",
-				       strcmp(before, after) ? after : "not changed");
-		ksft_test_result(err == EINVAL && logged && !strcmp(before, after),
-				 "%s: EINVAL, logged, and nothing changes\n", refusals[i].what);
-	}
+	for (int i = 0; i < ARRAY_SIZE(refusals); i++)
+		test_refusal(&refusals[i], before, kmsg);
 	close(kmsg);
 	set_baseline("");
 }
@@ -423,15 +439,32 @@ static void test_existing_vms(void)
 	kvm_vm_free(vm);
 }
 
+/* Checks that the VM's file in debugfs has the baseline, and the line @want if that @is_lowered. */
+static bool is_in_debugfs(struct kvm_vm *vm, const char *want, bool is_lowered)
+{
+	bool in_file = false, has_text = false;
+	char path[128], line[256];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/baseline", getpid(), vm->fd);
+	file = fopen(path, "r");
+	TEST_ASSERT(file, "Cannot open %s, errno %d", path, errno);
+	while (fgets(line, sizeof(line), file)) {
+		has_text |= !strcmp(line, "id_aa64isar0_el1=0x0/0xf00000\n");
+		in_file |= !strcmp(line, want);
+	}
+	fclose(file);
+	return has_text && in_file == is_lowered;
+}
+
 /* The VM's file in debugfs and the trace have both values. */
 static void test_statistics(void)
 {
 	u64 own = value_in_new_vm(&isar0);
-	bool in_file = false, has_text = false;
-	char path[128], line[256], want[256];
+	bool is_lowered = own & atomic_mask;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
-	FILE *file;
+	char want[256];
 
 	TEST_ASSERT(trace_begin(), "There is no " TRACE_INSTANCES);
 	trace_write(TRACE_EVENT("kvm_baseline_lower", "enable"), "1");
@@ -439,22 +472,14 @@ static void test_statistics(void)
 	vm = create_vm(&vcpu);
 	snprintf(want, sizeof(want), "kvm_baseline_lower: vCPU 0: ID_AA64ISAR0_EL1: 0x%lx -> 0x%lx",
 		 own, own & ~atomic_mask);
-	ksft_test_result(trace_count(want) == !!(own & atomic_mask) &&
-			 trace_count("kvm_baseline_lower") == !!(own & atomic_mask),
+	ksft_test_result(trace_count(want) == is_lowered &&
+			 trace_count("kvm_baseline_lower") == is_lowered,
 			 "The trace: %s\n", want);
 	trace_write(TRACE_EVENT("kvm_baseline_lower", "enable"), "0");
 	trace_end();
 
-	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/baseline", getpid(), vm->fd);
-	file = fopen(path, "r");
-	TEST_ASSERT(file, "Cannot open %s, errno %d", path, errno);
 	snprintf(want, sizeof(want), "id_aa64isar0_el1: 0x%lx -> 0x%lx\n", own, own & ~atomic_mask);
-	while (fgets(line, sizeof(line), file)) {
-		has_text |= !strcmp(line, "id_aa64isar0_el1=0x0/0xf00000\n");
-		in_file |= !strcmp(line, want);
-	}
-	ksft_test_result(has_text && in_file == !!(own & atomic_mask), "debugfs: %s", want);
-	fclose(file);
+	ksft_test_result(is_in_debugfs(vm, want, is_lowered), "debugfs: %s", want);
 	kvm_vm_free(vm);
 	set_baseline("");
 }
@@ -488,10 +513,7 @@ static void test_guest(void)
 		u64 after = vcpu_get_reg(vcpu, regs[i].id);
 
 		/* Without a GIC, there is none in the ID registers from the first run on */
-		if (regs[i].id == KVM_ARM64_SYS_REG(SYS_ID_AA64PFR0_EL1) ||
-		    regs[i].id == KVM_ARM64_SYS_REG(SYS_ID_PFR1_EL1) ||
-		    regs[i].id == KVM_ARM64_SYS_REG(SYS_ID_AA64PFR2_EL1) ||
-		    after == before[i])
+		if (is_of_gic(&regs[i], -1UL) || after == before[i])
 			continue;
 		ksft_print_msg("%s: 0x%lx, then 0x%lx\n", regs[i].name, before[i], after);
 		ok = false;
@@ -546,53 +568,63 @@ static bool is_refused(const char *key, u64 value, u64 own)
 	return ok && logged;
 }
 
+static const struct feature {
+	const char *name;
+	int cap, bit, other;
+} features[] = {
+	{ "sve", KVM_CAP_ARM_SVE, KVM_ARM_VCPU_SVE },
+	{ "ptrauth", KVM_CAP_ARM_PTRAUTH_ADDRESS, KVM_ARM_VCPU_PTRAUTH_ADDRESS,
+	  KVM_ARM_VCPU_PTRAUTH_GENERIC },
+	{ "pmu", KVM_CAP_ARM_PMU_V3, KVM_ARM_VCPU_PMU_V3 },
+	{ "el2", KVM_CAP_ARM_EL2, KVM_ARM_VCPU_HAS_EL2 },
+};
+
+/* Checks that a new VM cannot have the feature, and that @old can if the host @had one. */
+static bool is_taken(const struct feature *feature, struct kvm_vm *old, bool had)
+{
+	struct kvm_vcpu_init init = { .target = KVM_ARM_TARGET_GENERIC_V8 };
+	struct kvm_vm *vm = vm_create_barebones();
+	struct kvm_vcpu *old_vcpu, *vcpu;
+	bool ok = !kvm_check_cap(feature->cap) && !vm_check_cap(vm, feature->cap) &&
+		  !!vm_check_cap(old, feature->cap) == had;
+
+	init.features[0] = BIT(KVM_ARM_VCPU_PSCI_0_2) | BIT(feature->bit);
+	if (feature->other)
+		init.features[0] |= BIT(feature->other);
+	vcpu = __vm_vcpu_add(vm, 0);
+	ok &= __vcpu_ioctl(vcpu, KVM_ARM_VCPU_INIT, &init) == -1 && errno == EINVAL;
+	old_vcpu = __vm_vcpu_add(old, 0);
+	/* EL2 needs a GIC, and other things */
+	if (feature->bit != KVM_ARM_VCPU_HAS_EL2)
+		ok &= !__vcpu_ioctl(old_vcpu, KVM_ARM_VCPU_INIT, &init) == had;
+	init.features[0] = BIT(KVM_ARM_VCPU_PSCI_0_2);
+	ok &= !__vcpu_ioctl(vcpu, KVM_ARM_VCPU_INIT, &init);
+	kvm_vm_free(vm);
+	return ok;
+}
+
+static void test_feature(const struct feature *feature)
+{
+	struct kvm_vm *old = vm_create_barebones();
+	bool had = kvm_check_cap(feature->cap), ok;
+	char text[32];
+
+	sprintf(text, "%s=off", feature->name);
+	TEST_ASSERT(!set_baseline(text), "'%s' is refused", text);
+	ok = is_taken(feature, old, had);
+	if (had)
+		ksft_test_result(ok, "%s: not offered, and refused\n", text);
+	else
+		ksft_test_result_skip("%s: the host has none\n", text);
+	kvm_vm_free(old);
+	set_baseline("");
+}
+
 /* Features that KVM offers: not offered, and refused, but not in VMs that exist. */
 static void test_features(void)
 {
-	static const struct {
-		const char *name;
-		int cap, bit, other;
-	} features[] = {
-		{ "sve", KVM_CAP_ARM_SVE, KVM_ARM_VCPU_SVE },
-		{ "ptrauth", KVM_CAP_ARM_PTRAUTH_ADDRESS, KVM_ARM_VCPU_PTRAUTH_ADDRESS,
-		  KVM_ARM_VCPU_PTRAUTH_GENERIC },
-		{ "pmu", KVM_CAP_ARM_PMU_V3, KVM_ARM_VCPU_PMU_V3 },
-		{ "el2", KVM_CAP_ARM_EL2, KVM_ARM_VCPU_HAS_EL2 },
-	};
-
-	for (int i = 0; i < ARRAY_SIZE(features); i++) {
-		struct kvm_vcpu_init init = { .target = KVM_ARM_TARGET_GENERIC_V8 };
-		struct kvm_vm *old = vm_create_barebones(), *vm;
-		struct kvm_vcpu *old_vcpu, *vcpu;
-		bool had = kvm_check_cap(features[i].cap), ok;
-		char text[32];
-
-		sprintf(text, "%s=off", features[i].name);
-		TEST_ASSERT(!set_baseline(text), "'%s' is refused", text);
-		vm = vm_create_barebones();
-		ok = !kvm_check_cap(features[i].cap) && !vm_check_cap(vm, features[i].cap) &&
-		     !!vm_check_cap(old, features[i].cap) == had;
-
-		init.features[0] = BIT(KVM_ARM_VCPU_PSCI_0_2) | BIT(features[i].bit);
-		if (features[i].other)
-			init.features[0] |= BIT(features[i].other);
-		vcpu = __vm_vcpu_add(vm, 0);
-		ok &= __vcpu_ioctl(vcpu, KVM_ARM_VCPU_INIT, &init) == -1 && errno == EINVAL;
-		old_vcpu = __vm_vcpu_add(old, 0);
-		/* EL2 needs a GIC, and other things */
-		if (features[i].bit != KVM_ARM_VCPU_HAS_EL2)
-			ok &= !__vcpu_ioctl(old_vcpu, KVM_ARM_VCPU_INIT, &init) == had;
-		init.features[0] = BIT(KVM_ARM_VCPU_PSCI_0_2);
-		ok &= !__vcpu_ioctl(vcpu, KVM_ARM_VCPU_INIT, &init);
-
-		if (had)
-			ksft_test_result(ok, "%s: not offered, and refused\n", text);
-		else
-			ksft_test_result_skip("%s: the host has none\n", text);
-		kvm_vm_free(vm);
-		kvm_vm_free(old);
-		set_baseline("");
-	}
+	for (int i = 0; i < ARRAY_SIZE(features); i++)
+		test_feature(&features[i]);
 }
 
 static u64 ask(u32 workaround)
@@ -632,24 +664,55 @@ static const u64 workarounds[] = {
 	KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_3,
 };
 
+/* Runs firmware_guest(), and returns what it gets for workaround @n, of which 0 is the first. */
+static s64 guest_gets(struct kvm_vcpu *vcpu, int n)
+{
+	struct ucall uc;
+
+	for (int i = 0; i <= n; i++) {
+		vcpu_run(vcpu);
+		TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_SYNC);
+	}
+	return uc.args[1];
+}
+
 /* Without a baseline too, a level that userspace has lowered is that of the VM. */
 static void test_stored_workaround(int n, u64 own)
 {
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm = vm_create_with_one_vcpu(&vcpu, firmware_guest);
-	struct ucall uc;
 	bool ok;
 
 	vcpu_set_reg(vcpu, workarounds[n], 0);
 	ok = vcpu_get_reg(vcpu, workarounds[n]) == 0;
-	for (int i = 0; i <= n; i++) {
-		vcpu_run(vcpu);
-		TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_SYNC);
-	}
-	ok &= (s64)uc.args[1] == SMCCC_RET_NOT_SUPPORTED;
+	ok &= guest_gets(vcpu, n) == SMCCC_RET_NOT_SUPPORTED;
 	ok &= !own || __vcpu_set_reg(vcpu, workarounds[n], own) == -1;
 	ksft_test_result(ok, "smccc_wa%d: 0 by KVM_SET_ONE_REG\n", n + 1);
 	kvm_vm_free(vm);
+}
+
+/* Checks a level of a VM whose host has @own: in userspace and in the guest. */
+static bool has_level(int n, const char *text, u64 level, u64 own)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	bool ok;
+	s64 got;
+
+	TEST_ASSERT(!set_baseline(text), "'%s' is refused", text);
+	vm = vm_create_with_one_vcpu(&vcpu, firmware_guest);
+	set_baseline("");
+	ok = vcpu_get_reg(vcpu, workarounds[n]) == level;
+	/* It can be restored, and nothing that is higher can be set */
+	ok &= !__vcpu_set_reg(vcpu, workarounds[n], level);
+	ok &= level == own || __vcpu_set_reg(vcpu, workarounds[n], own) == -1;
+	got = guest_gets(vcpu, n);
+	if (got != answer(n + 1, level)) {
+		ksft_print_msg("%s: the guest gets %ld\n", text, got);
+		ok = false;
+	}
+	kvm_vm_free(vm);
+	return ok;
 }
 
 /* Every level of a workaround that is lower than the host's, in userspace and in a guest. */
@@ -657,37 +720,16 @@ static void test_workarounds(void)
 {
 	for (int n = 0; n < ARRAY_SIZE(workarounds); n++) {
 		u64 own = value_with("", workarounds[n]);
+		char key[16], text[32];
 		bool ok = true;
-		char key[16];
 
 		sprintf(key, "smccc_wa%d", n + 1);
 		for (u64 level = 0; level <= own; level++) {
-			struct kvm_vcpu *vcpu;
-			struct kvm_vm *vm;
-			struct ucall uc;
-			char text[32];
-
 			sprintf(text, "%s=%lu", key, level);
-			if (n == 1 && level && level != own) {
+			if (n == 1 && level && level != own)
 				ok &= set_baseline(text) == EINVAL;
-				continue;
-			}
-			TEST_ASSERT(!set_baseline(text), "'%s' is refused", text);
-			vm = vm_create_with_one_vcpu(&vcpu, firmware_guest);
-			set_baseline("");
-			ok &= vcpu_get_reg(vcpu, workarounds[n]) == level;
-			/* It can be restored, and nothing that is higher can be set */
-			ok &= !__vcpu_set_reg(vcpu, workarounds[n], level);
-			ok &= level == own || __vcpu_set_reg(vcpu, workarounds[n], own) == -1;
-			for (int i = 0; i <= n; i++) {
-				vcpu_run(vcpu);
-				TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_SYNC);
-			}
-			if ((s64)uc.args[1] != answer(n + 1, level)) {
-				ksft_print_msg("%s: the guest gets %ld\n", text, (s64)uc.args[1]);
-				ok = false;
-			}
-			kvm_vm_free(vm);
+			else
+				ok &= has_level(n, text, level, own);
 		}
 		ksft_test_result(ok && is_refused(key, own + 1, own),
 				 "%s: every level up to the host's, which is %lu\n", key, own);
@@ -735,74 +777,87 @@ static void identity_guest(void)
 	GUEST_DONE();
 }
 
+static const struct {
+	u64 id, value;
+} identity[] = {
+	{ KVM_ARM64_SYS_REG(SYS_MIDR_EL1), 0x410fd490 },
+	{ KVM_ARM64_SYS_REG(SYS_REVIDR_EL1), 0x12 },
+	{ KVM_ARM64_SYS_REG(SYS_AIDR_EL1), 0x34 },
+};
+
+/* Checks that userspace reads the baseline's values, and can set these or the host's. */
+static bool has_identity(struct kvm_vcpu *vcpu, const u64 *own)
+{
+	bool ok = true;
+
+	for (int i = 0; i < ARRAY_SIZE(identity); i++) {
+		u64 id = identity[i].id;
+
+		ok &= vcpu_get_reg(vcpu, id) == identity[i].value;
+		/* As when a VM of a host without the baseline is restored */
+		ok &= !__vcpu_set_reg(vcpu, id, own[i]) && vcpu_get_reg(vcpu, id) == own[i];
+		ok &= !__vcpu_set_reg(vcpu, id, identity[i].value);
+	}
+	return ok;
+}
+
+/* Checks that the guest reads the baseline's values. */
+static bool guest_has_identity(struct kvm_vcpu *vcpu)
+{
+	struct ucall uc;
+	bool ok = true;
+
+	for (int i = 0; i < ARRAY_SIZE(identity); i++) {
+		vcpu_run(vcpu);
+		TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_SYNC);
+		ok &= uc.args[1] == identity[i].value;
+	}
+	return ok;
+}
+
 /* The CPU is another one, for userspace and for the guest. */
 static void test_identity(void)
 {
-	static const u64 ids[] = {
-		KVM_ARM64_SYS_REG(SYS_MIDR_EL1),
-		KVM_ARM64_SYS_REG(SYS_REVIDR_EL1),
-		KVM_ARM64_SYS_REG(SYS_AIDR_EL1),
-	};
-	static const u64 values[] = { 0x410fd490, 0x12, 0x34 };
+	u64 own[ARRAY_SIZE(identity)];
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
-	struct ucall uc;
-	bool ok = true;
-	u64 own[3];
+	bool ok;
 
-	for (int i = 0; i < 3; i++)
-		own[i] = value_with("", ids[i]);
+	for (int i = 0; i < ARRAY_SIZE(identity); i++)
+		own[i] = value_with("", identity[i].id);
 	TEST_ASSERT_EQ(set_baseline("midr_el1=0x410fd490,revidr_el1=0x12,aidr_el1=0x34"), 0);
 	vm = vm_create_with_one_vcpu(&vcpu, identity_guest);
 	set_baseline("");
 
-	for (int i = 0; i < 3; i++) {
-		ok &= vcpu_get_reg(vcpu, ids[i]) == values[i];
-		/* As when a VM of a host without the baseline is restored */
-		ok &= !__vcpu_set_reg(vcpu, ids[i], own[i]) &&
-		      vcpu_get_reg(vcpu, ids[i]) == own[i];
-		ok &= !__vcpu_set_reg(vcpu, ids[i], values[i]);
-	}
+	ok = has_identity(vcpu, own);
 	ksft_test_result(ok, "MIDR_EL1, REVIDR_EL1, AIDR_EL1: the baseline's, or the host's\n");
-	for (int i = 0; i < 3; i++) {
-		vcpu_run(vcpu);
-		TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_SYNC);
-		ok &= uc.args[1] == values[i];
-	}
+	ok &= guest_has_identity(vcpu);
 	ksft_test_result(ok, "The guest reads them\n");
-	ksft_test_result(__vcpu_set_reg(vcpu, ids[0], own[0]) == -1 && errno == EBUSY,
+	ksft_test_result(__vcpu_set_reg(vcpu, identity[0].id, own[0]) == -1 && errno == EBUSY,
 			 "A VM that has run keeps them\n");
 	kvm_vm_free(vm);
 	ksft_test_result(is_refused("midr_el1", 0x100000000, own[0]), "MIDR_EL1 has 32 bits\n");
 }
 
-/* Caches are described as by the baseline's CTR_EL0: CCSIDR_EL1.LineSize is log2(bytes) - 4. */
-static void test_caches(void)
+static const struct reg ctr = REG(CTR_EL0);
+
+/* Checks CCSIDR_EL1 with @text, which has lines of 16 bytes, and with lines of 4 bytes. */
+static void test_line_size(const char *text)
 {
-	static const struct reg ctr = REG(CTR_EL0);
-	u64 clidr, data, own = value_in_new_vm(&ctr);
-	u64 clidr_id = KVM_ARM64_SYS_REG(SYS_CLIDR_EL1);
-	u64 ccsidr_id = KVM_REG_ARM64 | KVM_REG_SIZE_U32 | KVM_REG_ARM_DEMUX |
-			KVM_REG_ARM_DEMUX_ID_CCSIDR;
+	u32 ccsidr;
+	struct kvm_one_reg reg = {
+		.id = KVM_REG_ARM64 | KVM_REG_SIZE_U32 | KVM_REG_ARM_DEMUX |
+		      KVM_REG_ARM_DEMUX_ID_CCSIDR,
+		.addr = (u64)&ccsidr,
+	};
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
-	char text[80];
-	u32 ccsidr;
-	struct kvm_one_reg reg = { ccsidr_id, (u64)&ccsidr };
-
-	spell(text, &ctr, 2ul << CTR_EL0_DminLine_SHIFT,
-	      CTR_EL0_DminLine_MASK | CTR_EL0_IDC_MASK | CTR_EL0_DIC_MASK);
-	clidr = value_with(text, clidr_id);
-	/* Both are needed: a data and an instruction cache, and cleaning to the PoU */
-	ksft_test_result((clidr & 7) == 3 && (clidr >> 21 & 7) && (clidr >> 27 & 7),
-			 "CLIDR_EL1 0x%lx, of a CTR_EL0 0x%lx without IDC and DIC\n", clidr, own);
 
 	TEST_ASSERT_EQ(set_baseline(text), 0);
 	vm = create_vm(&vcpu);
 	set_baseline("");
 	vcpu_ioctl(vcpu, KVM_GET_ONE_REG, &reg);
-	data = ccsidr & 7;
-	ksft_test_result(data == 0, "CCSIDR_EL1 0x%x: lines of 16 bytes\n", ccsidr);
+	ksft_test_result((ccsidr & 7) == 0, "CCSIDR_EL1 0x%x: lines of 16 bytes\n", ccsidr);
 	ksft_test_result(!__vcpu_ioctl(vcpu, KVM_SET_ONE_REG, &reg), "It can be restored\n");
 	kvm_vm_free(vm);
 
@@ -814,50 +869,67 @@ static void test_caches(void)
 	kvm_vm_free(vm);
 }
 
+/* Caches are described as by the baseline's CTR_EL0: CCSIDR_EL1.LineSize is log2(bytes) - 4. */
+static void test_caches(void)
+{
+	u64 clidr, own = value_in_new_vm(&ctr);
+	char text[80];
+
+	spell(text, &ctr, 2ul << CTR_EL0_DminLine_SHIFT,
+	      CTR_EL0_DminLine_MASK | CTR_EL0_IDC_MASK | CTR_EL0_DIC_MASK);
+	clidr = value_with(text, KVM_ARM64_SYS_REG(SYS_CLIDR_EL1));
+	/* Both are needed: a data and an instruction cache, and cleaning to the PoU */
+	ksft_test_result((clidr & 7) == 3 && (clidr >> 21 & 7) && (clidr >> 27 & 7),
+			 "CLIDR_EL1 0x%lx, of a CTR_EL0 0x%lx without IDC and DIC\n", clidr, own);
+	test_line_size(text);
+}
+
 static bool is_aa32(const struct reg *reg)
 {
 	return reg->name[0] == 'M' || strncmp(reg->name, "ID_AA64", 7) ?
 	       reg->id != KVM_ARM64_SYS_REG(SYS_CTR_EL0) : false;
 }
 
-/* A VM without AArch32 has no such ID registers, as on a host that has none. */
-static void test_aarch32(void)
+/* Checks that a register is 0, and that what userspace writes is ignored. */
+static bool is_zero(struct kvm_vcpu *vcpu, const struct reg *reg, u64 writable)
+{
+	bool ok = !vcpu_get_reg(vcpu, reg->id) && !writable;
+
+	/* Registers that every VM reads as 0 refuse it */
+	if (reg->id != KVM_ARM64_SYS_REG(SYS_ID_AFR0_EL1) &&
+	    reg->id != KVM_ARM64_SYS_REG(SYS_ID_DFR1_EL1))
+		ok &= !__vcpu_set_reg(vcpu, reg->id, 0x11111111);
+	ok &= !vcpu_get_reg(vcpu, reg->id);
+	return ok;
+}
+
+/* Checks that all ID registers of AArch32 are 0. */
+static bool has_no_aa32(struct kvm_vcpu *vcpu)
 {
 	u64 masks[KVM_ARM_FEATURE_ID_RANGE_SIZE];
 	struct reg_mask_range range = { .addr = (u64)masks };
-	static const struct reg pfr0 = REG(ID_AA64PFR0_EL1);
-	struct kvm_vcpu_init init = { .target = KVM_ARM_TARGET_GENERIC_V8 };
-	struct kvm_vcpu *vcpu;
-	struct kvm_vm *vm;
-	bool el1 = kvm_check_cap(KVM_CAP_ARM_EL1_32BIT), ok = true;
 
-	if (FIELD_GET(ID_AA64PFR0_EL1_EL0_MASK, value_in_new_vm(&pfr0)) < 2) {
-		for (int i = 0; i < 4; i++)
-			ksft_test_result_skip("AArch32: the host has none\n");
-		return;
-	}
-	TEST_ASSERT_EQ(set_bits(&pfr0, 1, ID_AA64PFR0_EL1_EL0_MASK), 0);
-	vm = create_vm(&vcpu);
-	vm_ioctl(vm, KVM_ARM_GET_REG_WRITABLE_MASKS, &range);
+	vm_ioctl(vcpu->vm, KVM_ARM_GET_REG_WRITABLE_MASKS, &range);
 	for (int i = 0; i < ARRAY_SIZE(regs); i++) {
 		int index = KVM_ARM_FEATURE_ID_RANGE_IDX(3, 0, 0, regs[i].id >> 3 & 15,
 							 regs[i].id & 7);
 
-		if (!is_aa32(&regs[i]))
-			continue;
-		ok &= !vcpu_get_reg(vcpu, regs[i].id) && !masks[index];
-		/* Ignored; registers that every VM reads as 0 refuse it */
-		if (regs[i].id != KVM_ARM64_SYS_REG(SYS_ID_AFR0_EL1) &&
-		    regs[i].id != KVM_ARM64_SYS_REG(SYS_ID_DFR1_EL1))
-			ok &= !__vcpu_set_reg(vcpu, regs[i].id, 0x11111111);
-		ok &= !vcpu_get_reg(vcpu, regs[i].id);
-		if (!ok) {
+		if (is_aa32(&regs[i]) && !is_zero(vcpu, &regs[i], masks[index])) {
 			ksft_print_msg("%s\n", regs[i].name);
-			break;
+			return false;
 		}
 	}
-	ksft_test_result(ok, "EL0 without AArch32: its ID registers are 0\n");
+	return true;
+}
 
+static const struct reg pfr0 = REG(ID_AA64PFR0_EL1);
+
+static void test_aarch32_el0(void)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = create_vm(&vcpu);
+
+	ksft_test_result(has_no_aa32(vcpu), "EL0 without AArch32: its ID registers are 0\n");
 	ksft_test_result(__vcpu_set_reg(vcpu, pfr0.id,
 					vcpu_get_reg(vcpu, pfr0.id) | BIT(1)) == -1 &&
 			 errno == EINVAL, "EL0 cannot be given AArch32\n");
@@ -867,17 +939,39 @@ static void test_aarch32(void)
 	else
 		ksft_test_result_skip("PMCR_EL0.LC: the host has none\n");
 	kvm_vm_free(vm);
+}
 
-	vm = vm_create_barebones();
-	vcpu = __vm_vcpu_add(vm, 0);
-	init.features[0] = BIT(KVM_ARM_VCPU_EL1_32BIT);
-	if (el1)
+static void test_aarch32_el1(bool had)
+{
+	struct kvm_vcpu_init init = {
+		.target = KVM_ARM_TARGET_GENERIC_V8,
+		.features[0] = BIT(KVM_ARM_VCPU_EL1_32BIT),
+	};
+	struct kvm_vm *vm = vm_create_barebones();
+	struct kvm_vcpu *vcpu = __vm_vcpu_add(vm, 0);
+
+	if (had)
 		ksft_test_result(!kvm_check_cap(KVM_CAP_ARM_EL1_32BIT) &&
 				 __vcpu_ioctl(vcpu, KVM_ARM_VCPU_INIT, &init) == -1 &&
 				 errno == EINVAL, "There is no AArch32 at EL1\n");
 	else
 		ksft_test_result_skip("AArch32 at EL1: the host has none\n");
 	kvm_vm_free(vm);
+}
+
+/* A VM without AArch32 has no such ID registers, as on a host that has none. */
+static void test_aarch32(void)
+{
+	bool el1 = kvm_check_cap(KVM_CAP_ARM_EL1_32BIT);
+
+	if (FIELD_GET(ID_AA64PFR0_EL1_EL0_MASK, value_in_new_vm(&pfr0)) < 2) {
+		for (int i = 0; i < 4; i++)
+			ksft_test_result_skip("AArch32: the host has none\n");
+		return;
+	}
+	TEST_ASSERT_EQ(set_bits(&pfr0, 1, ID_AA64PFR0_EL1_EL0_MASK), 0);
+	test_aarch32_el0();
+	test_aarch32_el1(el1);
 	set_baseline("");
 }
 
@@ -1082,43 +1176,78 @@ static void *change_baselines(void *unused)
 	return NULL;
 }
 
+/* Spells a baseline that gives both fields a value. */
+static void spell_both(char *text, u64 value0, u64 value1)
+{
+	spell(text, &isar0, value0, atomic_mask);
+	strcat(text, ",");
+	spell(text + strlen(text), &isar1, value1, dpb_mask);
+}
+
+/* Gets both fields of a VM that is created now. */
+static void read_both(u64 *value0, u64 *value1)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = create_vm(&vcpu);
+
+	*value0 = vcpu_get_reg(vcpu, isar0.id) & atomic_mask;
+	*value1 = vcpu_get_reg(vcpu, isar1.id) & dpb_mask;
+	kvm_vm_free(vm);
+}
+
 /* Baselines change while VMs are created: a VM has one of them, whole. */
 static void test_changes(void)
 {
-	u64 own0 = value_in_new_vm(&isar0) & atomic_mask;
-	u64 own1 = value_in_new_vm(&isar1) & dpb_mask;
 	int low = 0, high = 0, mixed = 0;
+	u64 own0, own1, got0, got1;
 	pthread_t thread;
 
+	read_both(&own0, &own1);
 	if (!own0 || !own1) {
 		ksft_test_result_skip("changes: the host has none of the fields\n");
 		return;
 	}
-	spell(low_text, &isar0, 0, atomic_mask);
-	strcat(low_text, ",");
-	spell(low_text + strlen(low_text), &isar1, 0, dpb_mask);
-	spell(own_text, &isar0, own0, atomic_mask);
-	strcat(own_text, ",");
-	spell(own_text + strlen(own_text), &isar1, own1, dpb_mask);
+	spell_both(low_text, 0, 0);
+	spell_both(own_text, own0, own1);
 
 	TEST_ASSERT_EQ(set_baseline(own_text), 0);
 	TEST_ASSERT(!pthread_create(&thread, NULL, change_baselines, NULL), "No thread");
 	while (READ_ONCE(changed) < changes || !low || !high) {
-		struct kvm_vcpu *vcpu;
-		struct kvm_vm *vm = create_vm(&vcpu);
-		u64 got0 = vcpu_get_reg(vcpu, isar0.id) & atomic_mask;
-		u64 got1 = vcpu_get_reg(vcpu, isar1.id) & dpb_mask;
-
+		read_both(&got0, &got1);
 		low += !got0 && !got1;
 		high += got0 == own0 && got1 == own1;
 		mixed += (got0 == own0) != (got1 == own1);
-		kvm_vm_free(vm);
 	}
 	WRITE_ONCE(stop, true);
 	pthread_join(thread, NULL);
 	ksft_test_result(!mixed, "%d changes: %d VMs with one baseline, %d other, %d mixed\n",
 			 changed, low, high, mixed);
 	set_baseline("");
+}
+
+static void test_all(void)
+{
+	test_registers();
+	test_refusals();
+	test_text();
+	test_existing_vms();
+	test_statistics();
+	test_guest();
+	test_all_or_nothing();
+	test_features();
+	test_workarounds();
+	test_firmware();
+	test_identity();
+	test_caches();
+	test_aarch32();
+	test_counters();
+	test_vectors();
+	test_assertions();
+	test_mmfr2();
+	test_el2();
+	test_protected();
+	test_canonical();
+	test_changes();
 }
 
 int main(int argc, char **argv)
@@ -1141,32 +1270,10 @@ int main(int argc, char **argv)
 		      4 + 6 + 5 + 4 + 4 + 4 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1);
 	read_parameter("baseline", before, sizeof(before));
 	set_baseline("");
-	if (only_protected) {
+	if (only_protected)
 		test_protected();
-		set_baseline(before);
-		ksft_finished();
-	}
-	test_registers();
-	test_refusals();
-	test_text();
-	test_existing_vms();
-	test_statistics();
-	test_guest();
-	test_all_or_nothing();
-	test_features();
-	test_workarounds();
-	test_firmware();
-	test_identity();
-	test_caches();
-	test_aarch32();
-	test_counters();
-	test_vectors();
-	test_assertions();
-	test_mmfr2();
-	test_el2();
-	test_protected();
-	test_canonical();
-	test_changes();
+	else
+		test_all();
 	set_baseline(before);
 	ksft_finished();
 }

@@ -38,14 +38,10 @@ static u64 hcr_el2_of(struct kvm_vcpu *vcpu)
 	return vcpu_get_reg(vcpu, KVM_ARM64_SYS_REG(SYS_HCR_EL2)) & BITS;
 }
 
-int main(int argc, char **argv)
+/* Returns whether the bit must be RES0: as the argument says, or the command line. */
+static bool must_be_res0(int argc, char **argv)
 {
 	bool res0 = argc == 2 ? !strcmp(argv[1], "res0") : nolse_contained_by_cmdline();
-	struct kvm_vcpu_init init;
-	struct kvm_vcpu *vcpu;
-	struct kvm_vm *vm;
-	struct ucall uc;
-	u64 expected;
 
 	if (argc == 1 && !res0) {
 		ksft_print_header();
@@ -53,20 +49,36 @@ int main(int argc, char **argv)
 	}
 	if (argc > 2 || (argc == 2 && !res0 && strcmp(argv[1], "kept"))) {
 		fprintf(stderr, "usage: %s [res0|kept]\n", argv[0]);
-		return KSFT_FAIL;
+		exit(KSFT_FAIL);
 	}
+	return res0;
+}
+
+static struct kvm_vm *create_vm(struct kvm_vcpu **vcpu)
+{
+	struct kvm_vm *vm = vm_create(1);
+	struct kvm_vcpu_init init;
+
+	kvm_get_default_vcpu_target(vm, &init);
+	init.features[0] |= BIT(KVM_ARM_VCPU_HAS_EL2);
+	*vcpu = aarch64_vcpu_add(vm, 0, &init, guest_code);
+	kvm_arch_vm_finalize_vcpus(vm);
+	return vm;
+}
+
+int main(int argc, char **argv)
+{
+	u64 expected = must_be_res0(argc, argv) ? HCR_EL2_ID : BITS;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	struct ucall uc;
+
 	ksft_print_header();
 	if (!kvm_check_cap(KVM_CAP_ARM_EL2))
 		ksft_exit_skip("no guest can have an EL2\n");
 	ksft_set_plan(3);
-	expected = res0 ? HCR_EL2_ID : BITS;
 
-	vm = vm_create(1);
-	kvm_get_default_vcpu_target(vm, &init);
-	init.features[0] |= BIT(KVM_ARM_VCPU_HAS_EL2);
-	vcpu = aarch64_vcpu_add(vm, 0, &init, guest_code);
-	kvm_arch_vm_finalize_vcpus(vm);
-
+	vm = create_vm(&vcpu);
 	vcpu_run(vcpu);
 	TEST_ASSERT(get_ucall(vcpu, &uc) == UCALL_SYNC, "No sync");
 	ksft_print_msg("HCR_EL2.{CD,ID} is 0x%lx\n", hcr_el2_of(vcpu));

@@ -179,13 +179,8 @@ static void vm_features(void)
 	kvm_vm_free(vm);
 }
 
-/* Without the feature: neither the attributes nor the registers */
-static void vm_without(void)
+static void without_attributes(struct kvm_vcpu *vcpu[2])
 {
-	struct kvm_vcpu *vcpu[2];
-	struct kvm_vm *vm = new_vm(vcpu, 0, guest_absent);
-	bool none = true;
-	u64 value;
 	int irq;
 
 	check(fails(set_irq(vcpu[0], SPE_PPI), ENXIO), "without: IRQ: ENXIO\n");
@@ -195,6 +190,13 @@ static void vm_without(void)
 					   &irq), ENXIO), "without: get IRQ: ENXIO\n");
 	check(fails(__vcpu_has_device_attr(vcpu[0], KVM_ARM_VCPU_SPE_CTRL, KVM_ARM_VCPU_SPE_IRQ),
 		    ENXIO), "without: KVM_HAS_DEVICE_ATTR: ENXIO\n");
+}
+
+static void without_registers(struct kvm_vcpu *vcpu[2])
+{
+	bool none = true;
+	u64 value;
+
 	check(version(vcpu[0]) == 0, "without: PMSVer is 0\n");
 	check(fails(set_version(vcpu[0], 1), EINVAL) && !set_version(vcpu[0], 0),
 	      "without: PMSVer cannot be raised\n");
@@ -205,6 +207,16 @@ static void vm_without(void)
 	for (int i = 0; i < ARRAY_SIZE(invariant); i++)
 		none &= !listed(vcpu[0], invariant[i].id);
 	check(none && !listed(vcpu[0], inverted.id), "without: no register is listed\n");
+}
+
+/* Without the feature: neither the attributes nor the registers */
+static void vm_without(void)
+{
+	struct kvm_vcpu *vcpu[2];
+	struct kvm_vm *vm = new_vm(vcpu, 0, guest_absent);
+
+	without_attributes(vcpu);
+	without_registers(vcpu);
 	kvm_arch_vm_finalize_vcpus(vm);
 	vcpu_run(vcpu[0]);
 	sync_global_from_guest(vm, undefined);
@@ -213,11 +225,9 @@ static void vm_without(void)
 	kvm_vm_free(vm);
 }
 
-static void vm_interrupts(void)
+static void choose_interrupt(struct kvm_vcpu *vcpu[2])
 {
 	static const int wrong[] = { -1, 0, 15, 25, 26, 27, 28, 30, 32, 1000 };
-	struct kvm_vcpu *vcpu[2];
-	struct kvm_vm *vm = new_vm(vcpu, BIT(KVM_ARM_VCPU_SPE), guest_registers);
 	bool all = true;
 	int irq = 0;
 
@@ -233,6 +243,11 @@ static void vm_interrupts(void)
 	check(fails(set_irq(vcpu[1], OTHER), EINVAL), "IRQ of another vCPU differs: EINVAL\n");
 	vcpu_device_attr_get(vcpu[0], KVM_ARM_VCPU_SPE_CTRL, KVM_ARM_VCPU_SPE_IRQ, &irq);
 	check(irq == SPE_PPI, "get IRQ\n");
+}
+
+/* Chooses the unit, and initialises the vCPU that has an interrupt, too early at first. */
+static void choose_unit(struct kvm_vm *vm, struct kvm_vcpu *vcpu[2])
+{
 	check(fails(__vcpu_run(vcpu[0]), EPERM), "KVM_RUN before the SPU: EPERM\n");
 	check(fails(init(vcpu[0]), ENODEV), "INIT before the GIC is: ENODEV\n");
 	kvm_arch_vm_finalize_vcpus(vm);
@@ -245,6 +260,15 @@ static void vm_interrupts(void)
 	check(fails(__vcpu_run(vcpu[0]), EPERM), "KVM_RUN before INIT: EPERM\n");
 	check(!init(vcpu[0]), "INIT\n");
 	check(fails(init(vcpu[0]), EBUSY), "INIT a second time: EBUSY\n");
+}
+
+static void vm_attributes(void)
+{
+	struct kvm_vcpu *vcpu[2];
+	struct kvm_vm *vm = new_vm(vcpu, BIT(KVM_ARM_VCPU_SPE), guest_registers);
+
+	choose_interrupt(vcpu);
+	choose_unit(vm, vcpu);
 	check(fails(set_attr(vcpu[0], 17, 0), ENXIO), "an unknown attribute: ENXIO\n");
 	check(fails(__vcpu_has_device_attr(vcpu[0], KVM_ARM_VCPU_SPE_CTRL, 17), ENXIO),
 	      "KVM_HAS_DEVICE_ATTR of an unknown one: ENXIO\n");
@@ -277,18 +301,10 @@ static void clashes(bool pmu_first)
 	kvm_vm_free(vm);
 }
 
-static void vm_registers(void)
+static void write_registers(struct kvm_vcpu *vcpu[2], u64 newest)
 {
-	struct kvm_vcpu *vcpu[2];
-	struct kvm_vm *vm = new_vm(vcpu, BIT(KVM_ARM_VCPU_SPE), guest_registers);
 	bool all = true;
-	u64 newest;
 
-	check(version(vcpu[0]) == 0 && !listed(vcpu[0], writable[0].id),
-	      "no SPU yet: PMSVer is 0, and there is no register\n");
-	TEST_ASSERT(!set_spu(vcpu[0], unit_type), "SPU");
-	newest = version(vcpu[0]);
-	check(newest >= 1 && newest <= 3, "PMSVer is that of the unit, at most 3\n");
 	/* Among events, every unit has E[7]: mispredicted branches */
 	for (int i = 0; i < ARRAY_SIZE(writable); i++) {
 		all &= listed(vcpu[0], writable[i].id);
@@ -302,6 +318,10 @@ static void vm_registers(void)
 	vcpu_set_reg(vcpu[0], KVM_ARM64_SYS_REG(SYS_PMBLIMITR_EL1), 0x12345fff);
 	check(vcpu_get_reg(vcpu[0], KVM_ARM64_SYS_REG(SYS_PMBLIMITR_EL1)) ==
 	      (newest >= 3 ? 0x12345027 : 0x12345001), "PMBLIMITR_EL1: RES0 bits\n");
+}
+
+static void read_invariant(struct kvm_vcpu *vcpu[2])
+{
 	for (int i = 0; i < ARRAY_SIZE(invariant); i++) {
 		u64 value = vcpu_get_reg(vcpu[0], invariant[i].id);
 
@@ -312,6 +332,10 @@ static void vm_registers(void)
 	}
 	check(!(vcpu_get_reg(vcpu[0], KVM_ARM64_SYS_REG(SYS_PMBIDR_EL1)) & PMBIDR_EL1_P),
 	      "PMBIDR_EL1.P is 0\n");
+}
+
+static void lower_version(struct kvm_vcpu *vcpu[2], u64 newest)
+{
 	check(listed(vcpu[0], inverted.id) == (newest >= 3), "PMSNEVFR_EL1 with FEAT_SPEv1p2\n");
 	check(fails(set_version(vcpu[0], newest + 1), EINVAL), "PMSVer cannot be raised\n");
 	check(!set_version(vcpu[0], 1) && version(vcpu[0]) == 1 &&
@@ -320,6 +344,22 @@ static void vm_registers(void)
 	      "PMSVer can be lowered: PMSNEVFR_EL1 and PMSIDR_EL1.FnE are gone\n");
 	check(!set_version(vcpu[0], 0) && !listed(vcpu[0], writable[0].id),
 	      "PMSVer can be 0: there is no register\n");
+}
+
+static void vm_registers(void)
+{
+	struct kvm_vcpu *vcpu[2];
+	struct kvm_vm *vm = new_vm(vcpu, BIT(KVM_ARM_VCPU_SPE), guest_registers);
+	u64 newest;
+
+	check(version(vcpu[0]) == 0 && !listed(vcpu[0], writable[0].id),
+	      "no SPU yet: PMSVer is 0, and there is no register\n");
+	TEST_ASSERT(!set_spu(vcpu[0], unit_type), "SPU");
+	newest = version(vcpu[0]);
+	check(newest >= 1 && newest <= 3, "PMSVer is that of the unit, at most 3\n");
+	write_registers(vcpu, newest);
+	read_invariant(vcpu);
+	lower_version(vcpu, newest);
 	kvm_vm_free(vm);
 }
 
@@ -333,14 +373,9 @@ static u64 next_sync(struct kvm_vcpu *vcpu)
 	return uc.cmd == UCALL_SYNC ? uc.args[1] : -1;
 }
 
-static void vm_guest(void)
+/* Runs a vCPU where it cannot run, and then where it can. */
+static void run_elsewhere(struct kvm_vcpu *vcpu[2])
 {
-	struct kvm_vcpu *vcpu[2];
-	struct kvm_vm *vm = ready_vm(vcpu, guest_registers);
-	struct kvm_vcpu_init init;
-
-	pin_self_to_cpu(right_cpu);
-	check(next_sync(vcpu[0]) == 0, "a guest writes its registers\n");
 	if (wrong_cpu >= 0) {
 		struct kvm_run *run = vcpu[0]->run;
 
@@ -357,6 +392,17 @@ static void vm_guest(void)
 	pin_self_to_cpu(right_cpu);
 	check(next_sync(vcpu[0]) == vcpu_get_reg(vcpu[0], invariant[0].id),
 	      "the guest goes on, and reads PMSIDR_EL1\n");
+}
+
+static void vm_guest(void)
+{
+	struct kvm_vcpu *vcpu[2];
+	struct kvm_vm *vm = ready_vm(vcpu, guest_registers);
+	struct kvm_vcpu_init init;
+
+	pin_self_to_cpu(right_cpu);
+	check(next_sync(vcpu[0]) == 0, "a guest writes its registers\n");
+	run_elsewhere(vcpu);
 	check(next_sync(vcpu[0]) == 1, "which is UNDEFINED to write\n");
 	check(next_sync(vcpu[0]) == (version(vcpu[0]) < 3),
 	      "PMSNEVFR_EL1 is UNDEFINED before FEAT_SPEv1p2\n");
@@ -369,18 +415,14 @@ static void vm_guest(void)
 	kvm_vm_free(vm);
 }
 
-/* The mask of the PMU and that of the SPU, in both orders: neither undoes the other. */
-static void masks(bool pmu_first)
+/* Gives the VM a PMU and an SPU, one of them a second time. */
+static void choose_units(struct kvm_vcpu *vcpu[2], bool pmu_first)
 {
-	struct kvm_vcpu *vcpu[2];
-	struct kvm_vm *vm = new_vm(vcpu, BIT(KVM_ARM_VCPU_SPE) | BIT(KVM_ARM_VCPU_PMU_V3),
-				   guest_registers);
-	int type, irq = 23;
+	int type;
 
 	if (read_number("armv8_pmuv3_0", "type", "%d", &type) != 1 &&
 	    read_number("armv8_pmuv3", "type", "%d", &type) != 1)
 		TEST_FAIL("there is no PMU");
-	kvm_arch_vm_finalize_vcpus(vm);
 	for (int i = 0; i < 3; i++) {
 		if (!i == pmu_first)
 			vcpu_device_attr_set(vcpu[0], KVM_ARM_VCPU_PMU_V3_CTRL,
@@ -388,6 +430,12 @@ static void masks(bool pmu_first)
 		else
 			TEST_ASSERT(!set_spu(vcpu[0], unit_type), "SPU");
 	}
+}
+
+static void init_units(struct kvm_vcpu *vcpu[2])
+{
+	int irq = 23;
+
 	for (int i = 0; i < 2; i++) {
 		vcpu_device_attr_set(vcpu[i], KVM_ARM_VCPU_PMU_V3_CTRL, KVM_ARM_VCPU_PMU_V3_IRQ,
 				     &irq);
@@ -395,6 +443,18 @@ static void masks(bool pmu_first)
 				     NULL);
 		TEST_ASSERT(!set_irq(vcpu[i], SPE_PPI) && !init(vcpu[i]), "setup");
 	}
+}
+
+/* The mask of the PMU and that of the SPU, in both orders: neither undoes the other. */
+static void masks(bool pmu_first)
+{
+	struct kvm_vcpu *vcpu[2];
+	struct kvm_vm *vm = new_vm(vcpu, BIT(KVM_ARM_VCPU_SPE) | BIT(KVM_ARM_VCPU_PMU_V3),
+				   guest_registers);
+
+	kvm_arch_vm_finalize_vcpus(vm);
+	choose_units(vcpu, pmu_first);
+	init_units(vcpu);
 	pin_self_to_cpu(right_cpu);
 	check(next_sync(vcpu[0]) == 0, "CPUs of PMU and SPU, %s first: runs on CPU %d\n",
 	      pmu_first ? "PMU" : "SPU", right_cpu);
@@ -407,6 +467,15 @@ static void masks(bool pmu_first)
 		ksft_test_result_skip("and not on a CPU without FEAT_SPE: all have it\n");
 	}
 	kvm_vm_free(vm);
+}
+
+/* Takes a CPU offline, or brings it back. */
+static void set_online(const char *path, bool online)
+{
+	char command[96];
+
+	snprintf(command, sizeof(command), "echo %d > %s", online, path);
+	TEST_ASSERT_EQ(system(command), 0);
 }
 
 /* The last CPU of the unit is taken offline: the vCPU stops, and goes on when it is back. */
@@ -422,21 +491,17 @@ static void cpu_offline(void)
 		ksft_test_result_skip("the last CPU of the unit offline: it is not the last one\n");
 		ksft_test_result_skip("and online again: it is not the last one\n");
 	} else {
-		char command[96];
-
 		pin_self_to_cpu(right_cpu);
 		TEST_ASSERT_EQ(next_sync(vcpu[0]), 0);
 		CPU_ZERO(&all);
 		for (int cpu = 0; cpu < 64; cpu++)
 			CPU_SET(cpu, &all);
 		sched_setaffinity(0, sizeof(all), &all);
-		snprintf(command, sizeof(command), "echo 0 > %s", path);
-		TEST_ASSERT_EQ(system(command), 0);
+		set_online(path, false);
 		check(!__vcpu_run(vcpu[0]) &&
 		      vcpu[0]->run->exit_reason == KVM_EXIT_FAIL_ENTRY,
 		      "the last CPU of the unit offline: KVM_RUN fails, and says so\n");
-		snprintf(command, sizeof(command), "echo 1 > %s", path);
-		TEST_ASSERT_EQ(system(command), 0);
+		set_online(path, true);
 		pin_self_to_cpu(right_cpu);
 		check(next_sync(vcpu[0]) == vcpu_get_reg(vcpu[0], invariant[0].id),
 		      "and online again: the guest goes on\n");
@@ -489,7 +554,7 @@ int main(int argc, char **argv)
 	check(kvm_check_cap(KVM_CAP_ARM_SPE) == 1, "KVM_CAP_ARM_SPE is 1\n");
 	vm_features();
 	vm_without();
-	vm_interrupts();
+	vm_attributes();
 	for (int i = 0; i < 2; i++)
 		clashes(i);
 	if (wrong_cpu >= 0)

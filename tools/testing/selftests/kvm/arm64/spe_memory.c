@@ -232,6 +232,8 @@ struct run {
 	/* How often the vCPU was moved, and how often it could not run there */
 	u64 moves, refusals;
 	pid_t thread;
+	pthread_t disturber, other_thread;
+	struct uffd_desc *uffd;
 	u64 unit_shown, buffer_shown;
 	u8 *copy, *litter;
 	/* How much memory was searched for a page that was taken away */
@@ -887,11 +889,9 @@ static void *disturb_it(void *context)
 	return NULL;
 }
 
-/* Runs the guest to its end. */
-static bool run_guest(const struct fact *fact)
+/* Runs the guest until it says something. Returns false if it cannot run. */
+static bool run_on(const struct fact *fact)
 {
-	struct ucall uc;
-
 	for (;;) {
 		int ret = __vcpu_run(run.vcpu);
 
@@ -905,15 +905,23 @@ static bool run_guest(const struct fact *fact)
 			ksft_print_msg("KVM_RUN: %s\n", strerror(errno));
 			return false;
 		}
-		if (run.vcpu->run->exit_reason == KVM_EXIT_FAIL_ENTRY) {
-			run.refusals++;
-			pin_self_to_cpu(right_cpu);
-			continue;
-		}
+		if (run.vcpu->run->exit_reason != KVM_EXIT_FAIL_ENTRY)
+			return true;
+		run.refusals++;
+		pin_self_to_cpu(right_cpu);
+	}
+}
+
+/* Runs the guest to its end. */
+static bool run_guest(const struct fact *fact)
+{
+	struct ucall uc;
+
+	while (run_on(fact)) {
 		switch (get_ucall(run.vcpu, &uc)) {
 		case UCALL_SYNC:
 			fact->at_pause();
-			continue;
+			break;
 		case UCALL_DONE:
 			return true;
 		case UCALL_ABORT:
@@ -924,6 +932,7 @@ static bool run_guest(const struct fact *fact)
 			return false;
 		}
 	}
+	return false;
 }
 
 /* Lets the guest change the descriptor of a page of the buffer. */
@@ -938,19 +947,25 @@ static void show_descriptor(void)
 	sync_global_to_guest(run.vm, other_gpa);
 }
 
-static void set_up(const struct fact *fact)
+/* Creates the VM, which has no buffer yet. */
+static void create_vm(const struct fact *fact)
 {
-	u64 size = fact->failing ? TABLES * SZ_2M : SIZE;
 	void *code[] = { fact->code, fact->other };
 	struct kvm_vcpu *vcpu[2] = {};
 
-	run = (struct run){ .thread = gettid() };
+	run = (struct run){ .thread = gettid(), .moving = fact->moved };
 	run.vm = vm_with_spus(vcpu, code, fact->other ? 2 : 1, fact->ring ? RING_SIZE : 0);
 	run.vcpu = vcpu[0];
 	run.other = vcpu[1];
 	if (fact->manual)
 		vm_enable_cap(run.vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
 			      KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET);
+}
+
+static void add_buffer(const struct fact *fact)
+{
+	u64 size = fact->failing ? TABLES * SZ_2M : SIZE;
+
 	if (fact->memfd) {
 		run.memfd = vm_create_guest_memfd(run.vm, SIZE, GUEST_MEMFD_FLAG_MMAP |
 						  GUEST_MEMFD_FLAG_INIT_SHARED);
@@ -967,6 +982,12 @@ static void set_up(const struct fact *fact)
 	for (u64 i = 0; fact->failing && i < size; i += SZ_2M)
 		memset(run.mem + i, 0, TABLE_PAGES * SZ_4K);
 	virt_map(run.vm, BUFFER_GVA, BUFFER_GPA, size / SZ_4K);
+}
+
+static void set_up(const struct fact *fact)
+{
+	create_vm(fact);
+	add_buffer(fact);
 	run.copy = calloc(1, SIZE + SIZE / SZ_4K);
 	run.litter = mmap(NULL, LITTER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	/* Its pages are single ones, as the page that was taken away. */
@@ -1023,46 +1044,46 @@ static void trace_events(const char *on)
 	trace_write(TRACE_EVENT("kvm_spe_event", "enable"), on);
 }
 
-static bool holds(const struct fact *fact)
+/* Starts all that happens while the guest runs. */
+static void start_others(const struct fact *fact)
 {
-	struct uffd_desc *uffd = NULL;
-	pthread_t thread, other;
-	bool good;
-
-	set_up(fact);
-	run.moving = fact->moved;
 	if (fact->traced) {
 		TEST_ASSERT(trace_begin(), "there is no " TRACE_INSTANCES);
 		trace_events("1");
 	}
 	if (fact->postcopy)
-		uffd = uffd_setup_demand_paging(UFFDIO_REGISTER_MODE_MISSING, 0, run.mem, SIZE, 1,
-						send_page);
+		run.uffd = uffd_setup_demand_paging(UFFDIO_REGISTER_MODE_MISSING, 0, run.mem, SIZE,
+						    1, send_page);
 	if (fact->disturb)
-		pthread_create(&thread, NULL, disturb_it, (void *)fact);
+		pthread_create(&run.disturber, NULL, disturb_it, (void *)fact);
 	if (fact->other)
-		pthread_create(&other, NULL, run_other, NULL);
-	good = run_guest(fact);
+		pthread_create(&run.other_thread, NULL, run_other, NULL);
+}
+
+static void stop_others(const struct fact *fact)
+{
 	if (fact->other) {
 		/* If the guest could not say so */
 		over = 1;
 		sync_global_to_guest(run.vm, over);
-		pthread_join(other, NULL);
+		pthread_join(run.other_thread, NULL);
 	}
 	if (fact->failing)
 		fail_allocations(false);
 	WRITE_ONCE(run.done, true);
 	if (fact->disturb)
-		pthread_join(thread, NULL);
+		pthread_join(run.disturber, NULL);
 	/* The last round of a migration */
 	if (fact->ring)
 		copy_from_ring();
 	else if (fact->flags)
 		fact->disturb();
-	if (uffd)
-		uffd_stop_demand_paging(uffd);
-	read_results();
-	good = good && fact->holds();
+	if (run.uffd)
+		uffd_stop_demand_paging(run.uffd);
+}
+
+static void clean_up(const struct fact *fact)
+{
 	if (fact->traced) {
 		trace_events("0");
 		trace_end();
@@ -1075,6 +1096,19 @@ static bool holds(const struct fact *fact)
 		munmap(run.mem, SIZE);
 		close(run.memfd);
 	}
+}
+
+static bool holds(const struct fact *fact)
+{
+	bool good;
+
+	set_up(fact);
+	start_others(fact);
+	good = run_guest(fact);
+	stop_others(fact);
+	read_results();
+	good = good && fact->holds();
+	clean_up(fact);
 	return good;
 }
 

@@ -362,25 +362,11 @@ static bool goes_off(struct kvm_vcpu *vcpu)
 	return interrupted && has_forgotten(vcpu);
 }
 
-static bool holds(const struct fact *fact)
+/* Runs the guest to its end. Returns whether all was right. */
+static bool run_guest(struct kvm_vcpu *vcpu)
 {
-	struct kvm_vcpu *vcpu;
-	bool done = false;
 	struct ucall uc;
-	struct kvm_vm *vm;
-	gva_t gva;
 
-	vm = vm_with_spu(&vcpu, fact->code);
-	gva = vm_alloc_pages(vm, PAGES * SZ_4K / vm->page_size + 1);
-	buffer = (u8 *)gva;
-	sync_global_to_guest(vm, buffer);
-	unmapped = (u8 *)0x7000000000;
-	sync_global_to_guest(vm, unmapped);
-	if (fact->goes_off) {
-		done = goes_off(vcpu);
-		kvm_vm_free(vm);
-		return done;
-	}
 	for (;;) {
 		vcpu_run(vcpu);
 		switch (get_ucall(vcpu, &uc)) {
@@ -388,21 +374,33 @@ static bool holds(const struct fact *fact)
 			if (uc.args[1] == MOVE)
 				move(vcpu);
 			if (uc.args[1] == RESET && !reset(vcpu))
-				break;
-			continue;
-		case UCALL_DONE:
-			done = true;
+				return false;
 			break;
+		case UCALL_DONE:
+			return true;
 		case UCALL_ABORT:
 			ksft_print_msg("%s\n", uc.buffer);
-			break;
+			return false;
 		default:
 			ksft_print_msg("exit %d\n", vcpu->run->exit_reason);
+			return false;
 		}
-		break;
 	}
+}
+
+static bool holds(const struct fact *fact)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = vm_with_spu(&vcpu, fact->code);
+	bool good;
+
+	buffer = (u8 *)vm_alloc_pages(vm, PAGES * SZ_4K / vm->page_size + 1);
+	sync_global_to_guest(vm, buffer);
+	unmapped = (u8 *)0x7000000000;
+	sync_global_to_guest(vm, unmapped);
+	good = fact->goes_off ? goes_off(vcpu) : run_guest(vcpu);
 	kvm_vm_free(vm);
-	return done;
+	return good;
 }
 
 int main(void)
