@@ -6,10 +6,19 @@
 //! is in `SYSREG_CONSTS`. Which of two values is the safe one comes from the kernel's cpufeature.c,
 //! whose path is in `CPUFEATURE`.
 
-use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path};
+use std::{collections::BTreeMap, env, fs, path::Path};
 
-/// A field, with its order as cpufeature.c has it.
-#[derive(Default)]
+/// The numbers of constants, by their names.
+type Numbers = BTreeMap<String, u64>;
+
+/// A register of the description.
+struct Register {
+    name: String,
+    encoding: u64,
+    fields: Vec<Field>,
+}
+
+/// A field of a register.
 struct Field {
     name: String,
     lsb: u32,
@@ -39,62 +48,45 @@ const ORDERED: [&str; 3] = [
 ];
 
 fn main() {
-    let read = |variable: &str| {
-        println!("cargo::rerun-if-env-changed={variable}");
-        let path = env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set"));
-        println!("cargo::rerun-if-changed={path}");
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
-    };
     let (consts, cpufeature) = (read("SYSREG_CONSTS"), read("CPUFEATURE"));
     let numbers = numbers(&consts);
     let orders = orders(&cpufeature);
     assert!(orders.len() > 150, "cpufeature.c is not what it was");
-    let mut used = 0;
-    let mut out = String::from("static TABLE: &[Register] = &[\n");
-
-    for (register, encoding, fields) in registers(&consts, &numbers) {
-        writeln!(
-            out,
-            "Register {{ name: {register:?}, id: {:#x}, fields: &[",
-            SYSREG | encoding
-        )
-        .unwrap();
-        for field in fields {
-            let name = format!("{register}_{}", field.name);
-            let order = orders.get(&name);
-            used += usize::from(order.is_some());
-            let (rule, safe) = order.map_or(("Lower", 0), |order| {
-                let named = numbers.get(&order.safe).copied();
-                let safe = named.or_else(|| parse(&order.safe));
-                let safe = safe.unwrap_or_else(|| panic!("{}: not a value", order.safe));
-                let ordered = ORDERED.contains(&name.as_str());
-                (if ordered { "Lower" } else { order.rule }, safe)
-            });
-            let signed = order.map_or(field.signed, |order| order.signed);
-            writeln!(
-                out,
-                "Field {{ name: {:?}, lsb: {}, width: {}, signed: {signed}, rule: Rule::{rule}, \
-                 safe: {safe}, values: &{:?}, tries: &[] }},",
-                field.name, field.lsb, field.width, field.values
-            )
-            .unwrap();
-        }
-        out.push_str("] },\n");
-    }
-    out.push_str("];\n");
-    for name in OTHERS {
-        let id = SYSREG | numbers[&format!("SYS_{name}")] >> 5;
-        // Only arm64 asks for some of them.
-        writeln!(out, "#[allow(dead_code)]\npub const {name}: u64 = {id:#x};").unwrap();
-    }
+    let registers = registers(&consts, &numbers);
+    let names = registers.iter().flat_map(Register::names);
+    let used = names.filter(|name| orders.contains_key(name)).count();
     // Those of GMID_EL1, DCZID_EL0 and MPAMIDR_EL1 are not of ID registers.
     assert!(
         used + 16 > orders.len(),
         "{used} of {} orders",
         orders.len()
     );
+    let rows = registers.iter().map(|one| one.row(&orders, &numbers));
+    let table = format!(
+        "static TABLE: &[Register] = &[\n{}];\n{}",
+        rows.collect::<String>(),
+        identifiers(&numbers)
+    );
     let dir = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
-    fs::write(Path::new(&dir).join("tables.rs"), out).expect("OUT_DIR can be written");
+    fs::write(Path::new(&dir).join("tables.rs"), table).expect("OUT_DIR can be written");
+}
+
+/// Returns the text of the file whose path is in a variable of the environment.
+fn read(variable: &str) -> String {
+    println!("cargo::rerun-if-env-changed={variable}");
+    let path = env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set"));
+    println!("cargo::rerun-if-changed={path}");
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Returns the constants of the registers that are no ID registers.
+fn identifiers(numbers: &Numbers) -> String {
+    let line = |name| {
+        let id = SYSREG | numbers[&format!("SYS_{name}")] >> 5;
+        // Only arm64 asks for some of them.
+        format!("#[allow(dead_code)]\npub const {name}: u64 = {id:#x};\n")
+    };
+    OTHERS.into_iter().map(line).collect()
 }
 
 /// Returns the number that a constant of Rust or C stands for.
@@ -114,51 +106,126 @@ fn constants(consts: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-fn numbers(consts: &str) -> BTreeMap<String, u64> {
+/// Returns the numbers of those that are numbers.
+fn numbers(consts: &str) -> Numbers {
     constants(consts)
         .filter_map(|(name, value)| Some((name.to_string(), parse(value)?)))
         .collect()
 }
 
-/// Returns the ID registers and CTR_EL0 with their fields, in the order of their encodings.
-fn registers(consts: &str, numbers: &BTreeMap<String, u64>) -> Vec<(String, u64, Vec<Field>)> {
-    let mut found: Vec<(String, u64, Vec<Field>)> = Vec::new();
-    let mut current = None;
+impl Register {
+    /// Returns whether the table has it: ID registers and CTR_EL0 are there.
+    fn is_listed(&self) -> bool {
+        ID.contains(&self.encoding) || self.name == "CTR_EL0"
+    }
 
-    for (name, value) in constants(consts) {
-        if let Some(register) = name.strip_prefix("REG_") {
-            let encoding = numbers[&format!("SYS_{register}")] >> 5;
-            current = (ID.contains(&encoding) || register == "CTR_EL0").then(|| {
-                found.push((register.into(), encoding, Vec::new()));
-            });
-            continue;
-        }
-        let (Some(()), Some((register, _, fields))) = (current, found.last_mut()) else {
-            continue;
-        };
-        let Some(rest) = name.strip_prefix(&format!("{register}_")) else {
-            continue;
+    /// Takes a constant, if it is the place of a field, or a value of the last one.
+    fn take(&mut self, name: &str, value: &str, consts: &str, numbers: &Numbers) {
+        let Some(rest) = name.strip_prefix(&format!("{}_", self.name)) else {
+            return;
         };
         if let Some(field) = rest.strip_suffix("_SHIFT") {
-            let width = numbers[&format!("{register}_{field}_WIDTH")];
-            let signed = consts.contains(&format!("{register}_{field}_SIGNED: bool = true;"));
-            fields.push(Field {
+            let prefix = format!("{}_{field}", self.name);
+            self.fields.push(Field {
                 name: field.into(),
                 lsb: numbers[name] as u32,
-                width: width as u32,
-                signed,
+                width: numbers[&format!("{prefix}_WIDTH")] as u32,
+                signed: consts.contains(&format!("{prefix}_SIGNED: bool = true;")),
                 values: Vec::new(),
             });
-        } else if let Some(field) = fields.last_mut() {
-            if let Some(word) = rest.strip_prefix(&format!("{}_", field.name)) {
-                if value.starts_with("0b") {
-                    field.values.push((word.into(), numbers[name]));
-                }
+        } else if let Some(field) = self.fields.last_mut() {
+            let word = rest.strip_prefix(&format!("{}_", field.name));
+            if let Some(word) = word.filter(|_| value.starts_with("0b")) {
+                field.values.push((word.into(), numbers[name]));
             }
         }
     }
-    found.retain(|(_, _, fields)| !fields.is_empty());
-    found.sort_by_key(|(_, encoding, _)| *encoding);
+
+    /// Returns the names by which cpufeature.c knows the fields.
+    fn names(&self) -> impl Iterator<Item = String> + '_ {
+        let fields = self.fields.iter();
+        fields.map(|field| format!("{}_{}", self.name, field.name))
+    }
+
+    /// Returns its row of the table.
+    fn row(&self, orders: &BTreeMap<String, Order>, numbers: &Numbers) -> String {
+        let fields = self.fields.iter().zip(self.names());
+        let rows = fields.map(|(field, name)| field.row(&name, orders.get(&name), numbers));
+        format!(
+            "Register {{ name: {:?}, id: {:#x}, fields: &[\n{}] }},\n",
+            self.name,
+            SYSREG | self.encoding,
+            rows.collect::<String>()
+        )
+    }
+}
+
+impl Field {
+    /// Returns its row in that of the register.
+    fn row(&self, name: &str, order: Option<&Order>, numbers: &Numbers) -> String {
+        let (rule, safe) = order.map_or(("Lower", 0), |order| {
+            let ordered = ORDERED.contains(&name);
+            let rule = if ordered { "Lower" } else { order.rule };
+            (rule, order.safe_value(numbers))
+        });
+        let signed = order.map_or(self.signed, |order| order.signed);
+        format!(
+            "Field {{ name: {:?}, lsb: {}, width: {}, signed: {signed}, rule: Rule::{rule}, \
+             safe: {safe}, values: &{:?}, tries: &[] }},\n",
+            self.name, self.lsb, self.width, self.values
+        )
+    }
+}
+
+impl Order {
+    /// Returns the number of the safe value.
+    fn safe_value(&self, numbers: &Numbers) -> u64 {
+        let named = numbers.get(&self.safe).copied();
+        let safe = named.or_else(|| parse(&self.safe));
+        safe.unwrap_or_else(|| panic!("{}: not a value", self.safe))
+    }
+
+    /// Returns what follows `ARM64_FTR_BITS(` or `S_ARM64_FTR_BITS(`: the name of a field, and its
+    /// order. Returns [`None`] if that is of no field.
+    fn parse(text: &str, signed: bool) -> Option<(String, Self)> {
+        // The macros themselves, and what comes before the first one, have no such word.
+        let (_, rest) = text.split_once("STRICT, ")?;
+        let words = rest.split_once(')').map_or(rest, |(words, _)| words);
+        let words: Vec<_> = words.split(',').map(str::trim).collect();
+        let [rule, shift, _, safe] = words[..] else {
+            return None;
+        };
+        // Others are of registers without names of fields.
+        let name = shift.strip_suffix("_SHIFT")?;
+        let rule = match rule {
+            "FTR_LOWER_SAFE" => "Lower",
+            "FTR_HIGHER_SAFE" => "Higher",
+            "FTR_HIGHER_OR_ZERO_SAFE" => "HigherOrZero",
+            "FTR_EXACT" => "Exact",
+            _ => panic!("{name}: no such rule: {rule}"),
+        };
+        let safe = safe.into();
+        Some((name.into(), Self { signed, rule, safe }))
+    }
+}
+
+/// Returns the ID registers and CTR_EL0 with their fields, in the order of their encodings.
+fn registers(consts: &str, numbers: &Numbers) -> Vec<Register> {
+    let mut found: Vec<Register> = Vec::new();
+
+    for (name, value) in constants(consts) {
+        if let Some(register) = name.strip_prefix("REG_") {
+            found.push(Register {
+                name: register.into(),
+                encoding: numbers[&format!("SYS_{register}")] >> 5,
+                fields: Vec::new(),
+            });
+        } else if let Some(register) = found.last_mut().filter(|one| one.is_listed()) {
+            register.take(name, value, consts, numbers);
+        }
+    }
+    found.retain(|register| !register.fields.is_empty());
+    found.sort_by_key(|register| register.encoding);
     found
 }
 
@@ -169,35 +236,7 @@ fn orders(cpufeature: &str) -> BTreeMap<String, Order> {
 
     for chunk in cpufeature.split("ARM64_FTR_BITS(") {
         let follows_signed = std::mem::replace(&mut signed, chunk.ends_with("S_"));
-        // The macros themselves, and what comes before the first one, have no such word.
-        let Some((_, rest)) = chunk.split_once("STRICT, ") else {
-            continue;
-        };
-        let words = rest.split_once(')').map_or(rest, |(words, _)| words);
-        let words: Vec<_> = words.split(',').map(str::trim).collect();
-        let [rule, shift, _, safe] = words[..] else {
-            continue;
-        };
-        // Others are of registers without names of fields.
-        let Some(name) = shift.strip_suffix("_SHIFT") else {
-            continue;
-        };
-        let rule = match rule {
-            "FTR_LOWER_SAFE" => "Lower",
-            "FTR_HIGHER_SAFE" => "Higher",
-            "FTR_HIGHER_OR_ZERO_SAFE" => "HigherOrZero",
-            "FTR_EXACT" => "Exact",
-            _ => panic!("{name}: no such rule: {rule}"),
-        };
-        let safe = safe.to_string();
-        found.insert(
-            name.to_string(),
-            Order {
-                signed: follows_signed,
-                rule,
-                safe,
-            },
-        );
+        found.extend(Order::parse(chunk, follows_signed));
     }
     found
 }

@@ -5,7 +5,7 @@
 use crate::{
     host::{Fleet, Group, Hex, Host, FEATURES},
     merge::{self, Policy},
-    registers::{self, OF_DEVICES},
+    registers::{self, Register, OF_DEVICES},
     text::Text,
     Error,
 };
@@ -15,6 +15,9 @@ pub enum Side {
     Host(Box<Host>),
     Text(Text),
 }
+
+/// What is not in ID registers: its name, and what is known of it.
+type Fact = (&'static str, Option<String>);
 
 impl Side {
     /// Reads a file: a host, a fleet, of which the common CPU counts, or a text.
@@ -57,131 +60,131 @@ impl Side {
     }
 
     /// Returns what is not in ID registers, in words.
-    fn facts(&self) -> Vec<(String, Option<String>)> {
-        let mut found = Vec::new();
-        let mut add = |what: &str, value: Option<String>| found.push((what.to_string(), value));
+    fn facts(&self) -> Vec<Fact> {
         match self {
-            Self::Host(host) => {
-                let one = host.implementation;
-                add("MIDR_EL1", one.map(|one| one.midr_el1.to_string()));
-                add("REVIDR_EL1", one.map(|one| one.revidr_el1.to_string()));
-                add("AIDR_EL1", one.map(|one| one.aidr_el1.to_string()));
-                let facts = &host.facts;
-                add(
-                    "CNTFRQ_EL0",
-                    facts.cntfrq_el0.map(|value| value.to_string()),
-                );
-                add("DCZID_EL0", facts.dczid_el0.map(|value| value.to_string()));
-                add(
-                    "PMCR_EL0.N",
-                    facts.pmu_counters.map(|value| value.to_string()),
-                );
-                let longest = facts.sve_lengths.iter().max();
-                add("the longest vector", longest.map(u32::to_string));
-                for feature in FEATURES {
-                    let known = host.derived_from.is_none() || !host.lacks(feature);
-                    let word = if host.features.contains_key(feature) {
-                        "on"
-                    } else {
-                        "off"
-                    };
-                    add(feature, known.then(|| word.into()));
-                }
-            }
-            Self::Text(text) => {
-                let hex = |value: Option<u64>| value.map(|value| Hex(value).to_string());
-                add("MIDR_EL1", hex(text.midr_el1));
-                add("REVIDR_EL1", hex(text.revidr_el1));
-                add("AIDR_EL1", hex(text.aidr_el1));
-                add("CNTFRQ_EL0", text.cntfrq_el0.map(|value| value.to_string()));
-                add("DCZID_EL0", hex(text.dczid_el0));
-                add(
-                    "PMCR_EL0.N",
-                    text.pmu_counters.map(|value| value.to_string()),
-                );
-                add(
-                    "the longest vector",
-                    text.sve_length.map(|value| value.to_string()),
-                );
-                for feature in FEATURES {
-                    let off = text.off.iter().any(|off| off == feature);
-                    add(feature, Some(if off { "off" } else { "on" }.into()));
-                }
-            }
+            Self::Host(host) => facts_of_host(host),
+            Self::Text(text) => facts_of_text(text),
         }
-        found
     }
+}
+
+fn spelled<T: ToString>(value: Option<T>) -> Option<String> {
+    value.map(|value| value.to_string())
+}
+
+fn on_or_off(on: bool) -> String {
+    if on { "on" } else { "off" }.into()
+}
+
+fn facts_of_host(host: &Host) -> Vec<Fact> {
+    let (one, facts) = (host.implementation, &host.facts);
+    let features = FEATURES.map(|feature| {
+        let known = host.derived_from.is_none() || !host.lacks(feature);
+        let word = on_or_off(host.features.contains_key(feature));
+        (feature, known.then_some(word))
+    });
+    let others = [
+        ("MIDR_EL1", spelled(one.map(|one| one.midr_el1))),
+        ("REVIDR_EL1", spelled(one.map(|one| one.revidr_el1))),
+        ("AIDR_EL1", spelled(one.map(|one| one.aidr_el1))),
+        ("CNTFRQ_EL0", spelled(facts.cntfrq_el0)),
+        ("DCZID_EL0", spelled(facts.dczid_el0)),
+        ("PMCR_EL0.N", spelled(facts.pmu_counters)),
+        (
+            "the longest vector",
+            spelled(facts.sve_lengths.iter().max()),
+        ),
+    ];
+    others.into_iter().chain(features).collect()
+}
+
+/// Returns the same, in the same order.
+fn facts_of_text(text: &Text) -> Vec<Fact> {
+    let hex = |value: Option<u64>| spelled(value.map(Hex));
+    let who = text.who().map(|(name, _, value)| (name, hex(value)));
+    let others = [
+        ("CNTFRQ_EL0", spelled(text.cntfrq_el0)),
+        ("DCZID_EL0", hex(text.dczid_el0)),
+        ("PMCR_EL0.N", spelled(text.pmu_counters)),
+        ("the longest vector", spelled(text.sve_length)),
+    ];
+    let features = FEATURES.map(|feature| {
+        let off = text.off.iter().any(|off| off == feature);
+        (feature, Some(on_or_off(!off)))
+    });
+    who.into_iter().chain(others).chain(features).collect()
+}
+
+/// Returns in what something differs. Returns [`None`] if it does not.
+fn difference(what: &str, one: Option<String>, other: Option<String>) -> Option<String> {
+    let named = |value: &Option<String>| value.clone().unwrap_or("not named".into());
+    (one != other).then(|| format!("{what}: {}, and {}", named(&one), named(&other)))
+}
+
+/// Returns in what the values of a group differ, and then those that are accepted.
+fn of_group(a: &Side, b: &Side, group: &Group) -> impl Iterator<Item = String> {
+    let fields = group.names().join(" with ");
+    let spell = |value: Option<Vec<u64>>| value.map(|value| group.spell(&value));
+    let values = match (a.value(group), b.value(group)) {
+        (Some(value), None) | (None, Some(value)) if value.iter().all(|part| *part == 0) => None,
+        (one, other) => difference(&fields, spell(one), spell(other)),
+    };
+    let accepted = a.accepted(group).zip(b.accepted(group));
+    let accepted = accepted.filter(|(one, other)| one != other);
+    let accepted = accepted.map(|(one, other)| format!("{fields}: accepts {one}, and {other}"));
+    values.into_iter().chain(accepted)
+}
+
+/// Returns the register as one that only one of the hosts has. Returns [`None`] if it is not.
+fn of_one(a: &Host, b: &Host, register: &Register) -> Option<String> {
+    let known = |host: &Host| host.registers.contains_key(register.name);
+    let host = match (known(a), known(b)) {
+        (true, false) => a,
+        (false, true) => b,
+        _ => return None,
+    };
+    Some(format!("{register}: only {} has it", host.name))
+}
+
+/// Returns what is known of hosts only.
+fn details(host: &Host) -> [Fact; 7] {
+    let facts = &host.facts;
+    [
+        ("vector lengths", format!("{:?}", facts.sve_lengths)),
+        ("CLIDR_EL1", format!("{:?}", facts.clidr_el1)),
+        ("CCSIDR_EL1", format!("{:?}", facts.ccsidr_el1)),
+        (
+            "the size of physical addresses",
+            format!("{:?}", facts.ipa_bits),
+        ),
+        ("interrupt controllers", format!("{:?}", facts.gic)),
+        ("capabilities", format!("{:?}", host.capabilities)),
+        ("writable bits", format!("{:?}", host.told)),
+    ]
+    .map(|(what, value)| (what, Some(value)))
+}
+
+/// Returns in what facts differ, that are in the same order.
+fn of_facts(
+    a: impl IntoIterator<Item = Fact>,
+    b: impl IntoIterator<Item = Fact>,
+) -> impl Iterator<Item = String> {
+    let both = a.into_iter().zip(b);
+    both.filter_map(|((what, one), (_, other))| difference(what, one, other))
 }
 
 /// Returns the differences, one a line.
 pub fn lines(a: &Side, b: &Side) -> Vec<String> {
-    let mut found = Vec::new();
     let of_device = |group: &&Group| {
         let mut parts = group.parts();
         parts.any(|(register, field)| OF_DEVICES.contains(&(register.name, field.name)))
     };
-    for group in Group::all().iter().filter(|group| !of_device(group)) {
-        let fields = group.names().join(" with ");
-        match (a.value(group), b.value(group)) {
-            (Some(one), Some(other)) if one != other => found.push(format!(
-                "{fields}: {}, and {}",
-                group.spell(&one),
-                group.spell(&other)
-            )),
-            (None, Some(value)) if value.iter().any(|part| *part != 0) => {
-                found.push(format!("{fields}: not named, and {}", group.spell(&value)))
-            }
-            (Some(value), None) if value.iter().any(|part| *part != 0) => {
-                found.push(format!("{fields}: {}, and not named", group.spell(&value)))
-            }
-            _ => {}
-        }
-        if let (Some(one), Some(other)) = (a.accepted(group), b.accepted(group)) {
-            if one != other {
-                found.push(format!("{fields}: accepts {one}, and {other}"));
-            }
-        }
-    }
+    let groups = Group::all().iter().filter(|group| !of_device(group));
+    let mut found: Vec<_> = groups.flat_map(|group| of_group(a, b, group)).collect();
     if let (Side::Host(a), Side::Host(b)) = (a, b) {
-        for register in registers::all() {
-            let known = |host: &Host| host.registers.contains_key(register.name);
-            match (known(a), known(b)) {
-                (true, false) => found.push(format!("{register}: only {} has it", a.name)),
-                (false, true) => found.push(format!("{register}: only {} has it", b.name)),
-                _ => {}
-            }
-        }
+        found.extend(registers::all().filter_map(|register| of_one(a, b, register)));
+        found.extend(of_facts(details(a), details(b)));
     }
-    if let (Side::Host(a), Side::Host(b)) = (a, b) {
-        let others = |host: &Host| {
-            let facts = &host.facts;
-            [
-                ("vector lengths", format!("{:?}", facts.sve_lengths)),
-                ("CLIDR_EL1", format!("{:?}", facts.clidr_el1)),
-                ("CCSIDR_EL1", format!("{:?}", facts.ccsidr_el1)),
-                (
-                    "the size of physical addresses",
-                    format!("{:?}", facts.ipa_bits),
-                ),
-                ("interrupt controllers", format!("{:?}", facts.gic)),
-                ("capabilities", format!("{:?}", host.capabilities)),
-                ("writable bits", format!("{:?}", host.told)),
-            ]
-        };
-        for ((what, one), (_, other)) in others(a).into_iter().zip(others(b)) {
-            if one != other {
-                found.push(format!("{what}: {one}, and {other}"));
-            }
-        }
-    }
-    for ((what, one), (_, other)) in a.facts().into_iter().zip(b.facts()) {
-        match (one, other) {
-            (Some(one), Some(other)) if one == other => {}
-            (Some(one), Some(other)) => found.push(format!("{what}: {one}, and {other}")),
-            (Some(one), None) => found.push(format!("{what}: {one}, and not named")),
-            (None, Some(other)) => found.push(format!("{what}: not named, and {other}")),
-            (None, None) => {}
-        }
-    }
+    found.extend(of_facts(a.facts(), b.facts()));
     found
 }

@@ -103,39 +103,42 @@ fn firecracker(text: &str) -> Result<BTreeMap<String, Hex>, String> {
 fn lines(path: &str, text: &str) -> Result<BTreeMap<String, Hex>, Error> {
     let mut found = BTreeMap::new();
     for (i, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
+        let wrong = |what: String| Error(format!("{path}:{}: {what}", i + 1));
+        let Some((register, value)) = entry(line).map_err(wrong)? else {
             continue;
-        }
-        let words: Vec<_> = line
-            .split(|c: char| c.is_whitespace() || "=:,".contains(c))
-            .filter(|word| !word.is_empty())
-            .collect();
-        let wrong = || Error(format!("{path}:{}: not a register and its value", i + 1));
-        let [name, value] = words[..] else {
-            return Err(wrong());
         };
-        let value = number(value).ok_or_else(wrong)?;
-        let own = registers::named(name).map(|register| register.name);
-        let other = IMPLEMENTATION.iter().map(|(other, _)| *other);
-        let other = other
-            .into_iter()
-            .find(|other| other.eq_ignore_ascii_case(name));
-        let register = own.or(other).or_else(|| named(number(name)?));
-        match register {
-            Some(register) => {
-                if found.insert(register.into(), Hex(value)).is_some() {
-                    return Err(Error(format!(
-                        "{path}:{}: {register} is given twice",
-                        i + 1
-                    )));
-                }
-            }
-            None if number(name).is_some() => {}
-            None => return Err(Error(format!("{path}:{}: no register {name:?}", i + 1))),
+        if found.insert(register.to_string(), Hex(value)).is_some() {
+            return Err(wrong(format!("{register} is given twice")));
         }
     }
     Ok(found)
+}
+
+/// Returns the register of a line, and its value. Returns [`None`] for an empty line, a comment, or
+/// an identifier that this program does not know.
+fn entry(line: &str) -> Result<Option<(&'static str, u64)>, String> {
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(None);
+    }
+    let words: Vec<_> = line
+        .split(|c: char| c.is_whitespace() || "=:,".contains(c))
+        .filter(|word| !word.is_empty())
+        .collect();
+    let wrong = "not a register and its value";
+    let [name, value] = words[..] else {
+        return Err(wrong.into());
+    };
+    let value = number(value).ok_or(wrong)?;
+    let id = number(name);
+    let own = registers::named(name).map(|register| register.name);
+    let mut others = IMPLEMENTATION.iter().map(|(other, _)| *other);
+    let other = others.find(|other| other.eq_ignore_ascii_case(name));
+    match own.or(other).or_else(|| named(id?)) {
+        Some(register) => Ok(Some((register, value))),
+        None if id.is_some() => Ok(None),
+        None => Err(format!("no register {name:?}")),
+    }
 }
 
 /// Describes a host by its registers and by a host that has the kernel which it will run.
@@ -148,18 +151,25 @@ pub fn derive(name: &str, mut registers: BTreeMap<String, Hex>, like: &Host) -> 
         writable: like.implementation.is_some_and(|one| one.writable),
     });
     let own = |register: &Register| Some(registers.get(register.name)?.0);
-    let choices = Group::all()
-        .iter()
-        .filter_map(|group| {
-            let now = group.value(own)?;
-            let accepted = accepted(group, &now, like);
-            (accepted.len() > 1).then(|| Choice {
-                fields: group.names().to_vec(),
-                accepted,
-            })
-        })
-        .collect();
-    let mut features: BTreeMap<String, BTreeMap<String, Hex>> = BTreeMap::new();
+    let groups = Group::all().iter();
+    let choices = groups.filter_map(|group| choice(group, &group.value(own)?, like));
+    Host {
+        name: name.into(),
+        kernel: like.kernel.clone(),
+        derived_from: Some(like.name.clone()),
+        baseline: like.baseline,
+        told: like.told.clone(),
+        choices: choices.collect(),
+        features: features(own),
+        registers,
+        implementation,
+        ..Host::default()
+    }
+}
+
+/// Returns the features that show in registers, with the registers' values without each.
+fn features(own: impl Fn(&Register) -> Option<u64>) -> BTreeMap<String, BTreeMap<String, Hex>> {
+    let mut found: BTreeMap<String, BTreeMap<String, Hex>> = BTreeMap::new();
     for (feature, register, fields) in OF_FEATURES {
         let Some(register) = registers::named(register) else {
             continue;
@@ -168,22 +178,18 @@ pub fn derive(name: &str, mut registers: BTreeMap<String, Hex>, like: &Host) -> 
         let fields = fields.iter().filter_map(|field| register.field(field));
         let without = fields.fold(value, |value, field| field.with(value, 0));
         if without != value {
-            let feature = features.entry((*feature).into()).or_default();
+            let feature = found.entry((*feature).into()).or_default();
             feature.insert(register.name.into(), Hex(without));
         }
     }
-    Host {
-        name: name.into(),
-        kernel: like.kernel.clone(),
-        derived_from: Some(like.name.clone()),
-        baseline: like.baseline,
-        told: like.told.clone(),
-        registers,
-        choices,
-        features,
-        implementation,
-        ..Host::default()
-    }
+    found
+}
+
+/// Returns what KVM would accept of a group, if that is more than its value.
+fn choice(group: &Group, own: &[u64], like: &Host) -> Option<Choice> {
+    let accepted = accepted(group, own, like);
+    let fields = group.names().to_vec();
+    (accepted.len() > 1).then_some(Choice { fields, accepted })
 }
 
 /// Returns the values of a group that KVM would accept.

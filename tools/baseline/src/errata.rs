@@ -8,7 +8,7 @@ mod table;
 
 use cpus::{Model, Range};
 use safe::SAFE;
-use table::{Kind, ERRATA};
+use table::{Erratum, Kind, ERRATA};
 
 pub use safe::Says;
 
@@ -32,6 +32,7 @@ fn is_in(ranges: &[Range], (midr, revidr): Cpu) -> bool {
     ranges.iter().any(|range| range.has(midr, revidr))
 }
 
+/// Returns how many branches a guest runs against Spectre-BHB on a CPU, if it does.
 fn branches(cpu: Cpu) -> Option<u32> {
     let affected = ERRATA.iter().filter(|erratum| is_in(erratum.ranges, cpu));
     let loops = affected.filter_map(|erratum| match erratum.kind {
@@ -41,47 +42,50 @@ fn branches(cpu: Cpu) -> Option<u32> {
     loops.max()
 }
 
-/// Returns what a guest does wrong on CPU `real` if it is told that it has CPU `told`: errata that
-/// it does not work around, workarounds that do harm there, and what it takes for granted. `says`
-/// tells what the VM's ID registers say, and `dic` is CTR_EL0.DIC of the VM.
-pub fn missed(real: Cpu, told: Cpu, dic: bool, says: impl Fn(Says) -> bool) -> Vec<String> {
-    let mut found = Vec::new();
-    for erratum in ERRATA {
-        let (needed, done) = (is_in(erratum.ranges, real), is_in(erratum.ranges, told));
-        let wrong = match erratum.kind {
+impl Erratum {
+    /// Returns what a guest does wrong because of it, if it does: see [`missed`].
+    fn missed(&self, real: Cpu, told: Cpu, dic: bool) -> Option<String> {
+        let (needed, done) = (is_in(self.ranges, real), is_in(self.ranges, told));
+        let wrong = match self.kind {
             Kind::Neutral => needed && !done,
             Kind::WithDic => dic && needed && !done,
             Kind::Harmful => needed != done,
             Kind::Branches(_) => false,
         };
-        if wrong {
-            let harm = if done {
-                "workaround that does harm: "
-            } else {
-                ""
-            };
-            found.push(format!("{harm}{} ({})", erratum.name, erratum.source));
-        }
+        let harm = match done {
+            true => "workaround that does harm: ",
+            false => "",
+        };
+        wrong.then(|| format!("{harm}{} ({})", self.name, self.source))
     }
-    for safe in SAFE.iter().filter(|safe| !says(safe.says)) {
-        if is_in(safe.ranges, told) && !is_in(safe.ranges, real) {
-            found.push(format!("{}, {}", safe.name, safe.source));
-        }
-    }
-    let mut bhb = SAFE.iter().filter(|safe| safe.says == Says::Csv2OrEcbhb);
-    if bhb.any(|safe| says(safe.says) || is_in(safe.ranges, real)) {
-        return found;
-    }
+}
+
+/// Returns what a guest does wrong where the CPU is not safe from Spectre-BHB.
+fn missed_branches(real: Cpu, told: Cpu) -> Option<String> {
     match (branches(real), branches(told)) {
-        (Some(needed), done) if done < Some(needed) => {
-            found.push(format!(
-                "Spectre-BHB, {needed} branches (spectre_bhb_loop_affected())"
-            ));
+        (Some(needed), done) if done < Some(needed) => Some(format!(
+            "Spectre-BHB, {needed} branches (spectre_bhb_loop_affected())"
+        )),
+        (None, Some(_)) => {
+            Some("Spectre-BHB, by a call to the firmware (has_spectre_bhb_fw_mitigation())".into())
         }
-        (None, Some(_)) => found.push(
-            "Spectre-BHB, by a call to the firmware (has_spectre_bhb_fw_mitigation())".into(),
-        ),
-        _ => {}
+        _ => None,
+    }
+}
+
+/// Returns what a guest does wrong on CPU `real` if it is told that it has CPU `told`: errata that
+/// it does not work around, workarounds that do harm there, and what it takes for granted. `says`
+/// tells what the VM's ID registers say, and `dic` is CTR_EL0.DIC of the VM.
+pub fn missed(real: Cpu, told: Cpu, dic: bool, says: impl Fn(Says) -> bool) -> Vec<String> {
+    let errata = ERRATA.iter().filter_map(|one| one.missed(real, told, dic));
+    let unsafe_here = SAFE
+        .iter()
+        .filter(|safe| !says(safe.says) && is_in(safe.ranges, told) && !is_in(safe.ranges, real));
+    let unsafe_here = unsafe_here.map(|safe| format!("{}, {}", safe.name, safe.source));
+    let mut found: Vec<_> = errata.chain(unsafe_here).collect();
+    let mut bhb = SAFE.iter().filter(|safe| safe.says == Says::Csv2OrEcbhb);
+    if !bhb.any(|safe| says(safe.says) || is_in(safe.ranges, real)) {
+        found.extend(missed_branches(real, told));
     }
     found
 }

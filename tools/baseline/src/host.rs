@@ -198,6 +198,13 @@ impl Group {
             .collect()
     }
 
+    /// Returns whether a value is one of the group: a number for each field, which fits into it.
+    fn fits(&self, value: &[u64]) -> bool {
+        let fits =
+            |((_, field), part): ((_, &Field), &u64)| field.of(field.with(0, *part)) == *part;
+        value.len() == self.parts.len() && self.parts().zip(value).all(fits)
+    }
+
     /// Returns what a value is worth; the greater offers more.
     pub fn worth(&self, value: &[u64]) -> Vec<i64> {
         self.parts()
@@ -249,54 +256,58 @@ impl Host {
 
     /// Checks that the host makes sense to this program.
     pub fn check(&self) -> Result<(), Error> {
-        let wrong = |what: String| Err(Error(format!("host {}: {what}", self.name)));
+        if !self.is_named() {
+            return Err(Error("a host has no name, or a bad one".into()));
+        }
+        let choices = || self.choices.iter().find_map(|one| self.wrong_choice(one));
+        match self.unknown_name().or_else(choices) {
+            Some(what) => Err(Error(format!("host {}: {what}", self.name))),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns whether the host has a name, and its texts can be in a line.
+    fn is_named(&self) -> bool {
         let texts = [&self.name, &self.kernel].into_iter();
         let mut texts = texts
             .chain(&self.derived_from)
             .chain(self.capabilities.keys());
-        if self.name.is_empty() || texts.any(|text| text.contains(char::is_control)) {
-            return Err(Error("a host has no name, or a bad one".into()));
-        }
-        let groups = Group::all();
-        let registers = self.features.values().flat_map(|map| map.keys());
-        for name in self
+        !self.name.is_empty() && !texts.any(|text| text.contains(char::is_control))
+    }
+
+    /// Returns which name of a register or feature this program does not know.
+    fn unknown_name(&self) -> Option<String> {
+        let of_features = self.features.values().flat_map(|map| map.keys());
+        let mut names = self
             .registers
             .keys()
             .chain(self.told.keys())
-            .chain(registers)
-        {
-            if !registers::all().any(|one| one.name == name) {
-                return wrong(format!("there is no register {name:?}"));
-            }
+            .chain(of_features);
+        let is_register = |name: &String| registers::all().any(|one| one.name == name);
+        let register = names.find(|name| !is_register(name));
+        if let Some(name) = register {
+            return Some(format!("there is no register {name:?}"));
         }
-        for feature in self.features.keys() {
-            if !FEATURES.contains(&feature.as_str()) {
-                return wrong(format!("there is no feature {feature:?}"));
-            }
+        let mut features = self.features.keys();
+        let feature = features.find(|name| !FEATURES.contains(&name.as_str()))?;
+        Some(format!("there is no feature {feature:?}"))
+    }
+
+    /// Returns what is wrong with a choice, if something is.
+    fn wrong_choice(&self, choice: &Choice) -> Option<String> {
+        let name = choice.fields.join(" with ");
+        let mut groups = Group::all().iter();
+        let Some(group) = groups.find(|group| group.names() == choice.fields) else {
+            return Some(format!("there is no field {name:?}"));
+        };
+        let Some(own) = group.value(|register| self.register(register, &[])) else {
+            return Some(format!("{name} has no value"));
+        };
+        if !choice.accepted.iter().all(|value| group.fits(value)) {
+            return Some(format!("{name} has a value that does not fit"));
         }
-        for choice in &self.choices {
-            let name = choice.fields.join(" with ");
-            let Some(group) = groups.iter().find(|group| group.names() == choice.fields) else {
-                return wrong(format!("there is no field {name:?}"));
-            };
-            let Some(own) = group.value(|register| self.register(register, &[])) else {
-                return wrong(format!("{name} has no value"));
-            };
-            let fits = |value: &Vec<u64>| {
-                value.len() == own.len()
-                    && group
-                        .parts()
-                        .zip(value)
-                        .all(|((_, field), value)| field.of(field.with(0, *value)) == *value)
-            };
-            if !choice.accepted.iter().all(fits) {
-                return wrong(format!("{name} has a value that does not fit"));
-            }
-            if !choice.accepted.contains(&own) {
-                return wrong(format!("{name} does not accept the host's own value"));
-            }
-        }
-        Ok(())
+        (!choice.accepted.contains(&own))
+            .then(|| format!("{name} does not accept the host's own value"))
     }
 }
 

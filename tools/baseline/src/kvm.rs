@@ -67,8 +67,43 @@ struct Scratch {
     _memory: Memory,
 }
 
-/// Anonymous memory of this process.
+/// Anonymous memory of this process, with the guest's code.
 struct Memory(*mut libc::c_void);
+
+impl Memory {
+    /// Returns memory that is the caller's alone.
+    fn new() -> Result<Self, Error> {
+        // SAFETY: A new mapping at an address of the kernel's choice.
+        let memory = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                PAGE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if memory == libc::MAP_FAILED {
+            return Err(failed("mmap", io::Error::last_os_error()));
+        }
+        let memory = Self(memory);
+        // SAFETY: The mapping is writable, aligned, and large enough.
+        unsafe { memory.0.cast::<u32>().write(CODE) };
+        Ok(memory)
+    }
+
+    /// Returns where a VM has it.
+    fn region(&self) -> kvm_userspace_memory_region {
+        kvm_userspace_memory_region {
+            slot: 0,
+            flags: 0,
+            guest_phys_addr: MEMORY,
+            memory_size: PAGE as u64,
+            userspace_addr: self.0 as u64,
+        }
+    }
+}
 
 impl Drop for Memory {
     fn drop(&mut self) {
@@ -109,6 +144,25 @@ impl Here {
 
     /// Creates a VM whose vCPU has these features, up to a vector length in bits.
     fn scratch(&self, features: &[&str], how: How) -> Result<Scratch, Error> {
+        let vm = self.vm(how)?;
+        let memory = Memory::new()?;
+        // SAFETY: The mapping lives as long as the VM.
+        unsafe { vm.set_user_memory_region(memory.region()) }
+            .map_err(|error| failed("KVM_SET_USER_MEMORY_REGION", error))?;
+        let vcpu = vcpu(&vm, features)?;
+        let scratch = Scratch {
+            vcpu,
+            vm,
+            _memory: memory,
+        };
+        if features.contains(&"sve") {
+            scratch.finalize_sve(how.sve_length)?;
+        }
+        Ok(scratch)
+    }
+
+    /// Creates a VM without memory and vCPUs.
+    fn vm(&self, how: How) -> Result<VmFd, Error> {
         let bits = match self.ipa_bits {
             0 => 0,
             bits => u64::from(bits.min(40)),
@@ -118,81 +172,51 @@ impl Here {
             .create_vm_with_type(bits)
             .map_err(|error| failed("KVM_CREATE_VM", error))?;
         if how.implementation {
-            let capability = kvm_enable_cap {
-                cap: WRITABLE_IMPLEMENTATION,
-                ..Default::default()
-            };
-            // SAFETY: KVM reads the structure.
-            let result = unsafe { libc::ioctl(vm.as_raw_fd(), ENABLE_CAP as _, &capability) };
-            if result < 0 {
-                let error = io::Error::last_os_error();
-                return Err(failed("KVM_CAP_ARM_WRITABLE_IMP_ID_REGS", error));
-            }
+            make_implementation_writable(&vm)?;
         }
-        // SAFETY: A new mapping at an address of the kernel's choice.
-        let memory = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                PAGE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if memory == libc::MAP_FAILED {
-            return Err(failed("mmap", io::Error::last_os_error()));
-        }
-        let memory = Memory(memory);
-        // SAFETY: The mapping is writable, aligned, and large enough.
-        unsafe { memory.0.cast::<u32>().write(CODE) };
-        let region = kvm_userspace_memory_region {
-            slot: 0,
-            flags: 0,
-            guest_phys_addr: MEMORY,
-            memory_size: PAGE as u64,
-            userspace_addr: memory.0 as u64,
-        };
-        // SAFETY: The mapping lives as long as the VM.
-        unsafe { vm.set_user_memory_region(region) }
-            .map_err(|error| failed("KVM_SET_USER_MEMORY_REGION", error))?;
-        let vcpu = vm
-            .create_vcpu(0)
-            .map_err(|error| failed("KVM_CREATE_VCPU", error))?;
-        let mut init = kvm_vcpu_init::default();
-        vm.get_preferred_target(&mut init)
-            .map_err(|error| failed("KVM_ARM_PREFERRED_TARGET", error))?;
-        init.features[0] |= PSCI_0_2;
-        for (_, bit, _) in INIT.iter().filter(|(name, ..)| features.contains(name)) {
-            init.features[0] |= 1 << bit;
-        }
-        vcpu.vcpu_init(&init)
-            .map_err(|error| failed("KVM_ARM_VCPU_INIT", error))?;
-        if features.contains(&"pmu") {
-            let init = kvm_device_attr {
-                group: KVM_ARM_VCPU_PMU_V3_CTRL,
-                attr: KVM_ARM_VCPU_PMU_V3_INIT.into(),
-                ..Default::default()
-            };
-            vcpu.set_device_attr(&init)
-                .map_err(|error| failed("KVM_ARM_VCPU_PMU_V3_INIT", error))?;
-        }
-        let scratch = Scratch {
-            vcpu,
-            vm,
-            _memory: memory,
-        };
-        if features.contains(&"sve") {
-            if let Some(longest) = how.sve_length {
-                scratch.limit_vectors(longest)?;
-            }
-            scratch
-                .vcpu
-                .vcpu_finalize(&(SVE as i32))
-                .map_err(|error| failed("KVM_ARM_VCPU_FINALIZE", error))?;
-        }
-        Ok(scratch)
+        Ok(vm)
     }
+}
+
+/// Lets MIDR_EL1, REVIDR_EL1 and AIDR_EL1 of a VM be set.
+fn make_implementation_writable(vm: &VmFd) -> Result<(), Error> {
+    let capability = kvm_enable_cap {
+        cap: WRITABLE_IMPLEMENTATION,
+        ..Default::default()
+    };
+    // SAFETY: KVM reads the structure.
+    let result = unsafe { libc::ioctl(vm.as_raw_fd(), ENABLE_CAP as _, &capability) };
+    if result < 0 {
+        let error = io::Error::last_os_error();
+        return Err(failed("KVM_CAP_ARM_WRITABLE_IMP_ID_REGS", error));
+    }
+    Ok(())
+}
+
+/// Creates a vCPU that has these features.
+fn vcpu(vm: &VmFd, features: &[&str]) -> Result<VcpuFd, Error> {
+    let vcpu = vm
+        .create_vcpu(0)
+        .map_err(|error| failed("KVM_CREATE_VCPU", error))?;
+    let mut init = kvm_vcpu_init::default();
+    vm.get_preferred_target(&mut init)
+        .map_err(|error| failed("KVM_ARM_PREFERRED_TARGET", error))?;
+    init.features[0] |= PSCI_0_2;
+    for (_, bit, _) in INIT.iter().filter(|(name, ..)| features.contains(name)) {
+        init.features[0] |= 1 << bit;
+    }
+    vcpu.vcpu_init(&init)
+        .map_err(|error| failed("KVM_ARM_VCPU_INIT", error))?;
+    if features.contains(&"pmu") {
+        let init = kvm_device_attr {
+            group: KVM_ARM_VCPU_PMU_V3_CTRL,
+            attr: KVM_ARM_VCPU_PMU_V3_INIT.into(),
+            ..Default::default()
+        };
+        vcpu.set_device_attr(&init)
+            .map_err(|error| failed("KVM_ARM_VCPU_PMU_V3_INIT", error))?;
+    }
+    Ok(vcpu)
 }
 
 /// How a scratch VM is made.
@@ -239,6 +263,16 @@ impl Scratch {
             .set_one_reg(SVE_VLS, &bits)
             .map(drop)
             .map_err(|error| failed("the lengths of SVE vectors", error))
+    }
+
+    /// Finishes a vCPU with SVE, whose vectors are not longer than that.
+    fn finalize_sve(&self, longest: Option<u32>) -> Result<(), Error> {
+        if let Some(longest) = longest {
+            self.limit_vectors(longest)?;
+        }
+        self.vcpu
+            .vcpu_finalize(&(SVE as i32))
+            .map_err(|error| failed("KVM_ARM_VCPU_FINALIZE", error))
     }
 
     /// Runs the guest up to its store.

@@ -4,6 +4,7 @@
 //! hosts whose CPUs differ.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -27,7 +28,9 @@ mod text;
 mod words;
 
 use host::{Fleet, Host, FORMAT};
+use merge::{Baseline, Policy};
 use output::Format;
+use text::Text;
 
 /// Why a command has failed: one line.
 #[derive(Debug, PartialEq)]
@@ -63,22 +66,7 @@ enum Command {
     ///
     /// Each field gets the default of a host which all others accept; if there is none, the best
     /// value that all accept.
-    Merge {
-        /// Files that "probe", "dump" or "merge --format json" has written.
-        #[arg(required = true, value_name = "HOST")]
-        hosts: Vec<PathBuf>,
-        /// What to write. The other options do not change JSON, from which all else is computed.
-        #[arg(long, value_enum, default_value_t = Format::Json)]
-        format: Format,
-        /// Chooses a CPU even if guests then do not know of errata of other hosts.
-        #[arg(long)]
-        accept_errata: bool,
-        /// Names only fields in which the hosts differ, for a short command line of the kernel.
-        #[arg(long)]
-        fewest: bool,
-        #[command(flatten)]
-        out: Out,
-    },
+    Merge(Merge),
     /// Tells whether this host accepts a merged CPU, or the text for the kernel.
     ///
     /// Sets it in a scratch VM, runs that, and names the first field that KVM refuses. Run this
@@ -109,21 +97,42 @@ enum Command {
     ///
     /// Reads what Firecracker's cpu-template-helper writes, or lines with a register and its value.
     /// What KVM accepts there is derived from that kernel's masks: run "check" on the host later.
-    Dump {
-        /// The dump.
-        file: PathBuf,
-        /// The name of the host.
-        #[arg(long)]
-        name: String,
-        /// A host with the same kernel that was probed.
-        #[arg(long, value_name = "HOST")]
-        like: PathBuf,
-        #[command(flatten)]
-        out: Out,
-    },
+    Dump(Dump),
     /// Writes the manual pages.
     #[command(hide = true)]
     Man { directory: PathBuf },
+}
+
+#[derive(clap::Args)]
+struct Merge {
+    /// Files that "probe", "dump" or "merge --format json" has written.
+    #[arg(required = true, value_name = "HOST")]
+    hosts: Vec<PathBuf>,
+    /// What to write. The other options do not change JSON, from which all else is computed.
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+    /// Chooses a CPU even if guests then do not know of errata of other hosts.
+    #[arg(long)]
+    accept_errata: bool,
+    /// Names only fields in which the hosts differ, for a short command line of the kernel.
+    #[arg(long)]
+    fewest: bool,
+    #[command(flatten)]
+    out: Out,
+}
+
+#[derive(clap::Args)]
+struct Dump {
+    /// The dump.
+    file: PathBuf,
+    /// The name of the host.
+    #[arg(long)]
+    name: String,
+    /// A host with the same kernel that was probed.
+    #[arg(long, value_name = "HOST")]
+    like: PathBuf,
+    #[command(flatten)]
+    out: Out,
 }
 
 #[derive(clap::Args)]
@@ -183,7 +192,7 @@ fn fleet(paths: &[PathBuf]) -> Result<Fleet, Error> {
     Fleet::join(files.collect::<Result<_, Error>>()?)
 }
 
-fn merged(fleet: &Fleet, policy: merge::Policy) -> Result<merge::Baseline, Error> {
+fn merged(fleet: &Fleet, policy: Policy) -> Result<Baseline, Error> {
     merge::merge(fleet, policy)
         .map_err(|reasons| Error(format!("no common CPU: {}", reasons.join("; "))))
 }
@@ -201,12 +210,12 @@ fn probe(name: Option<String>) -> Result<Host, Error> {
 }
 
 #[cfg(target_arch = "aarch64")]
-fn check(text: &text::Text) -> Result<(), Error> {
+fn check(text: &Text) -> Result<(), Error> {
     kvm::check(text)
 }
 
 #[cfg(target_arch = "aarch64")]
-fn check_applied(text: &text::Text) -> Result<(), Error> {
+fn check_applied(text: &Text) -> Result<(), Error> {
     kvm::applied(text)
 }
 
@@ -216,111 +225,140 @@ fn probe(_: Option<String>) -> Result<Host, Error> {
 }
 
 #[cfg(not(target_arch = "aarch64"))]
-fn check(_: &text::Text) -> Result<(), Error> {
+fn check(_: &Text) -> Result<(), Error> {
     Err(Error("check asks KVM on arm64: run it on the host".into()))
 }
 
 #[cfg(not(target_arch = "aarch64"))]
-fn check_applied(text: &text::Text) -> Result<(), Error> {
+fn check_applied(text: &Text) -> Result<(), Error> {
     check(text)
+}
+
+impl Merge {
+    /// Writes the CPU that the hosts have in common.
+    fn run(&self) -> Result<(), Error> {
+        let fleet = fleet(&self.hosts)?;
+        let policy = Policy {
+            accept_errata: self.accept_errata,
+            plain: self.format == Format::Firecracker,
+        };
+        let baseline = merged(&fleet, policy)?;
+        for note in self.notes(&fleet, &baseline) {
+            eprintln!("baseline: note: {note}");
+        }
+        let text = output::write(&fleet, &baseline, self.format, self.fewest);
+        self.out.write(&text)
+    }
+
+    /// Returns what the user has to know beside what is written.
+    fn notes(&self, fleet: &Fleet, baseline: &Baseline) -> Vec<String> {
+        // Reports have the notes in them.
+        let is_report = [Format::Markdown, Format::Html].contains(&self.format);
+        let notes = baseline.notes.iter().filter(|_| !is_report);
+        let of_format = match self.format {
+            Format::Kernel => too_long(&Text::of(baseline, fleet, self.fewest).write()),
+            Format::Firecracker => left_alone(fleet),
+            _ => None,
+        };
+        notes.cloned().chain(of_format).collect()
+    }
+}
+
+/// Returns a note if a text for the kernel takes much of a command line.
+fn too_long(text: &str) -> Option<String> {
+    (text.len() > text::COMMAND_LINE / 2).then(|| {
+        format!(
+            "{} bytes; a command line has {} for all parameters: \
+             use --fewest there, or /sys/module/kvm/parameters/baseline",
+            text.len(),
+            text::COMMAND_LINE
+        )
+    })
+}
+
+/// Returns a note if hosts differ in what a template of Firecracker does not set.
+fn left_alone(fleet: &Fleet) -> Option<String> {
+    let who: HashSet<_> = fleet.hosts.iter().map(|host| host.implementation).collect();
+    let note = "MIDR_EL1, REVIDR_EL1 and AIDR_EL1 differ, and are left as they are";
+    (who.len() > 1).then(|| note.into())
+}
+
+/// Returns the text for the kernel that a file has, or that of the hosts in it.
+fn text_of(file: &Path) -> Result<Text, Error> {
+    let (name, content) = read(file)?;
+    if !content.trim_start().starts_with('{') {
+        return Text::parse(&name, &content);
+    }
+    let fleet = Fleet::parse(&name, &content)?;
+    let policy = Policy {
+        accept_errata: true,
+        ..Policy::default()
+    };
+    Ok(Text::of(&merged(&fleet, policy)?, &fleet, false))
+}
+
+/// Checks that this host accepts what a file says, and with `applied` that VMs have it.
+fn check_file(file: &Path, applied: bool) -> Result<(), Error> {
+    let text = text_of(file)?;
+    check(&text)?;
+    if !applied {
+        return print("This host accepts it.\n");
+    }
+    check_applied(&text)?;
+    print("VMs of this host have it.\n")
+}
+
+/// Prints in what two files differ. Returns the program's exit status.
+fn print_differences(files: [PathBuf; 2]) -> Result<ExitCode, Error> {
+    let [a, b] = files.map(|path| {
+        let (name, text) = read(&path)?;
+        diff::Side::read(&name, &text)
+    });
+    let lines = diff::lines(&a?, &b?);
+    for line in &lines {
+        print(&format!("{line}\n"))?;
+    }
+    Ok(match lines[..] {
+        [] => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+fn show(file: PathBuf) -> Result<(), Error> {
+    for host in &fleet(&[file])?.hosts {
+        print(&output::fields(host))?;
+    }
+    Ok(())
+}
+
+impl Dump {
+    /// Writes the host that the dump describes.
+    fn run(&self) -> Result<(), Error> {
+        let (path, text) = read(&self.file)?;
+        let registers = dump::read(&path, &text)?;
+        let known = fleet(std::slice::from_ref(&self.like))?;
+        let [like] = &known.hosts[..] else {
+            return Err(Error("--like takes the file of one host".into()));
+        };
+        let host = dump::derive(&self.name, registers, like);
+        self.out.write(&one(host)?)
+    }
+}
+
+fn man(directory: &Path) -> Result<(), Error> {
+    clap_mangen::generate_to(Args::command(), directory)
+        .map_err(|error| Error(format!("{}: {error}", directory.display())))
 }
 
 fn run(command: Command) -> Result<ExitCode, Error> {
     match command {
         Command::Probe { name, out } => out.write(&one(probe(name)?)?)?,
-        Command::Merge {
-            hosts,
-            format,
-            accept_errata,
-            fewest,
-            out,
-        } => {
-            let fleet = fleet(&hosts)?;
-            let policy = merge::Policy {
-                accept_errata,
-                plain: format == Format::Firecracker,
-            };
-            let baseline = merged(&fleet, policy)?;
-            // Reports have the notes in them.
-            if ![Format::Markdown, Format::Html].contains(&format) {
-                for note in &baseline.notes {
-                    eprintln!("baseline: note: {note}");
-                }
-            }
-            let text = text::Text::of(&baseline, &fleet, fewest).write();
-            if format == Format::Kernel && text.len() > text::COMMAND_LINE / 2 {
-                eprintln!(
-                    "baseline: note: {} bytes; a command line has {} for all parameters: \
-                     use --fewest there, or /sys/module/kvm/parameters/baseline",
-                    text.len(),
-                    text::COMMAND_LINE
-                );
-            }
-            let who = fleet.hosts.iter().map(|host| host.implementation);
-            let who: std::collections::HashSet<_> = who.collect();
-            if format == Format::Firecracker && who.len() > 1 {
-                eprintln!(
-                    "baseline: note: MIDR_EL1, REVIDR_EL1 and AIDR_EL1 differ, \
-                     and are left as they are"
-                );
-            }
-            out.write(&output::write(&fleet, &baseline, format, fewest))?;
-        }
-        Command::Check { file, applied } => {
-            let (name, content) = read(&file)?;
-            let text = if content.trim_start().starts_with('{') {
-                let fleet = Fleet::parse(&name, &content)?;
-                let policy = merge::Policy {
-                    accept_errata: true,
-                    ..merge::Policy::default()
-                };
-                text::Text::of(&merged(&fleet, policy)?, &fleet, false)
-            } else {
-                text::Text::parse(&name, &content)?
-            };
-            check(&text)?;
-            if applied {
-                check_applied(&text)?;
-            }
-            print(match applied {
-                true => "VMs of this host have it.\n",
-                false => "This host accepts it.\n",
-            })?;
-        }
-        Command::Diff { a, b } => {
-            let [a, b] = [a, b].map(|path| {
-                let (name, text) = read(&path)?;
-                diff::Side::read(&name, &text)
-            });
-            let lines = diff::lines(&a?, &b?);
-            for line in &lines {
-                print(&format!("{line}\n"))?;
-            }
-            if !lines.is_empty() {
-                return Ok(ExitCode::FAILURE);
-            }
-        }
-        Command::Show { file } => {
-            for host in &fleet(&[file])?.hosts {
-                print(&output::fields(host))?;
-            }
-        }
-        Command::Dump {
-            file,
-            name,
-            like,
-            out,
-        } => {
-            let (path, text) = read(&file)?;
-            let registers = dump::read(&path, &text)?;
-            let known = fleet(&[like])?;
-            let [like] = &known.hosts[..] else {
-                return Err(Error("--like takes the file of one host".into()));
-            };
-            out.write(&one(dump::derive(&name, registers, like))?)?;
-        }
-        Command::Man { directory } => clap_mangen::generate_to(Args::command(), &directory)
-            .map_err(|error| Error(format!("{}: {error}", directory.display())))?,
+        Command::Merge(merge) => merge.run()?,
+        Command::Check { file, applied } => check_file(&file, applied)?,
+        Command::Diff { a, b } => return print_differences([a, b]),
+        Command::Show { file } => show(file)?,
+        Command::Dump(dump) => dump.run()?,
+        Command::Man { directory } => man(&directory)?,
     }
     Ok(ExitCode::SUCCESS)
 }

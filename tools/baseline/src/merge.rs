@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod facts;
+mod implementation;
 
 /// What the user has decided.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,6 +92,14 @@ pub fn merge(fleet: &Fleet, policy: Policy) -> Result<Baseline, Reasons> {
     }
 }
 
+/// What a host says of a group.
+struct Answer {
+    host: usize,
+    /// What it has by default.
+    own: Vec<u64>,
+    accepted: BTreeSet<Vec<u64>>,
+}
+
 struct Merge<'a> {
     hosts: &'a [Host],
     without: Vec<&'static str>,
@@ -117,22 +126,12 @@ impl<'a> Merge<'a> {
 
     /// Finds everything.
     fn all(&mut self, policy: Policy) -> Result<Baseline, Reasons> {
-        let of_32 = |group: &Group| group.parts().any(|(register, _)| register.is_aarch32());
-        let groups = Group::all();
-        for group in groups.iter().filter(|group| !of_32(group)) {
-            self.choose(group);
-        }
-        if self.has_aarch32() {
-            for group in groups.iter().filter(|group| of_32(group)) {
-                self.choose(group);
-            }
-        }
+        self.fields();
         self.unknown_bits();
         self.caches();
         let implementation = self.implementation(policy);
-        let cntfrq_el0 = self.same("the frequency of the timers, CNTFRQ_EL0,", |host| {
-            host.facts.cntfrq_el0
-        });
+        let clock = "the frequency of the timers, CNTFRQ_EL0,";
+        let cntfrq_el0 = self.same(clock, |host| host.facts.cntfrq_el0);
         let dczid_el0 = self.same("DCZID_EL0", |host| host.facts.dczid_el0.map(|hex| hex.0));
         let sve_length = self.sve_length();
         let pmu_counters = self.pmu_counters();
@@ -154,6 +153,20 @@ impl<'a> Merge<'a> {
             rows: std::mem::take(&mut self.rows),
             notes: std::mem::take(&mut self.notes),
         })
+    }
+
+    /// Chooses the values of fields, and of those for AArch32 if the VM has that.
+    fn fields(&mut self) {
+        let of_32 = |group: &Group| group.parts().any(|(register, _)| register.is_aarch32());
+        let groups = Group::all();
+        for group in groups.iter().filter(|group| !of_32(group)) {
+            self.choose(group);
+        }
+        if self.has_aarch32() {
+            for group in groups.iter().filter(|group| of_32(group)) {
+                self.choose(group);
+            }
+        }
     }
 
     /// Returns the names of some hosts.
@@ -186,31 +199,28 @@ impl<'a> Merge<'a> {
         features.find(|feature| !self.without.contains(feature) && depends(feature))
     }
 
+    /// Returns what the hosts say of a group. Not every kernel has each pseudo register, nor a dump
+    /// each register.
+    fn answers(&self, group: &Group) -> Vec<Answer> {
+        let hosts = self.hosts.iter().enumerate();
+        let answers = hosts.filter_map(|(i, host)| {
+            Some(Answer {
+                host: i,
+                own: group.value(|register| host.register(register, &self.without))?,
+                accepted: host.accepted(group, &self.without),
+            })
+        });
+        answers.collect()
+    }
+
     /// Chooses the value of a group of fields.
     fn choose(&mut self, group: &Group) {
-        let value = |host: &Host| group.value(|register| host.register(register, &self.without));
-        // Not every kernel has each pseudo register, nor a dump each register.
-        let (knowing, others): (Vec<_>, Vec<_>) =
-            (0..self.hosts.len()).partition(|i| value(&self.hosts[*i]).is_some());
-        let own: Vec<_> = knowing
-            .iter()
-            .filter_map(|i| value(&self.hosts[*i]))
-            .collect();
-        if own.is_empty() {
+        let answers = self.answers(group);
+        if answers.is_empty() {
             return;
         }
-        let accepted: Vec<_> = knowing
-            .iter()
-            .map(|i| self.hosts[*i].accepted(group, &self.without))
-            .collect();
-        // A register that a kernel does not know is 0 there.
-        if !others.is_empty() && own.iter().flatten().any(|part| *part != 0) {
-            let registers: BTreeSet<_> = group.parts().map(|(one, _)| one.name).collect();
-            for register in registers {
-                self.unknown(register, |host| host.registers.contains_key(register));
-            }
-        }
-        let Some(chosen) = best(group, &own, &accepted) else {
+        self.unknown_registers(group, &answers);
+        let Some(chosen) = best(group, &answers) else {
             self.unlike = self.unlike.or_else(|| self.feature(group));
             let fields = group.names().join(" with ");
             let what = self.disjoint(group);
@@ -223,11 +233,24 @@ impl<'a> Merge<'a> {
         if group.parts().any(of_device) {
             return;
         }
-        self.row(group, &knowing, &own, &accepted, &chosen);
+        self.row(group, &answers, &chosen);
         for ((register, field), value) in group.parts().zip(&chosen) {
             let set = self.values.entry(register.name).or_default();
             set.0 = field.with(set.0, *value);
             set.1 |= field.mask();
+        }
+    }
+
+    /// Notes which hosts do not know a group, unless the others have nothing there: a register that
+    /// a kernel does not know is 0.
+    fn unknown_registers(&mut self, group: &Group, answers: &[Answer]) {
+        let mut parts = answers.iter().flat_map(|one| &one.own);
+        if answers.len() == self.hosts.len() || parts.all(|part| *part == 0) {
+            return;
+        }
+        let registers: BTreeSet<_> = group.parts().map(|(one, _)| one.name).collect();
+        for register in registers {
+            self.unknown(register, |host| host.registers.contains_key(register));
         }
     }
 
@@ -245,32 +268,28 @@ impl<'a> Merge<'a> {
     }
 
     /// Adds a row, if the hosts differ.
-    fn row(
-        &mut self,
-        group: &Group,
-        knowing: &[usize],
-        own: &[Vec<u64>],
-        accepted: &[BTreeSet<Vec<u64>>],
-        chosen: &Vec<u64>,
-    ) {
-        if own.iter().all(|value| value == chosen) {
+    fn row(&mut self, group: &Group, answers: &[Answer], chosen: &Vec<u64>) {
+        if answers.iter().all(|one| one.own == *chosen) {
             return;
         }
         let mut values = vec![String::new(); self.hosts.len()];
-        for (i, value) in knowing.iter().zip(own) {
-            values[*i] = group.spell(value);
+        for answer in answers {
+            values[answer.host] = group.spell(&answer.own);
         }
-        let refuses = |set: &BTreeSet<_>| own.iter().any(|other| !set.contains(other));
-        let limiting = knowing.iter().zip(accepted);
-        let limiting = limiting.filter(|(_, set)| refuses(set)).map(|(i, _)| *i);
+        let refuses = |answer: &&Answer| {
+            let mut all = answers.iter();
+            all.any(|other| !answer.accepted.contains(&other.own))
+        };
+        let limiting = answers.iter().filter(refuses);
         self.rows.push(Row {
             field: group.names().join(" with "),
             chosen: group.spell(chosen),
             values,
-            limiting: limiting.collect(),
+            limiting: limiting.map(|answer| answer.host).collect(),
         });
     }
 
+    /// Returns the value that the VM gets of a field.
     fn chosen(&self, register: &str, field: &str) -> Option<u64> {
         let field = registers::named(register)?.field(field)?;
         let (value, mask) = self.values.get(register)?;
@@ -338,15 +357,18 @@ impl<'a> Merge<'a> {
 }
 
 /// Returns the value that a group gets.
-fn best(group: &Group, own: &[Vec<u64>], accepted: &[BTreeSet<Vec<u64>>]) -> Option<Vec<u64>> {
-    let (first, others) = accepted.split_first()?;
+fn best(group: &Group, answers: &[Answer]) -> Option<Vec<u64>> {
+    let (first, others) = answers.split_first()?;
+    let others: Vec<_> = others.iter().map(|one| &one.accepted).collect();
     let common: Vec<_> = first
+        .accepted
         .iter()
         .filter(|value| others.iter().all(|set| set.contains(*value)))
         .collect();
     // Exact values have no order of their own; any will do, as long as it is one.
     let key = |value: &&&Vec<u64>| (group.worth(value), (**value).clone());
-    let defaults = common.iter().filter(|value| own.contains(value));
+    let is_default = |value: &&&Vec<u64>| answers.iter().any(|one| one.own == ***value);
+    let defaults = common.iter().filter(is_default);
     let found = defaults.max_by_key(key);
     let found = found.or_else(|| common.iter().max_by_key(key))?;
     Some((*found).clone())

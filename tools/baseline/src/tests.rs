@@ -38,64 +38,81 @@ const REGISTERS: [&str; 6] = [
     "ID_AA64PFR1_EL1",
 ];
 
-/// Creates a host in which few things differ from other hosts, so that many fleets have a CPU.
-fn host(name: &str, random: &mut Random) -> Host {
-    let mut registers = BTreeMap::new();
-    for name in REGISTERS {
-        let register = registers::named(name).unwrap();
-        let value = register.fields.iter().fold(0, |value, field| {
-            field.with(value, random.below(3).min((1 << field.width) - 1))
-        });
-        registers.insert(name.into(), Hex(value));
+impl Random {
+    /// Returns registers with small values in their fields.
+    fn registers(&mut self) -> BTreeMap<String, Hex> {
+        let mut registers = BTreeMap::new();
+        for name in REGISTERS {
+            let register = registers::named(name).unwrap();
+            let value = register.fields.iter().fold(0, |value, field| {
+                field.with(value, self.below(3).min((1 << field.width) - 1))
+            });
+            registers.insert(name.into(), Hex(value));
+        }
+        registers.insert("smccc_wa1".into(), Hex(self.below(3)));
+        registers
     }
-    registers.insert("smccc_wa1".into(), Hex(random.below(3)));
-    let mut choices = Vec::new();
-    for group in Group::all() {
-        let Some(own) = group.value(|register| Some(registers.get(register.name)?.0)) else {
-            continue;
-        };
-        // Mostly all of the small values.
-        let mut accepted = BTreeSet::from([own.clone()]);
-        let all = random.below(8) != 0;
-        for a in 0..3 {
-            for b in 0..3 {
-                let value: Vec<u64> = group
-                    .parts()
-                    .zip([a, b])
-                    .map(|((_, field), value)| value.min((1 << field.width) - 1))
-                    .collect();
-                if all || random.below(3) == 0 {
-                    accepted.insert(value);
-                }
+
+    /// Returns what is accepted of each group.
+    fn choices(&mut self, registers: &BTreeMap<String, Hex>) -> Vec<Choice> {
+        let mut choices = Vec::new();
+        for group in Group::all() {
+            let own = group.value(|register| Some(registers.get(register.name)?.0));
+            let Some(own) = own else { continue };
+            let accepted = self.accepted(group, own);
+            if accepted.len() > 1 {
+                choices.push(Choice {
+                    fields: group.names().to_vec(),
+                    accepted,
+                });
             }
         }
-        if accepted.len() > 1 {
-            choices.push(Choice {
-                fields: group.names().to_vec(),
-                accepted,
-            });
+        choices
+    }
+
+    /// Returns mostly all of the small values.
+    fn accepted(&mut self, group: &Group, own: Vec<u64>) -> BTreeSet<Vec<u64>> {
+        let mut accepted = BTreeSet::from([own]);
+        let all = self.below(8) != 0;
+        for (a, b) in (0..3).flat_map(|a| (0..3).map(move |b| (a, b))) {
+            let parts = group.parts().zip([a, b]);
+            let value = parts.map(|((_, field), value)| value.min((1 << field.width) - 1));
+            if all || self.below(3) == 0 {
+                accepted.insert(value.collect());
+            }
         }
+        accepted
     }
-    let mut features = BTreeMap::new();
-    for feature in FEATURES {
-        if random.below(4) != 0 {
-            features.insert(feature.to_string(), BTreeMap::new());
+
+    /// Returns some features, of which one shows in a register.
+    fn features(
+        &mut self,
+        registers: &BTreeMap<String, Hex>,
+    ) -> BTreeMap<String, BTreeMap<String, Hex>> {
+        let some = FEATURES.into_iter().filter(|_| self.below(4) != 0);
+        let mut features: BTreeMap<_, _> = some
+            .map(|feature| (feature.to_string(), BTreeMap::new()))
+            .collect();
+        if let Some(feature) = features.get_mut("ptrauth") {
+            let register = registers::named("ID_AA64ISAR1_EL1").unwrap();
+            let own = registers[register.name].0;
+            let without = register.field("API").unwrap().with(own, 0);
+            let without = register.field("APA").unwrap().with(without, 0);
+            feature.insert(register.name.into(), Hex(without));
         }
+        features
     }
-    if features.contains_key("ptrauth") {
-        let register = registers::named("ID_AA64ISAR1_EL1").unwrap();
-        let own = registers[register.name].0;
-        let without = register.field("API").unwrap().with(own, 0);
-        let without = register.field("APA").unwrap().with(without, 0);
-        let feature = features.get_mut("ptrauth").unwrap();
-        feature.insert(register.name.into(), Hex(without));
-    }
+}
+
+/// Creates a host in which few things differ from other hosts, so that many fleets have a CPU.
+fn host(name: &str, random: &mut Random) -> Host {
+    let registers = random.registers();
     Host {
         name: name.into(),
         kernel: "7.3.4".into(),
+        choices: random.choices(&registers),
+        features: random.features(&registers),
         registers,
-        choices,
-        features,
         implementation: Some(Implementation {
             midr_el1: Hex(0x410f_d400 | random.below(2)),
             writable: true,

@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use crate::{
     host::Fleet,
     merge::{Baseline, Set},
-    registers, Error,
+    registers::{self, Register, AIDR_EL1, MIDR_EL1, REVIDR_EL1},
+    Error,
 };
 
 /// The longest text that the kernel takes, in bytes.
@@ -40,56 +41,25 @@ impl Text {
     /// Returns what a baseline says: all fields that hosts have in common, or with `fewest` only
     /// those in which they differ.
     pub fn of(baseline: &Baseline, fleet: &Fleet, fewest: bool) -> Self {
-        let differs = |set: &Set, mask: u64| {
-            let mut hosts = fleet.hosts.iter();
-            hosts.any(|host| {
-                let register = registers::named(set.register);
-                let own = register.and_then(|one| host.register(one, &baseline.without));
-                own.is_some_and(|own| (own ^ set.value) & mask != 0)
-            })
-        };
-        let narrowed = |set: &Set| {
-            let register = registers::named(set.register).expect("the baseline knows it");
-            let fields = register.fields.iter().map(|field| field.mask());
-            let mask = fields
-                .filter(|mask| set.mask & mask != 0 && (!fewest || differs(set, *mask)))
-                .fold(0, |all, mask| all | mask);
-            (mask != 0).then_some(Set {
-                mask,
-                value: set.value & mask,
-                ..*set
-            })
-        };
-        let unused = |name: &str| {
-            let register = registers::named(name).filter(|one| !one.is_pseudo());
-            let own = |one| fleet.hosts.iter().map(move |host| host.register(one, &[]));
-            register.is_some_and(|one| own(one).all(|value| value.unwrap_or(0) == 0))
-        };
+        let counts = |set: &Set, mask| !fewest || differs(baseline, fleet, set, mask);
+        let registers = baseline.registers.iter();
+        let registers = registers.filter_map(|set| narrowed(set, |mask| counts(set, mask)));
         let firmware = baseline.firmware.iter();
-        let firmware = firmware.filter(|set| !fewest || differs(set, set.mask));
+        let firmware = firmware.filter(|set| counts(set, set.mask)).cloned();
+        let sets: Vec<_> = registers.chain(firmware).collect();
+        let names = sets.iter().map(|set| set.register);
         let mut known = fleet.hosts.iter().map(|host| host.implementation);
         let same = known.all(|one| one == fleet.hosts[0].implementation);
         let implementation = baseline.implementation.filter(|_| !fewest || !same);
-        let el2 = baseline.no_el2.then_some("el2");
-        let off = baseline.without.iter().copied().chain(el2);
-        let mut off: Vec<_> = off.map(String::from).collect();
-        off.sort_unstable();
-        let sets: Vec<_> = baseline
-            .registers
-            .iter()
-            .filter_map(narrowed)
-            .chain(firmware.cloned())
-            .collect();
-        let names = sets.iter().map(|set| set.register);
         Self {
-            encoded: names.filter(|name| unused(name)).collect(),
+            encoded: names.filter(|name| is_unused(fleet, name)).collect(),
             sets,
             midr_el1: implementation.map(|one| one.midr_el1.0),
             revidr_el1: implementation.map(|one| one.revidr_el1.0),
             aidr_el1: implementation.map(|one| one.aidr_el1.0),
             cntfrq_el0: baseline.cntfrq_el0,
             dczid_el0: baseline.dczid_el0,
-            off,
+            off: off(baseline),
             sve_length: baseline.sve_length,
             pmu_counters: baseline.pmu_counters,
         }
@@ -144,29 +114,41 @@ impl Text {
                 return Err(wrong("given twice"));
             }
             seen.push(key);
-            found.word(key, value).map_err(|what| wrong(&what))?;
+            found.take(key, value).map_err(|what| wrong(&what))?;
         }
         found.off.sort_unstable();
         Ok(found)
     }
 
-    fn word(&mut self, key: &str, value: &str) -> Result<(), String> {
+    /// Takes one word. Fails with what is wrong with it.
+    fn take(&mut self, key: &str, value: &str) -> Result<(), String> {
         let parsed = |text: &str| number(text).ok_or(format!("{text:?} is not a number"));
         let (value, mask) = match value.split_once('/') {
             Some((value, mask)) => (value, Some(parsed(mask)?)),
             None => (value, None),
         };
+        let without_mask = mask.map_or(Ok(()), |_| Err("it takes no mask".into()));
         if value == "off" {
-            if mask.is_some() {
-                return Err("it takes no mask".into());
-            }
-            if !["sve", "ptrauth", "pmu", "el2"].contains(&key) {
-                return Err("cannot be off".into());
-            }
-            self.off.push(key.into());
-            return Ok(());
+            return without_mask.and_then(|()| self.take_off(key));
         }
         let value = parsed(value)?;
+        match self.take_number(key, value)? {
+            true => without_mask,
+            false => self.take_register(key, value, mask),
+        }
+    }
+
+    /// Takes a feature that is off.
+    fn take_off(&mut self, key: &str) -> Result<(), String> {
+        if !["sve", "ptrauth", "pmu", "el2"].contains(&key) {
+            return Err("cannot be off".into());
+        }
+        self.off.push(key.into());
+        Ok(())
+    }
+
+    /// Takes the value of a key that has no mask. Returns whether the key is one of these.
+    fn take_number(&mut self, key: &str, value: u64) -> Result<bool, String> {
         let short = || u32::try_from(value).map_err(|_| "too large".to_string());
         match key {
             "midr_el1" => self.midr_el1 = Some(value),
@@ -176,41 +158,48 @@ impl Text {
             "dczid_el0" => self.dczid_el0 = Some(value),
             "sve" => self.sve_length = Some(short()?),
             "pmcr_el0.n" => self.pmu_counters = Some(short()?),
-            _ => {
-                let register = registers::all().find(|one| {
-                    one.name.to_lowercase() == key || !one.is_pseudo() && one.encoding() == key
-                });
-                let register = register.ok_or("there is no such register or key")?;
-                if self.sets.iter().any(|set| set.register == register.name) {
-                    return Err("given twice".into());
-                }
-                if register.name.to_lowercase() != key {
-                    self.encoded.push(register.name);
-                }
-                let whole = if register.is_pseudo() {
-                    register.mask()
-                } else {
-                    0
-                };
-                let mask = mask.unwrap_or(whole);
-                if mask == 0 {
-                    return Err("it has no mask".into());
-                }
-                if value & !mask != 0 {
-                    return Err("the value has bits outside the mask".into());
-                }
-                self.sets.push(Set {
-                    register: register.name,
-                    value,
-                    mask,
-                });
-                return Ok(());
-            }
+            _ => return Ok(false),
         }
-        match mask {
-            Some(_) => Err("it takes no mask".into()),
-            None => Ok(()),
+        Ok(true)
+    }
+
+    /// Takes the value of a register, and the bits for which it holds.
+    fn take_register(&mut self, key: &str, value: u64, mask: Option<u64>) -> Result<(), String> {
+        let is_it = |one: &&Register| {
+            one.name.to_lowercase() == key || !one.is_pseudo() && one.encoding() == key
+        };
+        let register = registers::all().find(is_it);
+        let register = register.ok_or("there is no such register or key")?;
+        if self.sets.iter().any(|set| set.register == register.name) {
+            return Err("given twice".into());
         }
+        if register.name.to_lowercase() != key {
+            self.encoded.push(register.name);
+        }
+        let whole = register.is_pseudo().then(|| register.mask());
+        let mask = mask.or(whole).unwrap_or(0);
+        if mask == 0 {
+            return Err("it has no mask".into());
+        }
+        if value & !mask != 0 {
+            return Err("the value has bits outside the mask".into());
+        }
+        self.sets.push(Set {
+            register: register.name,
+            value,
+            mask,
+        });
+        Ok(())
+    }
+
+    /// Returns the registers that say who made the CPU: their names, KVM's identifiers, and the
+    /// values.
+    pub fn who(&self) -> [(&'static str, u64, Option<u64>); 3] {
+        [
+            ("MIDR_EL1", MIDR_EL1, self.midr_el1),
+            ("REVIDR_EL1", REVIDR_EL1, self.revidr_el1),
+            ("AIDR_EL1", AIDR_EL1, self.aidr_el1),
+        ]
     }
 
     /// Returns the SHA-256 of the text, by which hosts with the same one are known.
@@ -223,6 +212,49 @@ impl Text {
             text
         })
     }
+}
+
+/// Returns whether a host has something else than a set in these bits.
+fn differs(baseline: &Baseline, fleet: &Fleet, set: &Set, mask: u64) -> bool {
+    let register = registers::named(set.register);
+    fleet.hosts.iter().any(|host| {
+        let own = register.and_then(|one| host.register(one, &baseline.without));
+        own.is_some_and(|own| (own ^ set.value) & mask != 0)
+    })
+}
+
+/// Returns a set with only the fields that count, by their masks. Returns [`None`] if none does.
+fn narrowed(set: &Set, counts: impl Fn(u64) -> bool) -> Option<Set> {
+    let register = registers::named(set.register).expect("the baseline knows it");
+    let mask = register
+        .fields
+        .iter()
+        .map(|field| field.mask())
+        .filter(|mask| set.mask & mask != 0 && counts(*mask))
+        .fold(0, |all, mask| all | mask);
+    (mask != 0).then_some(Set {
+        mask,
+        value: set.value & mask,
+        ..*set
+    })
+}
+
+/// Returns whether an ID register is zero on all hosts.
+fn is_unused(fleet: &Fleet, name: &str) -> bool {
+    let register = registers::named(name).filter(|one| !one.is_pseudo());
+    register.is_some_and(|one| {
+        let mut own = fleet.hosts.iter().map(|host| host.register(one, &[]));
+        own.all(|value| value.unwrap_or(0) == 0)
+    })
+}
+
+/// Returns the features that VMs with a baseline do not have, sorted.
+fn off(baseline: &Baseline) -> Vec<String> {
+    let el2 = baseline.no_el2.then_some("el2");
+    let off = baseline.without.iter().copied().chain(el2);
+    let mut off: Vec<_> = off.map(String::from).collect();
+    off.sort_unstable();
+    off
 }
 
 /// Returns the number that a text is, in decimal, or in hexadecimal after 0x.

@@ -21,6 +21,7 @@
 
 #define CORE(n)		(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | (n))
 #define GUEST		0x80000000ull
+#define MEMORY_SIZE	0x10000
 #define PARTS		2
 #define WIDEST		8
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
@@ -30,6 +31,14 @@ struct part {
 	uint64_t id;
 	unsigned int lsb, width;
 	uint64_t own;
+};
+
+/* Fields that belong together, as a line of "baseline show" describes them */
+struct group {
+	struct part parts[PARTS];
+	int count;
+	char name[256];
+	const char *list;
 };
 
 /* What to try in a field that is too wide for all values: versions of PSCI, and others */
@@ -74,13 +83,9 @@ static void feature(struct kvm_vcpu_init *init, unsigned int bit)
 	init->features[bit / 32] |= 1u << bit % 32;
 }
 
-static void new_vm(void)
+/* Gives the vCPU all features that this host offers. */
+static void init_vcpu(void)
 {
-	struct kvm_userspace_memory_region region = {
-		.guest_phys_addr = GUEST,
-		.memory_size = 0x10000,
-		.userspace_addr = (uint64_t)memory,
-	};
 	struct kvm_device_attr pmu = {
 		.group = KVM_ARM_VCPU_PMU_V3_CTRL,
 		.attr = KVM_ARM_VCPU_PMU_V3_INIT,
@@ -88,16 +93,6 @@ static void new_vm(void)
 	int sve = KVM_ARM_VCPU_SVE;
 	struct kvm_vcpu_init init;
 
-	if (vm >= 0) {
-		munmap(run, run_size);
-		close(vcpu);
-		close(vm);
-	}
-	need(vm = ioctl(kvm, KVM_CREATE_VM, 0), "KVM_CREATE_VM");
-	need(ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region), "memory");
-	need(vcpu = ioctl(vm, KVM_CREATE_VCPU, 0), "KVM_CREATE_VCPU");
-	run = mmap(NULL, run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
-	need(run == MAP_FAILED ? -1 : 0, "kvm_run");
 	need(ioctl(vm, KVM_ARM_PREFERRED_TARGET, &init), "KVM_ARM_PREFERRED_TARGET");
 	feature(&init, KVM_ARM_VCPU_PSCI_0_2);
 	if (has(KVM_CAP_ARM_PMU_V3))
@@ -115,6 +110,29 @@ static void new_vm(void)
 		need(ioctl(vcpu, KVM_ARM_VCPU_FINALIZE, &sve), "KVM_ARM_VCPU_FINALIZE");
 }
 
+/* Replaces the VM, if there is one. */
+static void new_vm(void)
+{
+	struct kvm_userspace_memory_region region = {
+		.guest_phys_addr = GUEST,
+		.memory_size = MEMORY_SIZE,
+		.userspace_addr = (uint64_t)memory,
+	};
+
+	if (vm >= 0) {
+		munmap(run, run_size);
+		close(vcpu);
+		close(vm);
+	}
+	need(vm = ioctl(kvm, KVM_CREATE_VM, 0), "KVM_CREATE_VM");
+	need(ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region), "memory");
+	need(vcpu = ioctl(vm, KVM_CREATE_VCPU, 0), "KVM_CREATE_VCPU");
+	run = mmap(NULL, run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+	need(run == MAP_FAILED ? -1 : 0, "kvm_run");
+	init_vcpu();
+}
+
+/* Returns whether the parts have these values. */
 static bool is(const struct part *parts, const uint64_t *values, int count)
 {
 	for (int i = 0; i < count; i++) {
@@ -126,18 +144,21 @@ static bool is(const struct part *parts, const uint64_t *values, int count)
 	return true;
 }
 
-/* Returns whether KVM accepts the values of the parts. Leaves a VM that is as good as new. */
-static bool accepts(const struct part *parts, const uint64_t *values, int count)
+/*
+ * Writes the values, those of one register at once. Returns whether KVM takes all of them, and in
+ * changed whether it takes one.
+ */
+static bool write_parts(const struct part *parts, const uint64_t *values, int count, bool *changed)
 {
-	bool changed = false, good = true;
+	bool good = true;
 
 	for (int i = 0; i < count; i++) {
-		uint64_t mask = ((1ull << parts[i].width) - 1) << parts[i].lsb, new = parts[i].own;
+		uint64_t new = parts[i].own;
 		bool done = false;
 
-		/* Parts of one register are written at once. */
 		for (int j = 0; j < count; j++) {
-			mask = ((1ull << parts[j].width) - 1) << parts[j].lsb;
+			uint64_t mask = ((1ull << parts[j].width) - 1) << parts[j].lsb;
+
 			if (parts[j].id != parts[i].id)
 				continue;
 			done |= j < i;
@@ -146,17 +167,29 @@ static bool accepts(const struct part *parts, const uint64_t *values, int count)
 		if (done)
 			continue;
 		if (set(parts[i].id, new))
-			changed = true;
+			*changed = true;
 		else
 			good = false;
 	}
-	good = good && is(parts, values, count);
-	if (good) {
-		need(set(CORE(0), 0) ? 0 : -1, "x0");
-		need(set(CORE(64), GUEST) ? 0 : -1, "pc");
-		need(ioctl(vcpu, KVM_RUN, 0), "KVM_RUN");
-		good = run->exit_reason == KVM_EXIT_MMIO && is(parts, values, count);
-	}
+	return good;
+}
+
+/* Returns whether the guest runs up to its store. */
+static bool runs(void)
+{
+	need(set(CORE(0), 0) ? 0 : -1, "x0");
+	need(set(CORE(64), GUEST) ? 0 : -1, "pc");
+	need(ioctl(vcpu, KVM_RUN, 0), "KVM_RUN");
+	return run->exit_reason == KVM_EXIT_MMIO;
+}
+
+/* Returns whether KVM accepts the values of the parts. Leaves a VM that is as good as new. */
+static bool accepts(const struct part *parts, const uint64_t *values, int count)
+{
+	bool changed = false, good;
+
+	good = write_parts(parts, values, count, &changed) && is(parts, values, count) &&
+	       runs() && is(parts, values, count);
 	if (changed)
 		new_vm();
 	return good;
@@ -175,70 +208,119 @@ static bool listed(const char *list, const uint64_t *values, int count)
 	return false;
 }
 
+/* Reads "0x603000000013c020[3:0]+..." at the start of a line. Returns what follows. */
+static char *read_parts(char *at, struct group *group)
+{
+	unsigned int msb;
+	int length;
+
+	while (group->count < PARTS) {
+		struct part *part = &group->parts[group->count];
+
+		if (sscanf(at, "0x%llx[%u:%u]%n", (unsigned long long *)&part->id, &msb,
+			   &part->lsb, &length) != 3)
+			break;
+		part->width = msb - part->lsb + 1;
+		group->count++;
+		at += length;
+		if (*at != '+')
+			break;
+		at++;
+	}
+	return at;
+}
+
+/* Reads "PARTS NAME VALUE: VALUES". Returns whether the line is like that. */
+static bool read_group(char *line, struct group *group)
+{
+	char *at = read_parts(line, group), *list = strchr(line, ':');
+
+	while (list && list[1] != ' ')
+		list = strchr(list + 1, ':');
+	group->list = list;
+	return group->count && list && sscanf(at, "%255s", group->name) == 1;
+}
+
+/* Reads the registers. Returns how many values there are to try, or 0 if one cannot be read. */
+static int read_own(struct group *group)
+{
+	int values = 1;
+	bool bad = false;
+
+	for (int i = 0; i < group->count; i++) {
+		struct part *part = &group->parts[i];
+
+		bad |= !get(part->id, &part->own);
+		if (part->width <= WIDEST)
+			values <<= part->width;
+		else
+			values = ARRAY_SIZE(versions);
+	}
+	return bad ? 0 : values;
+}
+
+/* Returns whether the list is right about the nth value. */
+static bool try(const struct group *group, int n)
+{
+	unsigned int width = group->parts[0].width;
+	uint64_t value[PARTS] = { 0 };
+	bool accepted;
+
+	if (width <= WIDEST) {
+		value[0] = n & ((1ull << width) - 1);
+		value[1] = n >> width;
+	} else {
+		value[0] = versions[n];
+	}
+	accepted = is(group->parts, value, group->count) ||
+		   accepts(group->parts, value, group->count);
+	if (accepted == listed(group->list, value, group->count))
+		return true;
+	printf("# %s: %d is %saccepted\n", group->name, n, accepted ? "" : "not ");
+	return false;
+}
+
+/* Tries all values of a group, and prints the result. Returns whether the list is right. */
+static bool try_all(struct group *group, int number)
+{
+	int values = read_own(group), tried = 0;
+	bool good = values > 0;
+
+	for (; tried < values && good; tried++)
+		good = try(group, tried);
+	printf("%s %d - %s, %d values\n", good ? "ok" : "not ok", number, group->name, tried);
+	return good;
+}
+
+/* Opens KVM, and makes the memory of all VMs, with the guest in it. */
+static void open_kvm(void)
+{
+	int prot = PROT_READ | PROT_WRITE;
+
+	memory = mmap(NULL, MEMORY_SIZE, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	need(memory == MAP_FAILED ? -1 : 0, "mmap");
+	/* str wzr, [x0] */
+	*(uint32_t *)memory = 0xb900001f;
+	need(kvm = open("/dev/kvm", O_RDWR), "/dev/kvm");
+	need(run_size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), "KVM_GET_VCPU_MMAP_SIZE");
+}
+
 int main(void)
 {
 	static char line[65536];
 	int number = 0, wrong = 0;
 
-	/* str wzr, [x0] */
-	memory = mmap(NULL, 0x10000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	need(memory == MAP_FAILED ? -1 : 0, "mmap");
-	*(uint32_t *)memory = 0xb900001f;
-	need(kvm = open("/dev/kvm", O_RDWR), "/dev/kvm");
-	need(run_size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), "KVM_GET_VCPU_MMAP_SIZE");
+	open_kvm();
 	new_vm();
 	puts("TAP version 13");
 	while (fgets(line, sizeof(line), stdin)) {
-		struct part parts[PARTS];
-		char name[256] = "", *at = line, *list;
-		int count = 0, length, values = 1, tried = 0;
-		bool bad = false;
+		struct group group = { 0 };
 
-		/* 0x603000000013c020[3:0]+... NAME VALUE: VALUES */
-		for (; count < PARTS; count++) {
-			unsigned int msb;
-
-			if (sscanf(at, "0x%llx[%u:%u]%n", (unsigned long long *)&parts[count].id,
-				   &msb, &parts[count].lsb, &length) != 3)
-				break;
-			parts[count].width = msb - parts[count].lsb + 1;
-			at += length;
-			if (*at != '+') {
-				count++;
-				break;
-			}
-			at++;
-		}
-		list = strchr(line, ':');
-		while (list && list[1] != ' ')
-			list = strchr(list + 1, ':');
-		if (!count || !list || sscanf(at, "%255s", name) != 1) {
+		if (!read_group(line, &group)) {
 			printf("Bail out! not a line of baseline show: %s", line);
 			return 1;
 		}
-		for (int i = 0; i < count; i++) {
-			bad |= !get(parts[i].id, &parts[i].own);
-			if (parts[i].width <= WIDEST)
-				values <<= parts[i].width;
-			else
-				values = ARRAY_SIZE(versions);
-		}
-		for (int n = 0; n < values && !bad; n++) {
-			uint64_t value[PARTS], low = (1ull << parts[0].width) - 1;
-			bool own, accepted;
-
-			value[0] = parts[0].width <= WIDEST ? n & low : versions[n];
-			value[1] = parts[0].width <= WIDEST ? n >> parts[0].width : 0;
-			own = is(parts, value, count);
-			accepted = own || accepts(parts, value, count);
-			if (accepted != listed(list, value, count)) {
-				printf("# %s: %d is %saccepted\n", name, n, accepted ? "" : "not ");
-				bad = true;
-			}
-			tried++;
-		}
-		printf("%s %d - %s, %d values\n", bad ? "not ok" : "ok", ++number, name, tried);
-		wrong += bad;
+		wrong += !try_all(&group, ++number);
 	}
 	printf("1..%d\n", number);
 	return wrong || !number;

@@ -6,7 +6,7 @@ use super::{cntfrq_el0, dczid_el0, Here, How, Scratch, EL2, WRITABLE_IMPLEMENTAT
 use crate::{
     host::FEATURES,
     merge::Set,
-    registers::{self, Field, Register, AIDR_EL1, MIDR_EL1, REVIDR_EL1},
+    registers::{self, Field, Register},
     text::Text,
     Error,
 };
@@ -14,7 +14,36 @@ use crate::{
 /// Checks that VMs of this host can have what a text says. Fails with what it refuses first.
 pub fn check(text: &Text) -> Result<(), Error> {
     let host = Here::open()?;
-    let refuses = |what: String| Err(Error(format!("this host refuses it: {what}")));
+    check_fixed(text)?;
+    // A feature that this host lacks shows in the fields that say whether a VM has it.
+    let features: Vec<_> = FEATURES
+        .into_iter()
+        .filter(|feature| host.offers(feature) && !text.off.iter().any(|off| off == feature))
+        .collect();
+    let how = how(&host, &host.scratch(&features, How::default())?, text)?;
+    let fresh = || host.scratch(&features, how);
+    let mut scratch = fresh()?;
+    if how.implementation {
+        set_implementation(&scratch, text)?;
+    }
+    for set in &text.sets {
+        set_register(&scratch, set, fresh)?;
+    }
+    scratch.run()?;
+    let mut sets = text.sets.iter();
+    sets.try_for_each(|set| check_kept(&scratch, set))
+}
+
+fn refuses<T>(what: String) -> Result<T, Error> {
+    Err(Error(format!("this host refuses it: {what}")))
+}
+
+fn register(set: &Set) -> &'static Register {
+    registers::named(set.register).expect("the text has known ones")
+}
+
+/// Checks what no VM can have otherwise than the host.
+fn check_fixed(text: &Text) -> Result<(), Error> {
     for (what, wanted, own) in [
         ("CNTFRQ_EL0", text.cntfrq_el0, cntfrq_el0()),
         ("DCZID_EL0", text.dczid_el0, dczid_el0()),
@@ -23,76 +52,78 @@ pub fn check(text: &Text) -> Result<(), Error> {
             return refuses(format!("{what} is {own} here, and cannot be {wanted}"));
         }
     }
-    // A feature that this host lacks shows in the fields that say whether a VM has it.
-    let features: Vec<_> = FEATURES
-        .into_iter()
-        .filter(|feature| host.offers(feature) && !text.off.iter().any(|off| off == feature))
-        .collect();
+    Ok(())
+}
 
-    let mut how = How::default();
-    let mut scratch = host.scratch(&features, how)?;
-    if let Some(longest) = text.sve_length {
-        if !scratch.lengths().contains(&longest) {
-            return refuses(format!("SVE vectors of {longest} bits"));
-        }
-        how.sve_length = Some(longest);
+/// Returns how a VM is made that can have what a text says. `scratch` is a new one.
+fn how(host: &Here, scratch: &Scratch, text: &Text) -> Result<How, Error> {
+    let too_long = |longest: &u32| !scratch.lengths().contains(longest);
+    if let Some(longest) = text.sve_length.filter(too_long) {
+        return refuses(format!("SVE vectors of {longest} bits"));
     }
-    if let Some(wanted) = text.pmu_counters {
+    let too_many = |wanted: &u32| u64::from(*wanted) > scratch.counters();
+    if let Some(wanted) = text.pmu_counters.filter(too_many) {
         let own = scratch.counters();
-        if u64::from(wanted) > own {
-            return refuses(format!("PMCR_EL0.N: {wanted} event counters, it has {own}"));
-        }
+        return refuses(format!("PMCR_EL0.N: {wanted} event counters, it has {own}"));
     }
-    let who = [
-        ("MIDR_EL1", MIDR_EL1, text.midr_el1),
-        ("REVIDR_EL1", REVIDR_EL1, text.revidr_el1),
-        ("AIDR_EL1", AIDR_EL1, text.aidr_el1),
-    ];
-    let other = |(_, id, wanted): &(_, u64, Option<u64>)| {
-        wanted.is_some_and(|wanted| scratch.get(*id) != Some(wanted))
-    };
-    how.implementation = who.iter().any(other);
-    if how.implementation && host.has(WRITABLE_IMPLEMENTATION) <= 0 {
-        let (name, id, _) = who.iter().find(|one| other(one)).expect("there is one");
-        let own = scratch.get(*id).unwrap_or(0);
+    let other = text
+        .who()
+        .into_iter()
+        .find(|(_, id, wanted)| wanted.is_some_and(|wanted| scratch.get(*id) != Some(wanted)));
+    if let Some((name, id, _)) = other.filter(|_| host.has(WRITABLE_IMPLEMENTATION) <= 0) {
+        let own = scratch.get(id).unwrap_or(0);
         return refuses(format!("{name}: it is {own:#x}, and cannot be changed"));
     }
+    Ok(How {
+        implementation: other.is_some(),
+        sve_length: text.sve_length,
+    })
+}
 
-    scratch = host.scratch(&features, how)?;
-    if how.implementation {
-        for (name, id, wanted) in who {
-            if wanted.is_some_and(|wanted| !scratch.set(id, wanted)) {
-                return refuses(name.into());
-            }
-        }
-    }
-    for set in &text.sets {
-        let register = registers::named(set.register).expect("the text has known ones");
-        match scratch.get(register.id) {
-            None if set.value == 0 => {}
-            None => return refuses(format!("{register}: it is not known here")),
-            Some(own) if own & set.mask == set.value => {}
-            Some(own) => {
-                let new = own & !set.mask | set.value;
-                let keeps = |scratch: &Scratch| scratch.get(register.id) == Some(new);
-                if !scratch.set(register.id, new) || !keeps(&scratch) {
-                    let fresh = host.scratch(&features, how)?;
-                    return refuses(refused(register, set, own, &fresh));
-                }
-            }
-        }
-    }
-    scratch.run()?;
-    for set in &text.sets {
-        let register = registers::named(set.register).expect("the text has known ones");
-        if scratch.get(register.id).unwrap_or(0) & set.mask != set.value {
-            return refuses(format!(
-                "{register}: another value than {:#x}/{:#x} after the VM has run",
-                set.value, set.mask
-            ));
+fn set_implementation(scratch: &Scratch, text: &Text) -> Result<(), Error> {
+    for (name, id, wanted) in text.who() {
+        if wanted.is_some_and(|wanted| !scratch.set(id, wanted)) {
+            return refuses(name.into());
         }
     }
     Ok(())
+}
+
+/// Sets a register. `fresh` returns a new VM, to find the field that is refused.
+fn set_register(
+    scratch: &Scratch,
+    set: &Set,
+    fresh: impl Fn() -> Result<Scratch, Error>,
+) -> Result<(), Error> {
+    let register = register(set);
+    let Some(own) = scratch.get(register.id) else {
+        return match set.value {
+            0 => Ok(()),
+            _ => refuses(format!("{register}: it is not known here")),
+        };
+    };
+    let new = own & !set.mask | set.value;
+    if own & set.mask == set.value || accepts(scratch, register, new) {
+        return Ok(());
+    }
+    refuses(refused(register, set, own, &fresh()?))
+}
+
+/// Sets a register. Returns whether it then has the value.
+fn accepts(scratch: &Scratch, register: &Register, value: u64) -> bool {
+    scratch.set(register.id, value) && scratch.get(register.id) == Some(value)
+}
+
+/// Checks that a VM that has run still has what was set.
+fn check_kept(scratch: &Scratch, set: &Set) -> Result<(), Error> {
+    let register = register(set);
+    if scratch.get(register.id).unwrap_or(0) & set.mask == set.value {
+        return Ok(());
+    }
+    refuses(format!(
+        "{register}: another value than {:#x}/{:#x} after the VM has run",
+        set.value, set.mask
+    ))
 }
 
 /// Checks that VMs have what a text says without their VMM's help, as `kvm.baseline=` gives it to
@@ -132,7 +163,7 @@ fn offered(host: &Here, text: &Text) -> Option<String> {
 fn other_number(scratch: &Scratch, text: &Text) -> Option<String> {
     let longest = scratch.lengths().last().copied().unwrap_or(0);
     let own = |id| scratch.get(id).unwrap_or(0);
-    [
+    let counts = [
         (
             "the longest SVE vector",
             longest.into(),
@@ -143,12 +174,10 @@ fn other_number(scratch: &Scratch, text: &Text) -> Option<String> {
             scratch.counters(),
             text.pmu_counters.map(u64::from),
         ),
-        ("MIDR_EL1", own(MIDR_EL1), text.midr_el1),
-        ("REVIDR_EL1", own(REVIDR_EL1), text.revidr_el1),
-        ("AIDR_EL1", own(AIDR_EL1), text.aidr_el1),
-    ]
-    .into_iter()
-    .find_map(|(name, own, wanted)| {
+    ];
+    let who = text.who().map(|(name, id, wanted)| (name, own(id), wanted));
+    let mut numbers = counts.into_iter().chain(who);
+    numbers.find_map(|(name, own, wanted)| {
         let wanted = wanted.filter(|wanted| *wanted != own)?;
         Some(format!("{name} is {own:#x}, not {wanted:#x}"))
     })
@@ -156,7 +185,7 @@ fn other_number(scratch: &Scratch, text: &Text) -> Option<String> {
 
 /// Returns the first field of a register in which a VM differs.
 fn other_field(scratch: &Scratch, set: &Set) -> Option<String> {
-    let register = registers::named(set.register).expect("the text has known ones");
+    let register = register(set);
     let own = scratch.get(register.id).unwrap_or(0);
     let differ = (own ^ set.value) & set.mask;
     let other = |field: &&Field| differ & field.mask() != 0;
@@ -171,18 +200,37 @@ fn other_field(scratch: &Scratch, set: &Set) -> Option<String> {
     })
 }
 
-/// Names the field of a register that is refused, in a new VM: the one without which the others
-/// are accepted, or the first that is not accepted after those above it.
+/// Returns in words which field of a register is refused. `scratch` is a new VM.
 fn refused(register: &Register, set: &Set, own: u64, scratch: &Scratch) -> String {
+    match refused_field(register, set, own, scratch) {
+        Some(field) => format!(
+            "{register}.{}: it has {} and does not accept {}",
+            field.name,
+            field.spell(field.of(own)),
+            field.spell(field.of(set.value))
+        ),
+        None => format!(
+            "{register}: it has {own:#x} and does not accept {:#x}",
+            set.value
+        ),
+    }
+}
+
+/// Returns the field that is refused: the one without which the others are accepted, or the first
+/// that is not accepted after those above it.
+fn refused_field(
+    register: &Register,
+    set: &Set,
+    own: u64,
+    scratch: &Scratch,
+) -> Option<&'static Field> {
     let wanted = |field: &Field| field.of(set.value);
-    let accepts = |new| scratch.set(register.id, new) && scratch.get(register.id) == Some(new);
-    let differs = |field: &&&Field| set.mask & field.mask() != 0 && wanted(field) != field.of(own);
-    let fields: Vec<_> = register.fields.iter().collect();
-    let fields: Vec<_> = fields.iter().filter(differs).copied().collect();
+    let accepts = |new| accepts(scratch, register, new);
+    let differs = |field: &&Field| set.mask & field.mask() != 0 && wanted(field) != field.of(own);
+    let fields: Vec<_> = register.fields.iter().filter(differs).collect();
     let all = own & !set.mask | set.value;
-    let alone = fields
-        .iter()
-        .find(|field| accepts(field.with(all, field.of(own))));
+    let without = |field: &Field| field.with(all, field.of(own));
+    let alone = fields.iter().find(|field| accepts(without(field)));
     let mut now = own;
     let mut after = fields.iter().filter(|field| {
         let new = field.with(now, wanted(field));
@@ -192,16 +240,5 @@ fn refused(register: &Register, set: &Set, own: u64, scratch: &Scratch) -> Strin
         }
         !good
     });
-    match alone.or_else(|| after.next()) {
-        Some(field) => format!(
-            "{register}.{}: it has {} and does not accept {}",
-            field.name,
-            field.spell(field.of(own)),
-            field.spell(wanted(field))
-        ),
-        None => format!(
-            "{register}: it has {own:#x} and does not accept {:#x}",
-            set.value
-        ),
-    }
+    alone.or_else(|| after.next()).copied()
 }

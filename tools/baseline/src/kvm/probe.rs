@@ -43,70 +43,85 @@ const CAPABILITIES: &[(&str, u32)] = &[
 /// The version of the interrupt controller, and its type in KVM_CREATE_DEVICE.
 const GIC: &[(u32, u32)] = &[(2, 5), (3, 7)];
 
+/// The values of registers, by their names.
+type Values = BTreeMap<String, Hex>;
+
 /// Asks this host what it can give to VMs.
 pub fn probe(name: Option<String>) -> Result<Host, Error> {
     let host = Here::open()?;
-    if fs::read_to_string(PARAMETER).is_ok_and(|text| !text.trim().is_empty()) {
-        return Err(Error(format!(
-            "this host has a baseline, which hides what it can do: \
-             take it away first (echo > {PARAMETER})"
-        )));
-    }
+    need_no_baseline()?;
     let offered = FEATURES.into_iter().filter(|feature| host.offers(feature));
     let offered: Vec<_> = offered.collect();
     let scratch = host.scratch(&offered, How::default())?;
-    let values = |scratch: &Scratch| -> BTreeMap<String, Hex> {
-        registers::all()
-            .filter_map(|register| Some((register.name.into(), Hex(scratch.get(register.id)?))))
-            .collect()
-    };
     let registers = values(&scratch);
     if !registers.contains_key("ID_AA64PFR0_EL1") {
         return Err(Error("KVM gives no ID registers".into()));
     }
-
     // Where this VM cannot run, no other one can.
     host.scratch(&offered, How::default())?.run()?;
-    let mut features = BTreeMap::new();
-    for feature in &offered {
-        let others: Vec<_> = offered
-            .iter()
-            .filter(|one| *one != feature)
-            .copied()
-            .collect();
-        let mut without = values(&host.scratch(&others, How::default())?);
-        without.retain(|name, value| registers.get(name) != Some(value));
-        features.insert(feature.to_string(), without);
-    }
-
-    let mut choices = Vec::new();
-    for group in Group::all() {
-        let own = group.value(|register| Some(registers.get(register.name)?.0));
-        let Some(own) = own else { continue };
-        let accepted = accepted(&host, &offered, group, &own, &registers)?;
-        if accepted.len() > 1 {
-            choices.push(Choice {
-                fields: group.names().to_vec(),
-                accepted,
-            });
-        }
-    }
     Ok(Host {
         name: name.unwrap_or_else(|| uname().0),
         kernel: uname().1,
         derived_from: None,
         baseline: Path::new(PARAMETER).exists(),
         told: scratch.told(),
+        features: features(&host, &offered, &registers)?,
+        choices: choices(&host, &offered, &registers)?,
         registers,
-        choices,
-        features,
         implementation: implementation(&host, &scratch),
         facts: facts(&host, &scratch, &offered),
-        capabilities: CAPABILITIES
-            .iter()
-            .map(|(name, number)| (name.to_string(), host.has(*number).into()))
-            .collect(),
+        capabilities: capabilities(&host),
     })
+}
+
+fn need_no_baseline() -> Result<(), Error> {
+    if fs::read_to_string(PARAMETER).is_ok_and(|text| !text.trim().is_empty()) {
+        return Err(Error(format!(
+            "this host has a baseline, which hides what it can do: \
+             take it away first (echo > {PARAMETER})"
+        )));
+    }
+    Ok(())
+}
+
+/// Returns the values of all registers that a VM has.
+fn values(scratch: &Scratch) -> Values {
+    registers::all()
+        .filter_map(|register| Some((register.name.into(), Hex(scratch.get(register.id)?))))
+        .collect()
+}
+
+/// Returns each feature with the registers that have another value without it.
+fn features(
+    host: &Here,
+    offered: &[&str],
+    registers: &Values,
+) -> Result<BTreeMap<String, Values>, Error> {
+    let without = |feature: &str| {
+        let others = offered.iter().filter(|one| **one != feature);
+        let others: Vec<_> = others.copied().collect();
+        let mut values = values(&host.scratch(&others, How::default())?);
+        values.retain(|name, value| registers.get(name) != Some(value));
+        Ok((feature.to_string(), values))
+    };
+    offered.iter().map(|feature| without(feature)).collect()
+}
+
+/// Returns the groups that can have other values.
+fn choices(host: &Here, offered: &[&str], registers: &Values) -> Result<Vec<Choice>, Error> {
+    let mut found = Vec::new();
+    for group in Group::all() {
+        let own = group.value(|register| Some(registers.get(register.name)?.0));
+        let Some(own) = own else { continue };
+        let accepted = accepted(host, offered, group, &own, registers)?;
+        if accepted.len() > 1 {
+            found.push(Choice {
+                fields: group.names().to_vec(),
+                accepted,
+            });
+        }
+    }
+    Ok(found)
 }
 
 /// Returns the values of a group that KVM takes, keeps, and still has after the VM has run.
@@ -115,7 +130,7 @@ fn accepted(
     features: &[&str],
     group: &Group,
     own: &[u64],
-    registers: &BTreeMap<String, Hex>,
+    registers: &Values,
 ) -> Result<BTreeSet<Vec<u64>>, Error> {
     let mut found = BTreeSet::from([own.to_vec()]);
     let mut scratch = host.scratch(features, How::default())?;
@@ -124,19 +139,10 @@ fn accepted(
             continue;
         }
         let new = changed(group, &value, registers);
-        let keeps = |scratch: &Scratch| {
-            group.value(|register| scratch.get(register.id)).as_ref() == Some(&value)
-        };
-        let taken: Vec<_> = new
-            .iter()
-            .map(|(register, value)| scratch.set(register.id, *value))
-            .collect();
-        let all = taken.iter().all(|taken| *taken);
-        if all && keeps(&scratch) {
-            scratch.run()?;
-            if keeps(&scratch) {
-                found.insert(value);
-            }
+        let sets = new.iter().map(|(one, value)| scratch.set(one.id, *value));
+        let taken: Vec<_> = sets.collect();
+        if !taken.contains(&false) && keeps(&mut scratch, group, &value)? {
+            found.insert(value);
         }
         // What was taken, and a run, would have a part in the next trial.
         if taken.contains(&true) {
@@ -144,6 +150,19 @@ fn accepted(
         }
     }
     Ok(found)
+}
+
+/// Returns whether a VM has a value of a group, and still has it after a run.
+fn keeps(scratch: &mut Scratch, group: &Group, value: &[u64]) -> Result<bool, Error> {
+    let has = |scratch: &Scratch| {
+        let now = group.value(|register| scratch.get(register.id));
+        now.as_deref() == Some(value)
+    };
+    if !has(scratch) {
+        return Ok(false);
+    }
+    scratch.run()?;
+    Ok(has(scratch))
 }
 
 /// Returns all values of a group.
@@ -161,11 +180,7 @@ fn product(group: &Group) -> Vec<Vec<u64>> {
 }
 
 /// Returns the registers that a value of a group changes, with their new values.
-fn changed(
-    group: &Group,
-    value: &[u64],
-    registers: &BTreeMap<String, Hex>,
-) -> Vec<(&'static Register, u64)> {
+fn changed(group: &Group, value: &[u64], registers: &Values) -> Vec<(&'static Register, u64)> {
     let mut new: Vec<(&'static Register, u64)> = Vec::new();
     for ((register, field), value) in group.parts().zip(value) {
         match new.iter_mut().find(|(known, _)| known.id == register.id) {
@@ -186,6 +201,12 @@ fn implementation(host: &Here, scratch: &Scratch) -> Option<Implementation> {
         aidr_el1: Hex(scratch.get(AIDR_EL1)?),
         writable: host.has(WRITABLE_IMPLEMENTATION) > 0,
     })
+}
+
+fn capabilities(host: &Here) -> BTreeMap<String, i64> {
+    let all = CAPABILITIES.iter();
+    all.map(|(name, number)| (name.to_string(), host.has(*number).into()))
+        .collect()
 }
 
 fn facts(host: &Here, scratch: &Scratch, offered: &[&str]) -> Facts {

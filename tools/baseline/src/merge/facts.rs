@@ -5,11 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Merge, Policy, Row};
-use crate::{
-    errata::{self, Says},
-    host::{Hex, Host, Implementation},
-};
+use super::{Merge, Row};
+use crate::host::Host;
 
 impl<'a> Merge<'a> {
     /// Notes that the description of caches differs, which only kvm.baseline= makes equal.
@@ -32,100 +29,6 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Chooses who made the CPU.
-    pub(super) fn implementation(&mut self, policy: Policy) -> Option<Implementation> {
-        let known: Vec<_> = self
-            .hosts
-            .iter()
-            .filter_map(|host| Some((host, host.implementation?)))
-            .collect();
-        if known.len() < self.hosts.len() {
-            self.notes
-                .push("MIDR_EL1 is not known of all hosts: run check on them".into());
-        }
-        let key = |one: &Implementation| (one.midr_el1, one.revidr_el1, one.aidr_el1);
-        let (_, first) = known.first()?;
-        if known.iter().all(|(_, other)| key(other) == key(first)) {
-            // A host that joins has to have it, too.
-            return (known.len() == self.hosts.len()).then_some(*first);
-        }
-        let dic = self.chosen("CTR_EL0", "DIC") != Some(0);
-        let cpu = |one: &Implementation| (one.midr_el1.0, one.revidr_el1.0);
-        let missed = |told: &Implementation| -> BTreeSet<String> {
-            let real = known.iter().map(|(_, real)| cpu(real));
-            real.flat_map(|real| errata::missed(real, cpu(told), dic, |what| self.says(what)))
-                .collect()
-        };
-        let cannot = |told: &Implementation| -> Vec<&str> {
-            let hosts = known
-                .iter()
-                .filter(|(host, own)| !host.baseline && !own.writable && key(own) != key(told));
-            hosts.map(|(host, _)| host.name.as_str()).collect()
-        };
-        // The greatest of those that miss the least: any order will do, as long as it is one.
-        let (_, chosen) = known.iter().min_by_key(|(_, one)| {
-            (
-                cannot(one).len(),
-                missed(one).len(),
-                std::cmp::Reverse(key(one)),
-            )
-        })?;
-        let chosen = *chosen;
-        let cannot = cannot(&chosen);
-        let missed = missed(&chosen);
-        if !missed.is_empty() {
-            let what = format!(
-                "MIDR_EL1: a guest that is told {} misses {}",
-                spell_implementation(&chosen),
-                missed.into_iter().collect::<Vec<_>>().join(", ")
-            );
-            if policy.accept_errata {
-                self.notes.push(what);
-            } else {
-                self.reasons
-                    .push(format!("{what} (--accept-errata if that does not matter)"));
-            }
-        }
-        if !cannot.is_empty() {
-            self.reasons.push(format!(
-                "MIDR_EL1: the hosts differ, and the kernel of {} cannot give another one to a VM",
-                cannot.join(" and ")
-            ));
-        }
-        self.rows.push(Row {
-            field: "MIDR_EL1, REVIDR_EL1 and AIDR_EL1".into(),
-            chosen: spell_implementation(&chosen),
-            values: self
-                .hosts
-                .iter()
-                .map(|host| host.implementation.as_ref().map(spell_implementation))
-                .map(Option::unwrap_or_default)
-                .collect(),
-            limiting: Vec::new(),
-        });
-        Some(Implementation {
-            writable: true,
-            ..chosen
-        })
-    }
-
-    /// Returns whether the VM's ID registers say what the kernel otherwise takes from the model.
-    fn says(&self, what: Says) -> bool {
-        let least = |register, field, least| {
-            self.chosen(register, field)
-                .is_some_and(|value| value >= least)
-        };
-        match what {
-            Says::Csv3 => least("ID_AA64PFR0_EL1", "CSV3", 1),
-            Says::Csv2 => least("ID_AA64PFR0_EL1", "CSV2", 1),
-            Says::Csv2OrEcbhb => {
-                least("ID_AA64PFR0_EL1", "CSV2", 3) || least("ID_AA64MMFR1_EL1", "ECBHB", 1)
-            }
-            Says::Bbm => least("ID_AA64MMFR2_EL1", "BBM", 3),
-            Says::Nothing => false,
-        }
-    }
-
     /// Returns what all hosts must have in common, or adds a reason.
     pub(super) fn same(&mut self, what: &str, of: impl Fn(&Host) -> Option<u64>) -> Option<u64> {
         let found = self.by_value(of);
@@ -140,6 +43,7 @@ impl<'a> Merge<'a> {
         found.into_keys().next()
     }
 
+    /// Chooses the longest vector, in bits.
     pub(super) fn sve_length(&mut self) -> Option<u32> {
         if self.without.contains(&"sve") {
             return None;
@@ -149,41 +53,29 @@ impl<'a> Merge<'a> {
         if lengths.len() < 2 {
             return lengths.first()?.iter().max().copied();
         }
-        // All lengths up to the longest must be those of every host: a gap cannot be hidden.
-        let upto = |list: &[u32], limit: u32| {
-            let fits = list.iter().filter(|length| **length <= limit);
-            fits.copied().collect::<BTreeSet<u32>>()
-        };
-        let any = lengths.first()?.iter();
-        let common = any.copied().filter(|limit| {
-            let sets: BTreeSet<_> = lengths.iter().map(|list| upto(list, *limit)).collect();
-            sets.len() == 1 && sets.iter().all(|set| set.contains(limit))
-        });
-        let longest = common.max();
+        let longest = common_length(&lengths);
         if longest.is_none() {
             self.unlike = Some("sve");
         }
-        let spelled = |list: &[u32]| list.iter().max().map_or("none".into(), u32::to_string);
-        let most = self
-            .hosts
-            .iter()
-            .flat_map(|host| &host.facts.sve_lengths)
-            .max();
-        self.rows.push(Row {
-            field: "SVE vector length, in bits".into(),
-            chosen: longest.map_or("none".into(), |length| length.to_string()),
-            values: self
-                .hosts
-                .iter()
-                .map(|host| spelled(&host.facts.sve_lengths))
-                .collect(),
-            limiting: (0..self.hosts.len())
-                .filter(|i| self.hosts[*i].facts.sve_lengths.iter().max() != most)
-                .collect(),
-        });
+        self.rows.push(self.sve_row(longest));
         longest
     }
 
+    fn sve_row(&self, longest: Option<u32>) -> Row {
+        let own = self.hosts.iter();
+        let own = own.map(|host| host.facts.sve_lengths.iter().max().copied());
+        let own: Vec<_> = own.collect();
+        let spelled = |length: &Option<u32>| length.map_or("none".into(), |one| one.to_string());
+        let most = own.iter().max().copied().flatten();
+        Row {
+            field: "SVE vector length, in bits".into(),
+            chosen: spelled(&longest),
+            values: own.iter().map(spelled).collect(),
+            limiting: (0..own.len()).filter(|i| own[*i] != most).collect(),
+        }
+    }
+
+    /// Chooses the number of event counters.
     pub(super) fn pmu_counters(&mut self) -> Option<u32> {
         if self.without.contains(&"pmu") {
             return None;
@@ -212,6 +104,7 @@ impl<'a> Merge<'a> {
         Some(least)
     }
 
+    /// Returns whether some hosts can give EL2 to VMs, and others cannot.
     pub(super) fn no_el2(&self) -> bool {
         let offers = |host: &Host| host.capabilities.get("ARM_EL2").is_some_and(|one| *one > 0);
         let some = self.hosts.iter().any(offers);
@@ -220,26 +113,35 @@ impl<'a> Merge<'a> {
 
     /// Notes what else differs.
     pub(super) fn other_facts(&mut self) {
-        for feature in &self.without {
-            let lacks = |host: &Host| host.lacks(feature);
-            let limiting: Vec<_> = (0..self.hosts.len())
-                .filter(|i| lacks(&self.hosts[*i]))
-                .collect();
-            if limiting.len() < self.hosts.len() {
-                let values = self.hosts.iter().map(|host| match lacks(host) {
-                    true => "no".into(),
-                    // Of pointer authentication, or of vector lengths.
-                    false if limiting.is_empty() => "another kind".into(),
-                    false => "yes".into(),
-                });
-                self.rows.push(Row {
-                    field: (*feature).into(),
-                    chosen: "off".into(),
-                    values: values.collect(),
-                    limiting,
-                });
-            }
-        }
+        let features = self.without.iter();
+        let rows: Vec<_> = features.filter_map(|one| self.feature_row(one)).collect();
+        self.rows.extend(rows);
+        self.note_unknown();
+        self.note_differing();
+        self.note_derived();
+        self.note_trapped();
+    }
+
+    /// Returns the row of a feature that no VM has, if some host has it.
+    fn feature_row(&self, feature: &str) -> Option<Row> {
+        let lacks: Vec<_> = self.hosts.iter().map(|host| host.lacks(feature)).collect();
+        let limiting: Vec<_> = (0..lacks.len()).filter(|i| lacks[*i]).collect();
+        let values = lacks.iter().map(|lacks| match lacks {
+            true => "no".into(),
+            // Of pointer authentication, or of vector lengths.
+            false if limiting.is_empty() => "another kind".into(),
+            false => "yes".into(),
+        });
+        (limiting.len() < lacks.len()).then(|| Row {
+            field: feature.into(),
+            chosen: "off".into(),
+            values: values.collect(),
+            limiting: limiting.clone(),
+        })
+    }
+
+    /// Notes what not all hosts say.
+    fn note_unknown(&mut self) {
         self.unknown("CNTFRQ_EL0", |host| host.facts.cntfrq_el0.is_some());
         self.unknown("DCZID_EL0", |host| host.facts.dczid_el0.is_some());
         if !self.without.contains(&"sve") {
@@ -250,6 +152,10 @@ impl<'a> Merge<'a> {
         if !self.without.contains(&"pmu") {
             self.unknown("event counters", |host| host.facts.pmu_counters.is_some());
         }
+    }
+
+    /// Notes in what hosts differ without a part in the choice.
+    fn note_differing(&mut self) {
         self.note("the size of guests' physical addresses, in bits", |host| {
             Some(host.facts.ipa_bits?.to_string())
         });
@@ -260,16 +166,17 @@ impl<'a> Merge<'a> {
             Some(host.facts.page_size?.to_string())
         });
         self.note("the kernel", |host| Some(host.kernel.clone()));
-        let names: BTreeSet<_> = self
-            .hosts
-            .iter()
-            .flat_map(|host| host.capabilities.keys())
-            .collect();
+        let hosts = self.hosts.iter();
+        let names: BTreeSet<_> = hosts.flat_map(|host| host.capabilities.keys()).collect();
         for name in names {
             self.note(&format!("the capability {name}"), |host| {
                 Some(host.capabilities.get(name)?.to_string())
             });
         }
+    }
+
+    /// Notes which hosts have not been asked.
+    fn note_derived(&mut self) {
         let derived = self.names(|host| host.derived_from.is_some());
         if !derived.is_empty() {
             self.notes.push(format!(
@@ -278,6 +185,10 @@ impl<'a> Merge<'a> {
                 if derived.len() == 1 { "has" } else { "have" }
             ));
         }
+    }
+
+    /// Notes on which hosts CTR_EL0 is trapped.
+    fn note_trapped(&mut self) {
         let trapped = self.differing("CTR_EL0");
         if !trapped.is_empty() {
             self.notes.push(format!(
@@ -320,10 +231,16 @@ impl<'a> Merge<'a> {
     }
 }
 
-fn spell_implementation(one: &Implementation) -> String {
-    let Hex(midr) = one.midr_el1;
-    match errata::model(midr) {
-        Some(model) => format!("{model} r{}p{}", midr >> 20 & 0xf, midr & 0xf),
-        None => one.midr_el1.to_string(),
-    }
+/// Returns the longest vector up to which all lists are the same: a gap cannot be hidden.
+fn common_length(lengths: &BTreeSet<&Vec<u32>>) -> Option<u32> {
+    let upto = |list: &[u32], limit: u32| {
+        let fits = list.iter().filter(|length| **length <= limit);
+        fits.copied().collect::<BTreeSet<u32>>()
+    };
+    let any = lengths.first()?.iter();
+    let common = any.copied().filter(|limit| {
+        let sets: BTreeSet<_> = lengths.iter().map(|list| upto(list, *limit)).collect();
+        sets.len() == 1 && sets.iter().all(|set| set.contains(limit))
+    });
+    common.max()
 }

@@ -8,13 +8,14 @@ use super::{fleet, host, merged, small, Random};
 use crate::{
     diff, dump,
     host::{Fleet, Hex, Host},
+    merge::Baseline,
     output::{self, Format},
     registers,
     text::Text,
-    words,
+    words, Error,
 };
 
-/// What a text says is read as it was written, and nothing else is.
+/// What a text says is read as it was written.
 #[test]
 fn texts() {
     let mut random = Random(11);
@@ -34,29 +35,37 @@ fn texts() {
         }
     }
     assert!(some > 50);
-    for (text, what) in [
-        ("", "not like register=value/mask"),
-        ("id_aa64pfr0_el1", "not like register=value/mask"),
-        ("id_aa64pfr0_el1=1", "it has no mask"),
-        ("id_aa64pfr0_el1=0x1/0xg", "\"0xg\" is not a number"),
-        ("id_aa64pfr0_el1=0x11/0xf", "bits outside the mask"),
-        ("ID_AA64PFR0_EL1=0x1/0xf", "no such register"),
-        ("id_aa64pfr9_el1=0x1/0xf", "no such register"),
-        ("s3_0_c0_c15_0=0x1/0xf", "no such register"),
-        (
-            "id_aa64pfr0_el1=0x1/0xf,s3_0_c0_c4_0=0x1/0xf",
-            "given twice",
-        ),
-        (
-            "id_aa64pfr0_el1=0x1/0xf,id_aa64pfr0_el1=0x1/0xf",
-            "given twice",
-        ),
-        ("midr_el1=1/1", "takes no mask"),
-        ("sve=99999999999", "too large"),
-        ("psci=off", "cannot be off"),
-        ("sve=off/0x1", "takes no mask"),
-        ("id_aa64pfr0_el1=0x+1/0xf", "is not a number"),
-    ] {
+}
+
+/// Texts, and what is wrong with them.
+const BAD_TEXTS: &[(&str, &str)] = &[
+    ("", "not like register=value/mask"),
+    ("id_aa64pfr0_el1", "not like register=value/mask"),
+    ("id_aa64pfr0_el1=1", "it has no mask"),
+    ("id_aa64pfr0_el1=0x1/0xg", "\"0xg\" is not a number"),
+    ("id_aa64pfr0_el1=0x11/0xf", "bits outside the mask"),
+    ("ID_AA64PFR0_EL1=0x1/0xf", "no such register"),
+    ("id_aa64pfr9_el1=0x1/0xf", "no such register"),
+    ("s3_0_c0_c15_0=0x1/0xf", "no such register"),
+    (
+        "id_aa64pfr0_el1=0x1/0xf,s3_0_c0_c4_0=0x1/0xf",
+        "given twice",
+    ),
+    (
+        "id_aa64pfr0_el1=0x1/0xf,id_aa64pfr0_el1=0x1/0xf",
+        "given twice",
+    ),
+    ("midr_el1=1/1", "takes no mask"),
+    ("sve=99999999999", "too large"),
+    ("psci=off", "cannot be off"),
+    ("sve=off/0x1", "takes no mask"),
+    ("id_aa64pfr0_el1=0x+1/0xf", "is not a number"),
+];
+
+/// Texts that say something else, or nothing, are not read.
+#[test]
+fn bad_texts() {
+    for (text, what) in BAD_TEXTS {
         let error = Text::parse("x", text).unwrap_err();
         assert!(
             error.0.starts_with("x: ") && error.0.contains(what),
@@ -70,48 +79,39 @@ fn texts() {
         .contains("4095 bytes"));
 }
 
+/// What is changed in a file of this program, to what, and what is wrong then.
+const BAD_CHANGES: &[(&str, &str, &str)] = &[
+    ("\"format\":1", "\"format\":2", "its format is 2"),
+    ("\"name\":\"a\"", "\"name\":\"\"", "no name"),
+    ("\"name\":\"a\"", "\"nane\":\"a\"", "unknown field `nane`"),
+    ("\"CTR_EL0\"", "\"CTR_EL9\"", "no register \"CTR_EL9\""),
+    ("CTR_EL0.DIC", "CTR_EL0.DIK", "no field \"CTR_EL0.DIK\""),
+    ("\"accepted\":[[0]", "\"accepted\":[[99]", "does not fit"),
+    (":\"0x", ":\"0y", "is not a number like 0x1f"),
+    ("\"7.3.4\"", "\"7.3.4\\n# more\"", "a bad one"),
+    (":\"0x", ":\"0x+", "is not a number like 0x1f"),
+];
+
 /// Files that are not files of this program.
 #[test]
 fn bad_files() {
     let good = serde_json::to_string(&fleet(&[host("a", &mut Random(1))])).unwrap();
     assert!(Fleet::parse("x", &good).is_ok());
-    let changed = |from: &str, to: &str| {
-        assert!(good.contains(from), "{from}");
-        good.replacen(from, to, 1)
-    };
-    for (text, what) in [
-        (good[..good.len() / 2].to_string(), "it is truncated"),
-        (String::new(), "it is truncated"),
-        ("{}".into(), "missing field `format`"),
-        (changed("\"format\":1", "\"format\":2"), "its format is 2"),
-        (changed("\"name\":\"a\"", "\"name\":\"\""), "no name"),
-        (
-            changed("\"name\":\"a\"", "\"nane\":\"a\""),
-            "unknown field `nane`",
-        ),
-        (
-            changed("\"CTR_EL0\"", "\"CTR_EL9\""),
-            "no register \"CTR_EL9\"",
-        ),
-        (
-            changed("CTR_EL0.DIC", "CTR_EL0.DIK"),
-            "no field \"CTR_EL0.DIK\"",
-        ),
-        (
-            changed("\"accepted\":[[0]", "\"accepted\":[[99]"),
-            "does not fit",
-        ),
-        (changed(":\"0x", ":\"0y"), "is not a number like 0x1f"),
-        (r#"{"format":1,"hosts":[]}"#.into(), "no host is in it"),
-        (changed("\"7.3.4\"", "\"7.3.4\\n# more\""), "a bad one"),
-        (changed(":\"0x", ":\"0x+"), "is not a number like 0x1f"),
-    ] {
-        let error = Fleet::parse("x", &text).unwrap_err();
+    let refused = |text: &str, what: &str| {
+        let Error(error) = Fleet::parse("x", text).unwrap_err();
         assert!(
-            error.0.starts_with("x: ") && error.0.contains(what),
+            error.starts_with("x: ") && error.contains(what),
             "{what}: {error:?}"
         );
-        assert!(!error.0.contains('\n'));
+        assert!(!error.contains('\n'));
+    };
+    refused(&good[..good.len() / 2], "it is truncated");
+    refused("", "it is truncated");
+    refused("{}", "missing field `format`");
+    refused(r#"{"format":1,"hosts":[]}"#, "no host is in it");
+    for (from, to, what) in BAD_CHANGES {
+        assert!(good.contains(from), "{from}");
+        refused(&good.replacen(from, to, 1), what);
     }
 }
 
@@ -168,9 +168,8 @@ fn dumps() {
     }
 }
 
-/// What KVM would accept is what can be written there and is safe.
-#[test]
-fn derived() {
+/// Returns a host that was not asked, and whose kernel lets some fields be written.
+fn derived_host() -> Host {
     let like = Host {
         name: "probed".into(),
         told: BTreeMap::from([
@@ -183,7 +182,13 @@ fn derived() {
         ("ID_AA64DFR0_EL1".into(), Hex(0x1030_3108)),
         ("ID_AA64ISAR0_EL1".into(), Hex(0x1100_0000_0000_0000)),
     ]);
-    let host = dump::derive("g", registers, &like);
+    dump::derive("g", registers, &like)
+}
+
+/// What KVM would accept is what can be written there and is safe.
+#[test]
+fn derived() {
+    let host = derived_host();
     assert_eq!(host.derived_from.as_deref(), Some("probed"));
     let accepted = |fields: &[&str]| {
         let choice = host.choices.iter().find(|one| one.fields == fields);
@@ -207,23 +212,34 @@ fn derived() {
     assert!(host.features.contains_key("pmu"));
 }
 
-/// Each form says what the others say.
-#[test]
-fn forms() {
+/// Returns hosts that differ in several fields, and their CPU.
+fn unlike_hosts() -> (Fleet, Baseline) {
     let mut random = Random(2);
-    let (fleet, baseline) = loop {
+    loop {
         let fleet = fleet(&[host("a<b>", &mut random), host("c|d", &mut random)]);
         if let Ok(baseline) = merged(&fleet) {
             if baseline.rows.len() > 3 {
-                break (fleet, baseline);
+                return (fleet, baseline);
             }
         }
-    };
+    }
+}
+
+/// The JSON and the text for the kernel can be read again.
+#[test]
+fn forms_that_are_read() {
+    let (fleet, baseline) = unlike_hosts();
     let write = |format| output::write(&fleet, &baseline, format, false);
-    let json = write(Format::Json);
-    assert_eq!(Fleet::parse("x", &json).unwrap(), fleet);
+    assert_eq!(Fleet::parse("x", &write(Format::Json)).unwrap(), fleet);
     let text = Text::parse("x", &write(Format::Kernel)).unwrap();
     assert_eq!(text, Text::of(&baseline, &fleet, false));
+}
+
+/// Reports name all fields, and have no names of hosts as they are.
+#[test]
+fn reports() {
+    let (fleet, baseline) = unlike_hosts();
+    let write = |format| output::write(&fleet, &baseline, format, false);
     let page = write(Format::Html);
     assert!(page.contains("a&lt;b&gt;") && !page.contains("a<b>") && page.ends_with("</html>\n"));
     let report = write(Format::Markdown);
@@ -231,32 +247,48 @@ fn forms() {
     for row in &baseline.rows {
         assert!(report.contains(&row.field) && page.contains(&row.field));
     }
-    let lines = write(Format::Vmm);
-    let mut lines: Vec<_> = lines.lines().collect();
-    assert_eq!((lines.remove(0), lines.pop()), ("baseline 1", Some("end")));
-    for set in &text.sets {
+}
+
+/// Returns the lines for the VMM, except those of dczid_el0, pmcr_el0.n and sve.
+fn vmm_lines(text: &Text) -> Vec<String> {
+    let sets = text.sets.iter().map(|set| {
         let id = registers::named(set.register).unwrap().id;
-        let line = format!("{id:#x} {:#x} {:#x}", set.value, set.mask);
-        let at = lines.iter().position(|one| *one == line).expect(&line);
-        lines.remove(at);
-    }
-    let mut others = Vec::new();
-    for (id, value) in [
+        format!("{id:#x} {:#x} {:#x}", set.value, set.mask)
+    });
+    let who = [
         ("0x603000000013c000", text.midr_el1),
         ("0x603000000013c006", text.revidr_el1),
         ("0x603000000013c807", text.aidr_el1),
-    ] {
-        others.extend(value.map(|value| format!("{id} {value:#x} 0xffffffffffffffff")));
-    }
-    others.extend(text.cntfrq_el0.map(|value| format!("cntfrq_el0 {value}")));
-    others.extend(text.off.iter().map(|feature| format!("{feature} off")));
-    for line in others {
+    ];
+    let who = who
+        .into_iter()
+        .filter_map(|(id, value)| Some(format!("{id} {:#x} 0xffffffffffffffff", value?)));
+    let clock = text.cntfrq_el0.map(|value| format!("cntfrq_el0 {value}"));
+    let off = text.off.iter().map(|feature| format!("{feature} off"));
+    sets.chain(who).chain(clock).chain(off).collect()
+}
+
+/// The VMM is told what the kernel is told.
+#[test]
+fn form_for_vmm() {
+    let (fleet, baseline) = unlike_hosts();
+    let lines = output::write(&fleet, &baseline, Format::Vmm, false);
+    let mut lines: Vec<_> = lines.lines().collect();
+    assert_eq!((lines.remove(0), lines.pop()), ("baseline 1", Some("end")));
+    for line in vmm_lines(&Text::of(&baseline, &fleet, false)) {
         let at = lines.iter().position(|one| *one == line).expect(&line);
         lines.remove(at);
     }
     let named = |line: &&str| !line.starts_with("0x") && line.split(' ').count() == 2;
     assert!(lines.iter().all(named), "{lines:?}");
-    let template: serde_json::Value = serde_json::from_str(&write(Format::Firecracker)).unwrap();
+}
+
+/// Firecracker is told of the fields that differ.
+#[test]
+fn form_for_firecracker() {
+    let (fleet, baseline) = unlike_hosts();
+    let template = output::write(&fleet, &baseline, Format::Firecracker, false);
+    let template: serde_json::Value = serde_json::from_str(&template).unwrap();
     let fewest = Text::of(&baseline, &fleet, true);
     let modifiers = template["reg_modifiers"].as_array().unwrap();
     assert_eq!(modifiers.len(), fewest.sets.len());
@@ -323,6 +355,11 @@ fn table() {
         });
         assert_eq!(bits, register.mask());
     }
+}
+
+/// The words are of fields that there are.
+#[test]
+fn phrases() {
     let names: Vec<_> = words::all().map(|(name, _)| name).collect();
     assert!(names.len() > 200 && names.is_sorted());
     for name in names {
