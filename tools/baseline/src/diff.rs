@@ -115,6 +115,12 @@ fn facts_of_text(text: &Text) -> Vec<Fact> {
     who.into_iter().chain(others).chain(features).collect()
 }
 
+/// Returns whether a text takes EL2 away; a host's capabilities say whether it offers EL2.
+fn el2(text: &Text) -> Option<String> {
+    let off = text.off.iter().any(|off| off == "el2");
+    off.then(|| on_or_off(false))
+}
+
 /// Returns in what something differs. Returns [`None`] if it does not.
 fn difference(what: &str, one: Option<String>, other: Option<String>) -> Option<String> {
     let named = |value: &Option<String>| value.clone().unwrap_or("not named".into());
@@ -125,8 +131,14 @@ fn difference(what: &str, one: Option<String>, other: Option<String>) -> Option<
 fn of_group(a: &Side, b: &Side, group: &Group) -> impl Iterator<Item = String> {
     let fields = group.names().join(" with ");
     let spell = |value: Option<Vec<u64>>| value.map(|value| group.spell(&value));
+    let is_host = |side: &Side| matches!(side, Side::Host(_));
     let values = match (a.value(group), b.value(group)) {
-        (Some(value), None) | (None, Some(value)) if value.iter().all(|part| *part == 0) => None,
+        // A host whose kernel does not know a field has nothing there.
+        (Some(value), None) | (None, Some(value))
+            if (is_host(a) || is_host(b)) && value.iter().all(|part| *part == 0) =>
+        {
+            None
+        }
         (one, other) => difference(&fields, spell(one), spell(other)),
     };
     let accepted = a.accepted(group).zip(b.accepted(group));
@@ -181,9 +193,13 @@ pub fn lines(a: &Side, b: &Side) -> Vec<String> {
     };
     let groups = Group::all().iter().filter(|group| !of_device(group));
     let mut found: Vec<_> = groups.flat_map(|group| of_group(a, b, group)).collect();
-    if let (Side::Host(a), Side::Host(b)) = (a, b) {
-        found.extend(registers::all().filter_map(|register| of_one(a, b, register)));
-        found.extend(of_facts(details(a), details(b)));
+    match (a, b) {
+        (Side::Host(a), Side::Host(b)) => {
+            found.extend(registers::all().filter_map(|register| of_one(a, b, register)));
+            found.extend(of_facts(details(a), details(b)));
+        }
+        (Side::Text(a), Side::Text(b)) => found.extend(difference("el2", el2(a), el2(b))),
+        _ => (),
     }
     found.extend(of_facts(a.facts(), b.facts()));
     found

@@ -93,9 +93,12 @@ fn firecracker(text: &str) -> Result<BTreeMap<String, Hex>, String> {
         let bits: String = bitmap.chars().filter(|c| *c != '_').collect();
         let value = bits
             .strip_prefix("0b")
+            .filter(|digits| digits.chars().all(|c| c.is_digit(2)))
             .and_then(|digits| u64::from_str_radix(digits, 2).ok())
             .ok_or_else(|| format!("{addr:?}: {bitmap:?} is not a value in binary"))?;
-        found.insert(register.into(), Hex(value));
+        if found.insert(register.into(), Hex(value)).is_some() {
+            return Err(format!("{addr:?} is given twice"));
+        }
     }
     Ok(found)
 }

@@ -260,7 +260,11 @@ impl Host {
             return Err(Error("a host has no name, or a bad one".into()));
         }
         let choices = || self.choices.iter().find_map(|one| self.wrong_choice(one));
-        match self.unknown_name().or_else(choices) {
+        match self
+            .unknown_name()
+            .or_else(choices)
+            .or_else(|| self.wrong_fact())
+        {
             Some(what) => Err(Error(format!("host {}: {what}", self.name))),
             None => Ok(()),
         }
@@ -291,6 +295,16 @@ impl Host {
         let mut features = self.features.keys();
         let feature = features.find(|name| !FEATURES.contains(&name.as_str()))?;
         Some(format!("there is no feature {feature:?}"))
+    }
+
+    /// Returns what no host can have.
+    fn wrong_fact(&self) -> Option<String> {
+        // SVE_VL_MAX of the kernel's interface, in bits; PMCR_EL0.N has five bits.
+        let is_length = |bits: &u32| bits % 128 == 0 && (128..=65536).contains(bits);
+        let wrong = self.facts.sve_lengths.iter().find(|bits| !is_length(bits));
+        let length = wrong.map(|bits| format!("no vector has {bits} bits"));
+        let counters = self.facts.pmu_counters.filter(|count| *count > 31);
+        length.or_else(|| counters.map(|count| format!("no PMU has {count} counters")))
     }
 
     /// Returns what is wrong with a choice, if something is.

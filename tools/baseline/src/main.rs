@@ -114,7 +114,8 @@ struct Merge {
     /// Chooses a CPU even if guests then do not know of errata of other hosts.
     #[arg(long)]
     accept_errata: bool,
-    /// Names only fields in which the hosts differ, for a short command line of the kernel.
+    /// Names only fields in which the hosts differ, for a short command line of the kernel: enough
+    /// for these hosts, and not for another one that joins them.
     #[arg(long)]
     fewest: bool,
     #[command(flatten)]
@@ -149,9 +150,11 @@ impl Out {
             return print(text);
         };
         let wrong = |error| Error(format!("{}: {error}", path.display()));
-        if fs::symlink_metadata(path).is_ok_and(|what| !what.is_file()) {
+        if fs::metadata(path).is_ok_and(|what| !what.is_file()) {
             return fs::write(path, text).map_err(wrong);
         }
+        // A link stays, and what it leads to is written.
+        let path = &fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         let mut part = path.clone().into_os_string();
         part.push(format!(".{}.part", std::process::id()));
         let mut new = fs::OpenOptions::new();
@@ -239,7 +242,8 @@ impl Merge {
     fn run(&self) -> Result<(), Error> {
         let fleet = fleet(&self.hosts)?;
         let policy = Policy {
-            accept_errata: self.accept_errata,
+            // JSON keeps all hosts: others that are merged later may have the CPU to choose.
+            accept_errata: self.accept_errata || self.format == Format::Json,
             plain: self.format == Format::Firecracker,
         };
         let baseline = merged(&fleet, policy)?;

@@ -303,13 +303,19 @@ impl<'a> Merge<'a> {
         if self.chosen("ID_AA64PFR0_EL1", "EL0") != Some(EL0_ONLY_64) {
             return true;
         }
+        let el0 = registers::named("ID_AA64PFR0_EL1").map(|it| (it, it.field("EL0")));
         let describes = |host: &Host| {
             registers::all()
                 .filter(|register| register.is_aarch32())
                 .any(|register| host.register(register, &[]).is_some_and(|value| value != 0))
         };
-        let cannot = self.names(|host| describes(host) && !host.baseline);
-        let lacking = self.names(|host| !describes(host));
+        // Without AArch32 its ID registers are UNKNOWN: KVM may show something in them.
+        let has = |host: &Host| {
+            let own = el0.and_then(|(it, field)| Some(field?.of(host.register(it, &[])?)));
+            own.map_or_else(|| describes(host), |own| own != EL0_ONLY_64)
+        };
+        let cannot = self.names(|host| has(host) && !host.baseline);
+        let lacking = self.names(|host| !has(host));
         if !lacking.is_empty() && !cannot.is_empty() {
             self.reasons.push(format!(
                 "AArch32: {} does not have it, and the kernel of {} cannot hide the ID registers \

@@ -54,8 +54,17 @@ says "a file that is not there" 'none: No such file' "$tool" merge none
 head -c 200 here.json > half
 says "half a file" 'half: not a file of this program: it is truncated' "$tool" merge half
 says "a host twice" 'the host here is given twice' "$tool" merge here.json here.json -o none
-[ ! -e none ] && [ ! -e none.part ]
+set -- none*
+[ ! -e "$1" ]
 check $? "and nothing is written"
+: > real
+ln -s real link
+"$tool" merge here.json -o link 2> err && [ -L link ] && cmp -s here.json real
+check $? "a link to a file stays, and the file is written"
+sed 's/"midr_el1":"0x[0-9a-f]*"/"midr_el1":"0x410fd070"/; s/"name":"here"/"name":"a57"/' \
+	here.json > a57.json
+"$tool" merge here.json a57.json -o both.json 2> err && [ -s both.json ]
+check $? "JSON keeps hosts, whatever their errata"
 
 "$tool" check --applied text > out 2> err && grep -q '^VMs of this host have it\.$' out
 check $? "VMs have this host's own CPU"
@@ -96,8 +105,8 @@ else
 		check $? "no CPU in common for g2 and $other: EVT, FWB, IDS"
 	done
 fi
-printf 'ID_AA64PFR0_EL1 0x12\nID_ISAR0_EL1 0x2101110\n' >> g3
-printf 'ID_AA64PFR0_EL1 0x11\nID_ISAR0_EL1 0x0\n' >> g4
+printf 'ID_AA64PFR0_EL1 0x12\nID_DFR0_EL1 0x6010006\nID_ISAR0_EL1 0x2101110\n' >> g3
+printf 'ID_AA64PFR0_EL1 0x11\nID_DFR0_EL1 0x6000000\nID_ISAR0_EL1 0x0\n' >> g4
 for one in g3 g4; do
 	"$tool" dump $one --name $one --like here.json -o $one.json 2> err
 done

@@ -120,6 +120,7 @@ impl<'a> Merge<'a> {
         self.note_differing();
         self.note_derived();
         self.note_trapped();
+        self.note_workarounds();
     }
 
     /// Returns the row of a feature that no VM has, if some host has it.
@@ -195,6 +196,19 @@ impl<'a> Merge<'a> {
                 "CTR_EL0: on {} each read of it by a guest is trapped",
                 trapped.join(", ")
             ));
+        }
+    }
+
+    /// Notes which hosts have workarounds in firmware that guests are not told of.
+    fn note_workarounds(&mut self) {
+        for register in ["smccc_wa1", "smccc_wa2", "smccc_wa3"] {
+            let unused = self.differing(register);
+            if !unused.is_empty() {
+                self.notes.push(format!(
+                    "{register}: guests on {} do not use the firmware's mitigation",
+                    unused.join(", ")
+                ));
+            }
         }
     }
 

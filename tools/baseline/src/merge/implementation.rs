@@ -29,8 +29,10 @@ impl<'a> Merge<'a> {
             let cannot = self.cannot_give(one).len();
             (cannot, self.missed(one).len(), Reverse(key(one)))
         })?;
-        self.report_errata(&chosen, policy);
-        self.report_kernels(&chosen);
+        if !policy.plain {
+            self.report_errata(&chosen, policy);
+            self.report_kernels(&chosen);
+        }
         self.rows.push(self.implementation_row(&chosen));
         Some(Implementation {
             writable: true,

@@ -15,7 +15,7 @@ use crate::{
     words, Error,
 };
 
-/// What a text says is read as it was written.
+/// Texts are read as they were written.
 #[test]
 fn texts() {
     let mut random = Random(11);
@@ -115,6 +115,28 @@ fn bad_files() {
     }
 }
 
+/// Files say of vectors and counters only what hosts can have.
+#[test]
+fn bad_facts() {
+    let refused = |change: fn(&mut Host), what: &str| {
+        let mut one = host("a", &mut Random(1));
+        change(&mut one);
+        assert!(one.check().unwrap_err().0.contains(what), "{what}");
+    };
+    refused(
+        |one| one.facts.sve_lengths = vec![128, 100],
+        "no vector has 100 bits",
+    );
+    refused(
+        |one| one.facts.sve_lengths = vec![65664],
+        "no vector has 65664 bits",
+    );
+    refused(
+        |one| one.facts.pmu_counters = Some(32),
+        "no PMU has 32 counters",
+    );
+}
+
 /// A host counts once.
 #[test]
 fn twice() {
@@ -135,6 +157,28 @@ fn twice() {
     }
 }
 
+/// Texts that are no dumps, and what is wrong.
+const BAD_DUMPS: &[(&str, &str)] = &[
+    ("", "no ID register is in it"),
+    ("ID_AA64DFR9_EL1=0x1", "x:1: no register"),
+    ("ID_AA64DFR0_EL1=one", "x:1: not a register and its value"),
+    ("ID_AA64DFR0_EL1", "x:1: not a register and its value"),
+    (
+        "ID_AA64DFR0_EL1=1\nid_aa64dfr0_el1=2",
+        "x:2: ID_AA64DFR0_EL1 is given twice",
+    ),
+    ("{}", "not a file of cpu-template-helper"),
+    (
+        r#"{"reg_modifiers":[{"addr":"0x603000000013c028","bitmap":"0b1"},
+            {"addr":"0x603000000013c028","bitmap":"0b1"}]}"#,
+        "given twice",
+    ),
+    (
+        r#"{"reg_modifiers":[{"addr":"0x603000000013c028","bitmap":"0b+1"}]}"#,
+        "not a value in binary",
+    ),
+];
+
 /// Dumps in each of their forms, and others.
 #[test]
 fn dumps() {
@@ -152,17 +196,7 @@ fn dumps() {
     ] {
         assert_eq!(dump::read("x", text).unwrap(), expected, "{text}");
     }
-    for (text, what) in [
-        ("", "no ID register is in it"),
-        ("ID_AA64DFR9_EL1=0x1", "x:1: no register"),
-        ("ID_AA64DFR0_EL1=one", "x:1: not a register and its value"),
-        ("ID_AA64DFR0_EL1", "x:1: not a register and its value"),
-        (
-            "ID_AA64DFR0_EL1=1\nid_aa64dfr0_el1=2",
-            "x:2: ID_AA64DFR0_EL1 is given twice",
-        ),
-        ("{}", "not a file of cpu-template-helper"),
-    ] {
+    for (text, what) in BAD_DUMPS {
         let error = dump::read("x", text).unwrap_err();
         assert!(error.0.contains(what), "{text}: {error:?}");
     }
@@ -185,7 +219,7 @@ fn derived_host() -> Host {
     dump::derive("g", registers, &like)
 }
 
-/// What KVM would accept is what can be written there and is safe.
+/// KVM would accept what can be written there and is safe.
 #[test]
 fn derived() {
     let host = derived_host();
@@ -321,6 +355,14 @@ fn differences() {
     );
     let lines = diff::lines(&side("sve=off"), &side("pmu=off,midr_el1=0x1,sve=128"));
     assert_eq!(lines.len(), 4, "{lines:?}");
+    let lines = diff::lines(&side("sve=off,el2=off"), &side("sve=off"));
+    assert_eq!(lines, ["el2: off, and not named"]);
+    // A text that lowers a field to 0 is not one that leaves it alone.
+    let lines = diff::lines(&side("id_aa64isar0_el1=0x0/0xf00000"), &side("sve=128"));
+    assert!(
+        lines[0].starts_with("ID_AA64ISAR0_EL1.ATOMIC: 0 (NI), and not named"),
+        "{lines:?}"
+    );
     // Whether there is an interrupt controller is not of the CPU.
     let fleet = fleet(&[small("a", &[("ID_AA64PFR0_EL1", 0x0100_0011)], &[])]);
     let text = Text::of(&merged(&fleet).unwrap(), &fleet, false).write();

@@ -208,7 +208,7 @@ fn pairs() {
     }
 }
 
-/// Which of two values is safe.
+/// Of two values, one is safe.
 #[test]
 fn orders() {
     let field = |register, field| registers::named(register).unwrap().field(field).unwrap();
@@ -261,6 +261,10 @@ fn no_aarch32() {
         registers: pfr0(1),
         ..Host::default()
     };
+    // KVM shows this, though the host has no AArch32.
+    without
+        .registers
+        .insert("ID_DFR0_EL1".into(), Hex(0x300_0000));
     without.registers.insert("ID_ISAR0_EL1".into(), Hex(0));
 
     let reasons = merged(&fleet(&[with.clone(), without.clone()])).unwrap_err();
@@ -273,7 +277,33 @@ fn no_aarch32() {
     assert_eq!(baseline.registers[0].value & 0xf, 1);
 }
 
-/// What no VM can be spared makes hosts unlike.
+/// It does not matter what KVM shows of AArch32 on hosts without it.
+#[test]
+fn aarch64_only() {
+    let host = |name: &str, version: u64| {
+        let registers = [
+            ("ID_AA64PFR0_EL1", 0x11),
+            ("ID_DFR0_EL1", version << 24),
+            ("ID_AA64DFR0_EL1", version << 8 | 6),
+        ];
+        let versions: &[&[u64]] = &[&[4], &[5], &[6]];
+        let accepted = &versions[..version as usize - 3];
+        let without = [("ID_AA64DFR0_EL1", 6), ("ID_DFR0_EL1", 0)];
+        let without = without.map(|(name, value)| (name.to_string(), Hex(value)));
+        Host {
+            features: BTreeMap::from([("pmu".to_string(), BTreeMap::from(without))]),
+            ..small(name, &registers, &[(&["ID_AA64DFR0_EL1.PMUVer"], accepted)])
+        }
+    };
+    let fleet = fleet(&[host("a", 6), host("b", 5)]);
+    let baseline = merged(&fleet).unwrap();
+    let named = |name| baseline.registers.iter().find(|set| set.register == name);
+    assert_eq!(named("ID_DFR0_EL1"), None);
+    assert_eq!(named("ID_AA64DFR0_EL1").unwrap().value >> 8 & 0xf, 5);
+    assert!(!baseline.without.contains(&"pmu"));
+}
+
+/// Hosts are unlike if they differ in what no VM can be spared.
 #[test]
 fn clocks() {
     let host = |name: &str, hertz| {
@@ -458,7 +488,7 @@ fn spectre_v4() {
     );
 }
 
-/// What one host does not say is found among the others, and noted.
+/// It is noted what one host does not say, and taken from the others.
 #[test]
 fn unknown_registers() {
     let field = &["ID_AA64ISAR0_EL1.RNDR"][..];
