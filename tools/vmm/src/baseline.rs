@@ -151,8 +151,15 @@ impl Baseline {
                 return Err("this kernel does not have it").during(format!("register {id:#x}"));
             };
             let new = own.as_u64() & !mask | value & mask;
-            if new != own.as_u64() {
-                vcpu.set(&Register::new(*id, new.to_le_bytes().to_vec()))?;
+            if new == own.as_u64() {
+                continue;
+            }
+            vcpu.set(&Register::new(*id, new.to_le_bytes().to_vec()))?;
+            // Kernels before ours take a lower level of a workaround, and keep their own.
+            let kept = vcpu.get(*id)?.as_u64();
+            if kept != new {
+                return Err(format!("this kernel takes {new:#x}, and keeps {kept:#x}"))
+                    .during(format!("register {id:#x}"));
             }
         }
         match self.counters {

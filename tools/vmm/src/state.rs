@@ -14,7 +14,7 @@
 use std::{
     fs::{self, File},
     io::{BufReader, BufWriter, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -34,7 +34,9 @@ const MAGIC: u64 = u64::from_le_bytes(*b"vmstate5");
 
 /// Writes the state of a stopped machine. The file is written completely, or not at all.
 pub fn save(machine: &Machine, port: PortState, path: &Path) -> Result {
-    let unfinished = path.with_extension("part");
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".part");
+    let unfinished = PathBuf::from(unfinished);
     let file = File::create(&unfinished).during(unfinished.display().to_string())?;
     let mut out = BufWriter::new(file);
     head(machine.shape, machine.unit.is_some(), &mut out)?;
