@@ -68,6 +68,8 @@ def broken(patches: list[pathlib.Path]) -> list[Result]:
             fact("breaks", f"{what}: noticed by {where}: {test}", failed(results, where, test))
             for where, test in noticed_by(patch)
         ]
+    for missed in (result for result in found if result.status == "fail"):
+        say("breaks", f"NOT {missed.name}")
     return found
 
 
@@ -90,7 +92,11 @@ def step() -> list[Result]:
     try:
         for number, patches in itertools.groupby(chosen, group):
             say("breaks", f"group {number}")
-            results += broken(list(patches))
+            try:
+                results += broken(list(patches))
+            except Failure as failure:
+                # The other groups go on.
+                results.append(fact("breaks", f"group {number}", False, str(failure)))
     finally:
         del os.environ["AS_IT_IS"]
         kernels.tree()

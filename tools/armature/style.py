@@ -26,13 +26,19 @@ BODIES = {
 BODIES[".h"] = BODIES[".c"]
 COMMENT = re.compile(r"\s*(?://|#|/\*|\*|$)")
 SHELL = re.compile(r"#!(/usr/bin/env bash|/bin/sh)")
-# A comment in Rust that does not begin with a verb, and the function below.
+# A comment in Rust that does not begin with a verb, and the function below it.
 NO_VERB = re.compile(
     r"^(?! *///).*\n */// (?![A-Z][a-z]+s\b|#)(\S+).*\n(?:\s*(?:///|#\[).*\n)*"
     r"\s*(?:pub(?:\(\w+\))? )?(?:const )?(?:unsafe )?(?:extern \"C\" )?fn (\w+)",
     re.M,
 )
 VERB = re.compile(r"[A-Z][a-z]+s\b")
+# The same in C, and before tests in Rust: a noun clause.
+NOUN = re.compile(
+    r"^(?:/\*\*?(?:\n \*)?|///) ((?:What|Whether|How|Which|Where|Who|Why)\b).*\n"
+    r"(?:(?: \*|///|#\[).*\n)*(?:fn |(?!pub\b)[a-z0-9_]+ [a-z0-9_ ]*\*?)(\w+)\(",
+    re.M,
+)
 
 
 @functools.cache
@@ -118,6 +124,11 @@ def without_verbs() -> str:
         for node in functions(path)
         if (doc := ast.get_docstring(node)) and not VERB.match(doc)
     )
+    nouns = (
+        (path, found[2], found[1])
+        for path in ours("*.rs", "*.c", "*.h")
+        for found in NOUN.finditer(text_of(path))
+    )
     return "".join(
-        f"{path}: {name}: begins with '{word}'\n" for path, name, word in (*rust, *python)
+        f"{path}: {name}: begins with '{word}'\n" for path, name, word in (*rust, *python, *nouns)
     )

@@ -64,19 +64,26 @@ prepare() {
 	esac
 	[ "$version" = "$QEMU_VERSION" ] ||
 		say qemu "QEMU $version in place of the pinned $QEMU_VERSION: taken if the patches apply"
+	apply "$dir/source" "$version"
+}
+
+# apply DIR VERSION: makes DIR a repository with its files and a commit for each of our patches.
+apply() {
+	local patch
+
 	export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
 	export GIT_AUTHOR_NAME=Armature GIT_AUTHOR_EMAIL=armature@armature.invalid
 	export GIT_COMMITTER_NAME=Armature GIT_COMMITTER_EMAIL=armature@armature.invalid
-	cd "$dir/source"
+	cd "$1"
 	rm -rf debian .pc
 	git init -q -b base
 	git config gc.auto 0
 	git add -A -f .
-	git commit -q --no-verify -m "QEMU $version"
+	git commit -q --no-verify -m "QEMU $2"
 	git checkout -q -b model
 	for patch in "$PATCHES"/*.patch; do
 		git am -q --whitespace=nowarn "$patch" > "$LOGS/qemu-am.log" 2>&1 ||
-			die "${patch##*/} does not apply to QEMU $version: build/log/qemu-am.log"
+			die "${patch##*/} does not apply to QEMU $2: build/log/qemu-am.log"
 	done
 	cd "$TOP"
 }

@@ -142,7 +142,7 @@ impl Armed {
     }
 }
 
-/// What a register of the CPU says now, but for these bits.
+/// Returns what a register of the CPU says now, except for these bits.
 macro_rules! register {
     ($name:literal) => {
         register!($name, 0)
