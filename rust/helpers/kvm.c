@@ -6,7 +6,8 @@
 
 __rust_helper u64 rust_helper_kvm_read_vm_id_reg(struct kvm *kvm, u32 reg)
 {
-	return kvm_read_vm_id_reg(kvm, reg);
+	/* Userspace may be writing another value: see kvm_set_vm_id_reg(). */
+	return READ_ONCE(*__vm_id_reg(&kvm->arch, reg));
 }
 
 __rust_helper bool rust_helper_kvm_vcpu_features_configured(struct kvm *kvm)

@@ -168,6 +168,14 @@ mod tests {
         prelude::*, //
     };
 
+    /// Returns whether the vCPUs of a VM have these features.
+    fn sve_and_aarch32(config: &Config<'_>) -> (Option<bool>, Option<bool>) {
+        (
+            config.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_SVE }>(),
+            config.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_EL1_32BIT }>(),
+        )
+    }
+
     /// A view returns the values in the C structures.
     #[test]
     fn views() -> Result {
@@ -202,14 +210,10 @@ mod tests {
         // SAFETY: No other code has access to this VM.
         let config = unsafe { vm.config() };
         assert_eq!(config.id_register::<ID_AA64DFR0_EL1>().BRPs().get(), 5);
-        assert!(config
-            .has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_SVE }>()
-            .is_none());
+        assert_eq!(sve_and_aarch32(&config), (None, None));
         // SAFETY: As above.
         unsafe { (*kvm).arch.flags |= 1 << bindings::KVM_ARCH_FLAG_VCPU_FEATURES_CONFIGURED };
-        let sve = config.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_SVE }>();
-        let aarch32 = config.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_EL1_32BIT }>();
-        assert_eq!((sve, aarch32), (Some(true), Some(false)));
+        assert_eq!(sve_and_aarch32(&config), (Some(true), Some(false)));
         Ok(())
     }
 }

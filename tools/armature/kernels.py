@@ -20,8 +20,10 @@ CONFIGS = TOP / "tools/machine/config"
 SOURCE, OBJECTS = "/armature/src", "/armature/obj"
 # The version of the base kernel's build: a new number rebuilds it.
 FORMAT = "2"
-# What the series changes whatever the options: numbers of capabilities, and a fault of the base.
-ALWAYS = ("arch/arm64/tools/cpucaps", "arch/arm64/kvm/at.c")
+# What the series changes whatever the options: the numbers of CPU capabilities, and what the first
+# so many patches mend in the base.
+NUMBERS = "arch/arm64/tools/cpucaps"
+FIXES = 2
 
 # The configuration fragments of each kernel, in order: files of tools/machine/config, or "options"
 # and "tests", which come from the menu in Kconfig.
@@ -89,6 +91,23 @@ def not_taken(want: str, config: str) -> list[str]:
     ]
 
 
+def mended() -> dict[process.Word, str]:
+    """Writes the files of the base that the first patches mend, as these leave them, and returns
+    where they belong."""
+    git = ("git", "-C", str(TREE))
+    commits = process.output([*git, "rev-list", "--reverse", "base..series"]).split()
+    commit, place = commits[FIXES - 1], BUILD / "mended"
+    binds: dict[process.Word, str] = {}
+    for file in process.output([*git, "diff", "--name-only", "base", commit]).split():
+        # The output has no line's end at its end.
+        text, path = process.output([*git, "show", f"{commit}:{file}"]) + "\n", place / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+        binds[path] = f"{SOURCE}/{file}"
+    return binds
+
+
 @dataclasses.dataclass(frozen=True)
 class Kernel:
     """One kernel, by its name in VARIANTS."""
@@ -128,7 +147,7 @@ class Kernel:
         """Returns the command that runs the kernel's make."""
         binds: dict[process.Word, str] = {self.source(): SOURCE, self.objects(): OBJECTS}
         if self.variant == "reference":
-            binds |= {TREE / file: f"{SOURCE}/{file}" for file in ALWAYS}
+            binds |= {TREE / NUMBERS: f"{SOURCE}/{NUMBERS}", **mended()}
         tools = "CROSS_COMPILE=aarch64-linux-gnu-" if self.variant == "debian" else "LLVM=1"
         return inside(
             "make",

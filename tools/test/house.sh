@@ -177,7 +177,7 @@ upstream_objects() {
 if [ -n "${OBJECTS:-}" ]; then
 	# The numbers of CPU capabilities are immediate operands, and two new capabilities change
 	# the numbers of others, with or without the options. So the reference has these numbers,
-	# and what the series mends in the base (at.c), and no other change.
+	# and what the first patches mend in the base, and no other change.
 	touched="prepare arch/arm64/kernel/ arch/arm64/kvm/ drivers/perf/arm_spe_pmu.o kernel/sys.o"
 	"$TOP/tools/armature.sh" kernel reference $touched && "$TOP/tools/armature.sh" kernel off $touched
 	ok $? "the base and what the series changes build without Rust, and so without its options"

@@ -27,8 +27,6 @@ void memory_model_resume(u32 thread);
 void memory_model_switch(u32 thread);
 void memory_model_load_guest(void);
 void memory_model_put_guest(u32 thread);
-u64 memory_model_visible_aidr(u64 aidr);
-u64 memory_model_visible_actlr(u64 actlr);
 int memory_model_guests_setup(char *arg);
 void memory_model_guests_init(void);
 
@@ -93,15 +91,6 @@ static __always_inline void memory_model_vcpu_put(void)
 		memory_model_put_guest(current->thread.memory_model);
 }
 
-/*
- * Returns whether @value of ID register @reg is @expected, ignoring the bit that is hidden
- * from guests: the kernel that saved the VM may have shown it.
- */
-static inline bool memory_model_same_id_reg(u32 reg, u64 value, u64 expected)
-{
-	return reg == SYS_AIDR_EL1 && memory_model_visible_aidr(value) == expected;
-}
-
 #else
 
 struct task_struct;
@@ -115,16 +104,6 @@ static inline void memory_model_cpu_leave(void) { }
 static __always_inline void memory_model_vcpu_load(void) { }
 static __always_inline void memory_model_vcpu_put(void) { }
 static inline void memory_model_guests_init(void) { }
-
-static inline u64 memory_model_visible_aidr(u64 aidr)
-{
-	return aidr;
-}
-
-static inline bool memory_model_same_id_reg(u32 reg, u64 value, u64 expected)
-{
-	return false;
-}
 
 #endif /* CONFIG_ARM64_MEMORY_MODEL_CONTROL */
 

@@ -25,7 +25,7 @@ use kernel::{
     arm64::{
         access::Access,
         cpufeature::system_has,
-        sysreg::{ACTLR_EL1, AIDR_EL1, MIDR_EL1},
+        sysreg::{ACTLR_EL1, MIDR_EL1},
         this_cpu::ThisCpu, //
     },
     bindings,
@@ -44,8 +44,6 @@ use policy::{
     all_always_tso,
     parse_option,
     request,
-    visible_actlr,
-    visible_aidr,
     Model,
     Outcome,
     Register,
@@ -291,26 +289,6 @@ pub unsafe extern "C" fn memory_model_set(
     }
 }
 
-/// Returns AIDR_EL1 without the bits that are hidden from guests.
-///
-/// # Safety
-///
-/// Always safe to call; `#[export]` requires it to be unsafe.
-#[export]
-pub unsafe extern "C" fn memory_model_visible_aidr(aidr: u64) -> u64 {
-    visible_aidr(midr(), AIDR_EL1::from_raw(aidr)).into_raw()
-}
-
-/// Returns ACTLR_EL1 without the bits that are hidden from guests.
-///
-/// # Safety
-///
-/// Always safe to call; `#[export]` requires it to be unsafe.
-#[export]
-pub unsafe extern "C" fn memory_model_visible_actlr(actlr: u64) -> u64 {
-    visible_actlr(midr(), ACTLR_EL1::from_raw(actlr)).into_raw()
-}
-
 /// Reads the value of `kvm-arm.tso=`. Called early, on the boot CPU.
 ///
 /// # Safety
@@ -380,6 +358,47 @@ mod tests {
         let has = switch::has_control(&cpu);
         assert_eq!(has, system_has(cpucap!(HAS_TSO_CONTROL)));
         assert_eq!(cpu.read::<ACTLR_EL1>().into_raw(), found);
+    }
+
+    /// A CPU that resumes gets the model of its thread, and one that leaves that of its firmware,
+    /// whatever the register had.
+    #[test]
+    fn resume_and_leave() {
+        let guard = local_interrupt_disable();
+        let cpu = ThisCpu::new(&guard);
+        let model = || switch::model(&cpu, Register::Own);
+        let Some(found) = found_on(&cpu) else {
+            return;
+        };
+
+        switch::put(&cpu, Register::Own, Model::Tso);
+        // SAFETY: Interrupts are off, and all that it restores is in force on a CPU that runs.
+        unsafe { bindings::__cpu_suspend_exit() };
+        assert_eq!(model(), Model::Default);
+
+        switch::put(&cpu, Register::Own, Model::Tso);
+        // SAFETY: Nothing else runs on this CPU until it is taken over again.
+        unsafe { memory_model_leave() };
+        let left = model();
+        // SAFETY: `guard` has preemption off.
+        unsafe { memory_model_cpu_enable() };
+        assert_eq!((left, model()), (found.own, Model::Default));
+    }
+
+    /// One CPU without total store order in the list is enough to refuse.
+    #[test]
+    fn fixed_is_of_all() {
+        let cpu = |midr| bindings::target_impl_cpu {
+            midr,
+            ..Default::default()
+        };
+        let (a64fx, other) = (cpu(0x460f_0010), cpu(0x410f_d0c0));
+        // SAFETY: The numbers are those of the entries.
+        let fixed = |cpus: &[_]| unsafe { memory_model_is_fixed(cpus.as_ptr(), cpus.len() as u64) };
+
+        assert!(fixed(&[a64fx, a64fx]));
+        assert!(!fixed(&[a64fx, other]));
+        assert!(!fixed(&[other, a64fx]));
     }
 
     /// A kernel thread has the default model.

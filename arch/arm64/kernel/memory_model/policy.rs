@@ -4,7 +4,7 @@
 //!
 //! Pure logic: no state, every function total.
 
-use kernel::arm64::sysreg::{Layout, ACTLR_EL1, AIDR_EL1, MIDR_EL1};
+use kernel::arm64::sysreg::{Layout, AIDR_EL1, MIDR_EL1};
 
 /// A memory model: `PR_SET_MEM_MODEL_*` of the user-space interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,24 +90,6 @@ const ACTLR_EL1_EN_TSO: u64 = 1 << 1;
 /// Returns whether a CPU advertises the control.
 pub(crate) fn advertises(midr: MIDR_EL1, aidr: AIDR_EL1) -> bool {
     defines_control(midr) && aidr.into_raw() & AIDR_EL1_TSO != 0
-}
-
-/// Returns AIDR_EL1 without the bits that are hidden from guests.
-pub(crate) fn visible_aidr(midr: MIDR_EL1, aidr: AIDR_EL1) -> AIDR_EL1 {
-    if defines_control(midr) {
-        AIDR_EL1::from_raw(aidr.into_raw() & !AIDR_EL1_TSO)
-    } else {
-        aidr
-    }
-}
-
-/// Returns ACTLR_EL1 without the bits that are hidden from guests.
-pub(crate) fn visible_actlr(midr: MIDR_EL1, actlr: ACTLR_EL1) -> ACTLR_EL1 {
-    if defines_control(midr) {
-        with_model(actlr, Model::Default)
-    } else {
-        actlr
-    }
 }
 
 /// Returns `actlr`, which is ACTLR_EL1 by any of its names, with its model replaced by `model`.

@@ -2,7 +2,7 @@
 /*
  * leaves - Leave the CPUs, or this kernel, from a thread with total store order.
  *
- *   leaves suspend		suspend to idle, woken by the clock after two seconds
+ *   leaves suspend		suspend to idle, without the idle state: devices stop and start
  *   leaves hotplug		CPU1 goes offline and comes back
  *   leaves kexec IMAGE INITRD CMDLINE
  *   leaves crash IMAGE INITRD CMDLINE

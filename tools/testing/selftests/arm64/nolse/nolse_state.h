@@ -6,8 +6,8 @@
  * argument, the state is "off" if the kernel command line has arm64.nolse_atomics;
  * otherwise no state is expected.
  */
-#ifndef LSE_STATE_H
-#define LSE_STATE_H
+#ifndef NOLSE_STATE_H
+#define NOLSE_STATE_H
 
 #include <ctype.h>
 #include <stdbool.h>
@@ -103,4 +103,4 @@ static inline void nolse_result_state(enum nolse_state expected)
 				 expected == LSE_ON ? "present" : "absent");
 }
 
-#endif /* LSE_STATE_H */
+#endif /* NOLSE_STATE_H */
