@@ -19,7 +19,11 @@ use kernel::{
     seq_file::SeqFile,
     seq_print,
     str::BStr,
-    sync::{global_lock, Arc},
+    sync::{
+        atomic::{Atomic, Relaxed},
+        global_lock,
+        Arc, //
+    },
     tracepoint::declare_trace, //
 };
 
@@ -58,13 +62,28 @@ global_lock! {
     unsafe(uninit) static CURRENT: Mutex<Option<Arc<Baseline>>> = None;
 }
 
+/// True while this host has a baseline: a VM that is created without one takes no lock.
+static IS_GIVEN: Atomic<bool> = Atomic::new(false);
+
 /// Replaces the baseline of this host. VMs that exist keep theirs.
 fn replace(text: &[u8]) -> Result {
     let new = Baseline::new(text)?;
-    let old = core::mem::replace(&mut *CURRENT.lock(), new);
+    let mut current = CURRENT.lock();
 
+    IS_GIVEN.store(new.is_some(), Relaxed);
+    let old = core::mem::replace(&mut *current, new);
+    drop(current);
     drop(old);
     Ok(())
+}
+
+/// Returns the baseline of this host.
+fn current() -> Option<Arc<Baseline>> {
+    if IS_GIVEN.load(Relaxed) {
+        CURRENT.lock().clone()
+    } else {
+        None
+    }
 }
 
 /// Returns the baseline of a VM.
@@ -137,7 +156,7 @@ pub unsafe extern "C" fn kvm_baseline_text(buffer: *mut u8) -> usize {
 /// KVM has initialised. `kvm` points to a VM that is being created.
 #[export]
 pub unsafe extern "C" fn __kvm_baseline_take(kvm: *mut bindings::kvm) {
-    let Some(baseline) = CURRENT.lock().clone() else {
+    let Some(baseline) = current() else {
         return;
     };
 
@@ -202,7 +221,11 @@ pub unsafe extern "C" fn __kvm_baseline_lower(
     let implementation = IMPLEMENTATION.iter().find(|it| it.0.as_u32() == id);
 
     if let Some((_, key)) = implementation {
-        return baseline.number(*key).unwrap_or(limit);
+        return match baseline.number(*key) {
+            // SAFETY: Always safe to call.
+            Some(aidr) if *key == keys::AIDR => unsafe { bindings::kvm_visible_aidr(aidr) },
+            number => number.unwrap_or(limit),
+        };
     }
     baseline.set(id).map_or(limit, |set| {
         // SAFETY: By the caller's contract.
@@ -249,7 +272,7 @@ pub unsafe extern "C" fn __kvm_baseline_hides_aa32(kvm: *const bindings::kvm) ->
 #[export]
 pub unsafe extern "C" fn kvm_baseline_hidden_features(kvm: *const bindings::kvm) -> usize {
     if kvm.is_null() {
-        return CURRENT.lock().as_ref().map_or(0, |it| it.hidden_features());
+        return current().map_or(0, |it| it.hidden_features());
     }
     // SAFETY: By the caller's contract.
     unsafe { of_vm(kvm) }.map_or(0, Baseline::hidden_features)
@@ -276,7 +299,7 @@ pub unsafe extern "C" fn __kvm_baseline_reset(
     value
 }
 
-/// Prints the baseline of a VM, and the ID registers that it lowers for a vCPU.
+/// Prints the baseline of a VM, and what it lowers for a vCPU: ID registers, numbers, features.
 ///
 /// # Safety
 ///
@@ -302,6 +325,16 @@ pub unsafe extern "C" fn kvm_baseline_show(
         if value != limit {
             seq_print!(m, "{}: {:#x} -> {:#x}\n", Name(*set), limit, value);
         }
+    }
+    for (key, limit, value) in baseline.lowered_numbers() {
+        if key.hex {
+            seq_print!(m, "{}: {:#x} -> {:#x}\n", key.name, limit, value);
+        } else {
+            seq_print!(m, "{}: {} -> {}\n", key.name, limit, value);
+        }
+    }
+    for name in baseline.hidden() {
+        seq_print!(m, "{}: off\n", name);
     }
 }
 
@@ -337,6 +370,25 @@ mod tests {
         unsafe { bindings::is_kvm_arm_initialised() }
     }
 
+    /// Returns the text that sets all bits of a register.
+    fn whole_register(id: u32, value: u64) -> Result<KVec<u8>> {
+        let mut text = KVec::from_elem(0, 128, GFP_KERNEL)?;
+        let mut formatter = Formatter::new(&mut text);
+        let name = Name(Set {
+            id,
+            encoded: false,
+            value: 0,
+            mask: 0,
+        });
+
+        assert!(formatter
+            .write_fmt(fmt!("{name}={value:#x}/0xffffffffffffffff"))
+            .is_ok());
+        let len = formatter.bytes_written();
+        text.truncate(len);
+        Ok(text)
+    }
+
     /// Each register has its default, and the text that says so is its own canonical form.
     #[test]
     fn defaults() -> Result {
@@ -353,20 +405,7 @@ mod tests {
             // SAFETY: Callable once KVM has initialised.
             let features = unsafe { bindings::kvm_baseline_features() };
             let limit = Host { features }.limit(id.as_u32());
-            let mut text = KVec::from_elem(0, 128, GFP_KERNEL)?;
-            let mut formatter = Formatter::new(&mut text);
-            let name = Name(Set {
-                id: id.as_u32(),
-                encoded: false,
-                value: 0,
-                mask: 0,
-            });
-            assert!(formatter
-                .write_fmt(fmt!("{name}={limit:#x}/0xffffffffffffffff"))
-                .is_ok());
-            let len = formatter.bytes_written();
-            text.truncate(len);
-
+            let text = whole_register(id.as_u32(), limit)?;
             let Some(it) = Baseline::new(&text)? else {
                 panic!("a text gives a baseline");
             };

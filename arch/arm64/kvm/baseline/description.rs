@@ -86,27 +86,21 @@ fn refuse(word: &[u8], why: fmt::Arguments<'_>) -> Error {
 
 /// Logs why VMs of this host cannot have what a baseline says about a register.
 fn refuse_bits(set: &Set, refusal: Refusal) -> Error {
-    let (Refusal::Part { field } | Refusal::Beyond { field, .. }) = refusal;
+    let (field, limit, why) = match refusal {
+        Refusal::Part { field, limit } => (field, limit, "the mask has only a part of the field"),
+        Refusal::Beyond { field, limit } => (field, limit, "cannot have that"),
+    };
     let bits = Bits::of(field);
-    let value = bits.get(set.value);
-    let name = Name(*set);
 
-    match refusal {
-        Refusal::Part { .. } => pr_err!(
-            "baseline: {}[{}:{}]: the mask has only a part of the field\n",
-            name,
-            bits.msb,
-            bits.lsb,
-        ),
-        Refusal::Beyond { limit, .. } => pr_err!(
-            "baseline: {}[{}:{}]={:#x}: VMs of this host have {:#x}, and cannot have that\n",
-            name,
-            bits.msb,
-            bits.lsb,
-            value,
-            bits.get(limit),
-        ),
-    }
+    pr_err!(
+        "baseline: {}[{}:{}]={:#x}: VMs of this host have {:#x}, and {}\n",
+        Name(*set),
+        bits.msb,
+        bits.lsb,
+        bits.get(set.value),
+        bits.get(limit),
+        why,
+    );
     EINVAL
 }
 
@@ -210,17 +204,32 @@ impl Baseline {
         Ok(Some(is_new))
     }
 
-    /// Checks that VMs of this host can have all of this. If not, logs why.
-    fn check(&self) -> Result {
+    /// Returns VMs of this host that have all features which this baseline leaves.
+    fn host(&self) -> Host {
         // SAFETY: Callable once KVM has initialised.
         let offered = unsafe { bindings::kvm_baseline_features() };
         let aa32 = usize::from(self.hides_aa32()) << NO_AA32;
-        let host = Host {
+
+        Host {
             features: offered & !self.off | aa32,
+        }
+    }
+
+    /// Checks that VMs of this host can have all of this. If not, logs why.
+    fn check(&self) -> Result {
+        let host = self.host();
+
+        // Without AArch32, what its ID registers have on this host does not matter.
+        let with_aa32 = Host {
+            features: host.features & !(1 << NO_AA32),
         };
+        let is_own = |set: &Set| (with_aa32.limit(set.id) ^ set.value) & set.mask == 0;
 
         for set in &self.sets {
-            check(&host, set).map_err(|it| refuse_bits(set, it))?;
+            match check(&host, set) {
+                Err(refusal) if !is_own(set) => return Err(refuse_bits(set, refusal)),
+                _ => (),
+            }
         }
         for key in &KEYS {
             if let Some(value) = self.number(key.id) {
@@ -230,8 +239,9 @@ impl Baseline {
         Ok(())
     }
 
-    /// Checks that VMs of this host can have a number. If not, logs why.
-    fn check_number(&self, host: &Host, key: &Key, value: u64) -> Result {
+    /// Returns whether VMs of this host can have a number, and the number that they have without a
+    /// baseline.
+    fn judge_number(&self, host: &Host, key: &Key, value: u64) -> (bool, u64) {
         let mut own = 0;
         let pfr1 = ID_AA64PFR1_EL1::ENCODING.as_u32();
         let limit = host.limit(pfr1);
@@ -241,7 +251,15 @@ impl Baseline {
         let ssbs = ID_AA64PFR1_EL1::from_raw(pfr1).SSBS() >= ID_AA64PFR1_EL1_SSBS_IMP;
 
         // SAFETY: Callable once KVM has initialised.
-        if unsafe { bindings::kvm_baseline_check(key.id, value, ssbs, &mut own) } {
+        let good = unsafe { bindings::kvm_baseline_check(key.id, value, ssbs, &mut own) };
+        (good, own)
+    }
+
+    /// Checks that VMs of this host can have a number. If not, logs why.
+    fn check_number(&self, host: &Host, key: &Key, value: u64) -> Result {
+        let (good, own) = self.judge_number(host, key, value);
+
+        if good {
             return Ok(());
         }
         if key.hex {
@@ -260,6 +278,25 @@ impl Baseline {
             );
         }
         Err(EINVAL)
+    }
+
+    /// Returns the numbers that are not this host's own, with those that are.
+    pub(super) fn lowered_numbers(&self) -> impl Iterator<Item = (&'static Key, u64, u64)> + '_ {
+        let host = self.host();
+
+        KEYS.iter().filter_map(move |key| {
+            let value = self.number(key.id)?;
+            let (_, own) = self.judge_number(&host, key, value);
+            (own != value).then_some((key, own, value))
+        })
+    }
+
+    /// Returns the names of the features that VMs cannot have.
+    pub(super) fn hidden(&self) -> impl Iterator<Item = &'static str> + '_ {
+        FEATURES
+            .iter()
+            .filter(|it| self.off & it.1 != 0)
+            .map(|it| it.0)
     }
 
     /// Returns what this baseline says about a register.
@@ -323,7 +360,7 @@ impl Baseline {
                 }
             }
         }
-        for (name, _) in FEATURES.iter().filter(|it| self.off & it.1 != 0) {
+        for name in self.hidden() {
             separator.write(out)?;
             out.write_fmt(fmt!("{name}=off"))?;
         }

@@ -24,7 +24,7 @@ pub(crate) trait Registers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// A mask has some bits of a field, but not all.
-    Part { field: u64 },
+    Part { field: u64, limit: u64 },
     /// VMs have `limit` in these bits, and cannot have the value.
     Beyond { field: u64, limit: u64 },
 }
@@ -78,7 +78,7 @@ pub(crate) fn check(registers: &impl Registers, set: &Set) -> Result<(), Refusal
 
     for field in fields(registers, set.id, differs) {
         if field & !set.mask != 0 {
-            return Err(Refusal::Part { field });
+            return Err(Refusal::Part { field, limit });
         }
     }
     let given = registers.lower(set.id, limit, set.value, set.mask);

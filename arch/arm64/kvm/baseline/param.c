@@ -20,10 +20,11 @@
 
 /* The text on the command line. What VMs can have is known only when all PMUs are. */
 static char *at_boot;
+static bool has_booted;
 
 static int baseline_set(const char *val, const struct kernel_param *kp)
 {
-	if (system_state >= SYSTEM_RUNNING)
+	if (has_booted)
 		return is_kvm_arm_initialised() ? kvm_baseline_replace(val) : -ENODEV;
 
 	kfree(at_boot);
@@ -76,10 +77,16 @@ MODULE_PARM_DESC(baseline_sha256, "SHA-256 of the baseline's text");
 
 static int __init baseline_boot(void)
 {
+	/* Userspace may be writing the parameter. */
+	kernel_param_lock(THIS_MODULE);
+	has_booted = true;
 	if (at_boot && is_kvm_arm_initialised())
 		kvm_baseline_replace(at_boot);
+	else if (at_boot)
+		pr_err("kvm: baseline: ignored: KVM has not initialised\n");
 	kfree(at_boot);
 	at_boot = NULL;
+	kernel_param_unlock(THIS_MODULE);
 	return 0;
 }
 late_initcall_sync(baseline_boot);

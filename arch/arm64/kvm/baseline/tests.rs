@@ -226,9 +226,9 @@ fn try_value(limit: u64, value: u64, mask: u64, seen: &mut [u32; 3]) {
             seen[0] += 1;
             assert!(possible, "{what}");
         }
-        (Err(Refusal::Part { field }), Some(split)) => {
+        (Err(Refusal::Part { field, limit: own }), Some(split)) => {
             seen[1] += 1;
-            assert_eq!(field, split);
+            assert_eq!((field, own), (split, limit));
         }
         (Err(Refusal::Beyond { field, limit: own }), None) => {
             seen[2] += 1;

@@ -383,7 +383,7 @@ static void test_refusals(void)
 	set_baseline("");
 }
 
-/* What is read can be written, and gives the same; the digest follows it. */
+/* Checks that what is read can be written, and gives the same; the digest follows it. */
 static void test_text(void)
 {
 	char text[LONGEST + 2], again[LONGEST + 2], digest[80], other[80];
@@ -440,21 +440,37 @@ static void test_existing_vms(void)
 }
 
 /* Checks that the VM's file in debugfs has the baseline, and the line @want if that @is_lowered. */
-static bool is_in_debugfs(struct kvm_vm *vm, const char *want, bool is_lowered)
+static bool is_in_debugfs(struct kvm_vm *vm, const char *want)
 {
-	bool in_file = false, has_text = false;
-	char path[128], line[256];
+	char path[128], line[LONGEST + 2];
+	bool found = false;
 	FILE *file;
 
 	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/baseline", getpid(), vm->fd);
 	file = fopen(path, "r");
 	TEST_ASSERT(file, "Cannot open %s, errno %d", path, errno);
-	while (fgets(line, sizeof(line), file)) {
-		has_text |= !strcmp(line, "id_aa64isar0_el1=0x0/0xf00000\n");
-		in_file |= !strcmp(line, want);
-	}
+	while (fgets(line, sizeof(line), file))
+		found |= !strcmp(line, want);
 	fclose(file);
-	return has_text && in_file == is_lowered;
+	return found;
+}
+
+/* Numbers and features are listed with registers. */
+static void test_debugfs(void)
+{
+	static const struct reg version = { .id = KVM_REG_ARM_PSCI_VERSION };
+	u64 psci = value_in_new_vm(&version);
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	char line[64];
+
+	TEST_ASSERT_EQ(set_baseline("psci=0x10000,pmu=off"), 0);
+	vm = create_vm(&vcpu);
+	set_baseline("");
+	snprintf(line, sizeof(line), "psci: 0x%lx -> 0x10000\n", psci);
+	ksft_test_result(is_in_debugfs(vm, line) == (psci != 0x10000) &&
+			 is_in_debugfs(vm, "pmu: off\n"), "debugfs: numbers and features\n");
+	kvm_vm_free(vm);
 }
 
 /* The VM's file in debugfs and the trace have both values. */
@@ -479,9 +495,12 @@ static void test_statistics(void)
 	trace_end();
 
 	snprintf(want, sizeof(want), "id_aa64isar0_el1: 0x%lx -> 0x%lx\n", own, own & ~atomic_mask);
-	ksft_test_result(is_in_debugfs(vm, want, is_lowered), "debugfs: %s", want);
+	ksft_test_result(is_in_debugfs(vm, want) == is_lowered &&
+			 is_in_debugfs(vm, "id_aa64isar0_el1=0x0/0xf00000\n"),
+			 "debugfs: %s", want);
 	kvm_vm_free(vm);
 	set_baseline("");
+	test_debugfs();
 }
 
 static void guest_code(void)
@@ -533,7 +552,7 @@ static void test_all_or_nothing(void)
 	set_baseline("");
 }
 
-/* What a VM has that is created with this baseline, which this host accepts. */
+/* Returns what a VM has that is created with this baseline, which this host accepts. */
 static u64 value_with(const char *text, u64 reg)
 {
 	struct kvm_vcpu *vcpu;
@@ -644,8 +663,8 @@ static void firmware_guest(void)
 }
 
 /*
- * What a guest gets as a level: Documentation/virt/kvm/arm/fw-pseudo-registers.rst and SMCCC 1.4,
- * 7.9 to 7.11. Workaround 2 is only offered or not required in KVM.
+ * Returns what a guest gets as a level: Documentation/virt/kvm/arm/fw-pseudo-registers.rst and
+ * SMCCC 1.4, 7.9 to 7.11. Workaround 2 is only offered or not required in KVM.
  */
 static s64 answer(int workaround, u64 level)
 {
@@ -839,6 +858,25 @@ static void test_identity(void)
 	ksft_test_result(is_refused("midr_el1", 0x100000000, own[0]), "MIDR_EL1 has 32 bits\n");
 }
 
+/* Apple's memory model (AIDR_EL1[9]) stays hidden, whatever the text and userspace say. */
+static void test_hidden_identity(void)
+{
+	u64 aidr = KVM_ARM64_SYS_REG(SYS_AIDR_EL1), midr, want, got;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	midr = value_with("", KVM_ARM64_SYS_REG(SYS_MIDR_EL1));
+	want = midr >> 24 == 0x61 ? 1 : 0x201;
+	TEST_ASSERT_EQ(set_baseline("aidr_el1=0x201"), 0);
+	vm = create_vm(&vcpu);
+	set_baseline("");
+	got = vcpu_get_reg(vcpu, aidr);
+	ksft_test_result(got == want && !__vcpu_set_reg(vcpu, aidr, 0x201) &&
+			 vcpu_get_reg(vcpu, aidr) == want,
+			 "AIDR_EL1 has nothing that is hidden: 0x%lx\n", got);
+	kvm_vm_free(vm);
+}
+
 static const struct reg ctr = REG(CTR_EL0);
 
 /* Checks CCSIDR_EL1 with @text, which has lines of 16 bytes, and with lines of 4 bytes. */
@@ -960,10 +998,24 @@ static void test_aarch32_el1(bool had)
 }
 
 /* A VM without AArch32 has no such ID registers, as on a host that has none. */
+/* The values that AArch32's ID registers have on a host without it do not matter. */
+static void test_aarch32_own(void)
+{
+	static const struct reg dfr0 = REG(ID_DFR0_EL1);
+	u64 own = value_in_new_vm(&dfr0);
+	char text[256];
+
+	spell(text, &dfr0, own, ~0UL);
+	strcat(text, ",id_aa64pfr0_el1=0x1/0xf");
+	ksft_test_result(!set_baseline(text), "EL0 without AArch32: the text has %s\n", text);
+	set_baseline("");
+}
+
 static void test_aarch32(void)
 {
 	bool el1 = kvm_check_cap(KVM_CAP_ARM_EL1_32BIT);
 
+	test_aarch32_own();
 	if (FIELD_GET(ID_AA64PFR0_EL1_EL0_MASK, value_in_new_vm(&pfr0)) < 2) {
 		for (int i = 0; i < 4; i++)
 			ksft_test_result_skip("AArch32: the host has none\n");
@@ -1021,7 +1073,7 @@ static void test_vectors(void)
 	kvm_vm_free(vm);
 }
 
-/* What KVM cannot give a VM: a host that differs refuses the baseline. */
+/* Checks that a host refuses the baseline which differs in what KVM cannot give a VM. */
 static void test_assertions(void)
 {
 	u64 frequency = read_sysreg(cntfrq_el0), zero = read_sysreg(dczid_el0);
@@ -1109,7 +1161,7 @@ static bool read_protected(u64 *values)
 	return true;
 }
 
-/* What a hypervisor that does not trust this kernel gives to its VMs is not for a baseline. */
+/* Checks that VMs of a hypervisor that does not trust this kernel have no baseline. */
 static void test_protected(void)
 {
 	u64 before[ARRAY_SIZE(regs)], after[ARRAY_SIZE(regs)];
@@ -1163,64 +1215,78 @@ static void test_canonical(void)
 	set_baseline("");
 }
 
-static char low_text[128], own_text[128];
+/* What VMs get by one of the baselines that change: two ID registers, and a number. */
+struct some {
+	u64 isar0, isar1, psci;
+};
+
+/* The baselines: some lowered, the host's own values, and none. */
+static char texts[3][128];
 static bool stop;
 static int changed;
 
 static void *change_baselines(void *unused)
 {
 	while (!READ_ONCE(stop)) {
-		TEST_ASSERT_EQ(set_baseline(changed & 1 ? own_text : low_text), 0);
+		TEST_ASSERT_EQ(set_baseline(texts[changed % ARRAY_SIZE(texts)]), 0);
 		WRITE_ONCE(changed, changed + 1);
 	}
 	return NULL;
 }
 
-/* Spells a baseline that gives both fields a value. */
-static void spell_both(char *text, u64 value0, u64 value1)
+static void spell_some(char *text, struct some value)
 {
-	spell(text, &isar0, value0, atomic_mask);
+	spell(text, &isar0, value.isar0, atomic_mask);
 	strcat(text, ",");
-	spell(text + strlen(text), &isar1, value1, dpb_mask);
+	spell(text + strlen(text), &isar1, value.isar1, dpb_mask);
+	sprintf(text + strlen(text), ",psci=0x%lx", value.psci);
 }
 
-/* Gets both fields of a VM that is created now. */
-static void read_both(u64 *value0, u64 *value1)
+/* Returns what a VM has that is created now. */
+static struct some read_some(void)
 {
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm = create_vm(&vcpu);
+	struct some value = {
+		.isar0 = vcpu_get_reg(vcpu, isar0.id) & atomic_mask,
+		.isar1 = vcpu_get_reg(vcpu, isar1.id) & dpb_mask,
+		.psci = vcpu_get_reg(vcpu, KVM_REG_ARM_PSCI_VERSION),
+	};
 
-	*value0 = vcpu_get_reg(vcpu, isar0.id) & atomic_mask;
-	*value1 = vcpu_get_reg(vcpu, isar1.id) & dpb_mask;
 	kvm_vm_free(vm);
+	return value;
 }
 
-/* Baselines change while VMs are created: a VM has one of them, whole. */
+static bool is_same(struct some a, struct some b)
+{
+	return a.isar0 == b.isar0 && a.isar1 == b.isar1 && a.psci == b.psci;
+}
+
+/* Baselines change while VMs are created: a VM has one of them, whole, or none. */
 static void test_changes(void)
 {
+	struct some own = read_some(), lowered = { .psci = 0x10000 };
 	int low = 0, high = 0, mixed = 0;
-	u64 own0, own1, got0, got1;
 	pthread_t thread;
 
-	read_both(&own0, &own1);
-	if (!own0 || !own1) {
+	if (!own.isar0 || !own.isar1) {
 		ksft_test_result_skip("changes: the host has none of the fields\n");
 		return;
 	}
-	spell_both(low_text, 0, 0);
-	spell_both(own_text, own0, own1);
+	spell_some(texts[0], lowered);
+	spell_some(texts[1], own);
 
-	TEST_ASSERT_EQ(set_baseline(own_text), 0);
 	TEST_ASSERT(!pthread_create(&thread, NULL, change_baselines, NULL), "No thread");
 	while (READ_ONCE(changed) < changes || !low || !high) {
-		read_both(&got0, &got1);
-		low += !got0 && !got1;
-		high += got0 == own0 && got1 == own1;
-		mixed += (got0 == own0) != (got1 == own1);
+		struct some got = read_some();
+
+		low += is_same(got, lowered);
+		high += is_same(got, own);
+		mixed += !is_same(got, lowered) && !is_same(got, own);
 	}
 	WRITE_ONCE(stop, true);
 	pthread_join(thread, NULL);
-	ksft_test_result(!mixed, "%d changes: %d VMs with one baseline, %d other, %d mixed\n",
+	ksft_test_result(!mixed, "%d changes: %d VMs are lowered, %d as the host, %d mixed\n",
 			 changed, low, high, mixed);
 	set_baseline("");
 }
@@ -1238,6 +1304,7 @@ static void test_all(void)
 	test_workarounds();
 	test_firmware();
 	test_identity();
+	test_hidden_identity();
 	test_caches();
 	test_aarch32();
 	test_counters();
@@ -1266,8 +1333,9 @@ int main(int argc, char **argv)
 	TEST_REQUIRE(!access(PARAMETERS "baseline", W_OK));
 
 	ksft_print_header();
-	ksft_set_plan(only_protected ? 1 : ARRAY_SIZE(regs) + 1 + 24 + 4 + 4 + 2 + 2 + 1 +
-		      4 + 6 + 5 + 4 + 4 + 4 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1);
+	ksft_set_plan(only_protected ? 1 : ARRAY_SIZE(regs) + 1 + ARRAY_SIZE(refusals) + 4 + 4 +
+		      3 + 2 + 1 + ARRAY_SIZE(features) + 6 + 5 + 5 + 4 + 5 + 1 + 1 + 1 + 1 + 1 +
+		      1 + 1 + 1);
 	read_parameter("baseline", before, sizeof(before));
 	set_baseline("");
 	if (only_protected)
