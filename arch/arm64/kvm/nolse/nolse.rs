@@ -184,40 +184,6 @@ mod tests {
         static_lock_class, //
     };
 
-    const POLICIES: [Policy; 3] = [Policy::Deny, Policy::Contain, Policy::Allow];
-
-    /// Every row of the table.
-    #[test]
-    fn decisions() {
-        use Decision::*;
-        use Policy::*;
-
-        for (active, fwb, policy, expected) in [
-            (true, true, Deny, RefuseDenied),
-            (true, false, Deny, RefuseDenied),
-            (true, true, Contain, RunContained),
-            (true, false, Contain, RefuseNoFwb),
-            (true, true, Allow, RunUncontained),
-            (true, false, Allow, RunUncontained),
-        ] {
-            assert_eq!(decide(active, fwb, policy), expected);
-        }
-        for policy in POLICIES {
-            assert_eq!(decide(false, false, policy), Run);
-            assert_eq!(decide(false, true, policy), Run);
-        }
-    }
-
-    #[test]
-    fn names() {
-        assert_eq!(Policy::parse(b"deny"), Some(Policy::Deny));
-        assert_eq!(Policy::parse(b"contain"), Some(Policy::Contain));
-        assert_eq!(Policy::parse(b"allow"), Some(Policy::Allow));
-        for other in [&b""[..], b"auto", b"Deny", b"allow ", b"contai", b"1"] {
-            assert_eq!(Policy::parse(other), None);
-        }
-    }
-
     /// FEAT_S2FWB counts only if every CPU that has come up has it.
     #[test]
     fn fwb_is_of_all_cpus() {

@@ -68,14 +68,33 @@ pub(super) unsafe fn take_event(vcpu: *mut bindings::kvm_vcpu) {
     // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
     unsafe {
         let spe = &raw mut (*vcpu).arch.spe;
-        let stat = &raw mut (*vcpu).stat;
         let regs = &raw mut (*spe).regs;
 
         if !(*spe).event {
             return;
         }
+        let seen = event_of_guest(vcpu).into();
+        kvm_spe_event((*vcpu).vcpu_id, (*regs).pmbptr, (*regs).pmbsr, seen);
+        (*regs).pmbsr = seen;
+        ((*spe).event, (*spe).ready) = (false, false);
+    }
+}
+
+/// Returns what PMBSR_EL1 shows to the guest after an event, and counts what the event was for the
+/// host.
+///
+/// # Safety
+///
+/// `vcpu` is a vCPU whose mutex is held.
+unsafe fn event_of_guest(vcpu: *mut bindings::kvm_vcpu) -> PMBSR_EL1 {
+    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
+    unsafe {
+        let spe = &raw mut (*vcpu).arch.spe;
+        let stat = &raw mut (*vcpu).stat;
+        let regs = &raw mut (*spe).regs;
         let resolves = || memory::with_faults(vcpu, |faults| faults.note((*regs).pmbptr));
-        let seen = match what_of(
+
+        match what_of(
             (*regs).pmbsr.into(),
             (*spe).pmbsr.into(),
             (*spe).limit != (*regs).pmblimitr,
@@ -94,10 +113,7 @@ pub(super) unsafe fn take_event(vcpu: *mut bindings::kvm_vcpu) {
                 add(&raw mut (*stat).spe_lost, 1);
                 lost(event, PMBSR_EL1_EC_BUF)
             }
-        };
-        kvm_spe_event((*vcpu).vcpu_id, (*regs).pmbptr, (*regs).pmbsr, seen.into());
-        (*regs).pmbsr = seen.into();
-        ((*spe).event, (*spe).ready) = (false, false);
+        }
     }
 }
 

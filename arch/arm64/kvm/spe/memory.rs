@@ -26,6 +26,7 @@ use kernel::{
         kvm_spe_window as Opaque, //
     },
     cpucap,
+    error::to_result,
     prelude::*,
     time::{delay::fsleep, Delta},
     tracepoint::declare_trace, //
@@ -296,46 +297,19 @@ impl Memory for Guest<'_> {
     }
 
     fn translate(&self, va: u64, seen: &mut dyn FnMut(Descriptor)) -> Page {
-        let mut walk = Walk {
-            kvm: self.kvm,
-            va,
-            seen,
-        };
-        let mut filter = bindings::s1_walk_filter {
-            fn_: Some(Walk::show),
-            priv_: (&raw mut walk).cast(),
-        };
-        let mut info = bindings::s1_walk_info {
-            filter: &raw mut filter,
-            regime: bindings::trans_regime_TR_EL10,
-            ..Default::default()
-        };
-        let mut result = bindings::s1_walk_result::default();
+        // The unit makes a clean page dirty, as the CPU does.
+        const DBM: u64 = 1 << 51;
 
         // The walk may set an access flag, and so make a page dirty.
         if self.has_to_stop() {
             return Page::Later;
         }
-        // SAFETY: By the type invariant. The walk does not keep what it gets.
-        let ret =
-            unsafe { bindings::__kvm_translate_va(self.vcpu, &raw mut info, &raw mut result, va) };
-        if ret != 0 {
-            return if Error::from_errno(ret) == EAGAIN {
-                Page::Later
-            } else {
-                Page::Unwritable
-            };
-        }
-        // SAFETY: This is what a walk that has succeeded leaves.
-        let (ipa, desc, writable) = unsafe {
-            let found = result.__bindgen_anon_1.__bindgen_anon_1;
-            (found.pa, found.desc, found.pw)
+        let (ipa, descriptor, writable) = match self.walk(va, seen) {
+            Ok(found) => found,
+            Err(error) if error == EAGAIN => return Page::Later,
+            Err(_) => return Page::Unwritable,
         };
-        // The unit makes a clean page dirty, as the CPU does.
-        const DBM: u64 = 1 << 51;
-        let dirties = || desc & DBM != 0 && self.updates_tables() && self.has_dirty();
-
-        if writable || dirties() {
+        if writable || descriptor & DBM != 0 && self.updates_tables() && self.has_dirty() {
             Page::At(ipa)
         } else {
             Page::Unwritable
@@ -414,6 +388,36 @@ impl Memory for Guest<'_> {
 }
 
 impl Guest<'_> {
+    /// Walks the guest's stage 1 tables. Returns the address that `va` translates to, the
+    /// descriptor of its page, and whether EL1 may write there.
+    fn walk(&self, va: u64, seen: &mut dyn FnMut(Descriptor)) -> Result<(u64, u64, bool)> {
+        let mut walk = Walk {
+            kvm: self.kvm,
+            va,
+            seen,
+        };
+        let mut filter = bindings::s1_walk_filter {
+            fn_: Some(Walk::show),
+            priv_: (&raw mut walk).cast(),
+        };
+        let mut info = bindings::s1_walk_info {
+            filter: &raw mut filter,
+            regime: bindings::trans_regime_TR_EL10,
+            ..Default::default()
+        };
+        let mut result = bindings::s1_walk_result::default();
+
+        // SAFETY: By the type invariant. The walk does not keep what it gets.
+        to_result(unsafe {
+            bindings::__kvm_translate_va(self.vcpu, &raw mut info, &raw mut result, va)
+        })?;
+        // SAFETY: This is what a walk that has succeeded leaves.
+        unsafe {
+            let found = result.__bindgen_anon_1.__bindgen_anon_1;
+            Ok((found.pa, found.desc, found.pw))
+        }
+    }
+
     /// Returns whether userspace has to come first: for a signal, or for the ring of dirty pages,
     /// in which each mapping may take a place.
     fn has_to_stop(&self) -> bool {

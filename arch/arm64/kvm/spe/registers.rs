@@ -131,26 +131,23 @@ impl View {
     ///
     /// Filters of events that the unit does not have are RAZ/WI.
     pub(crate) fn kept(&self, register: Register) -> u64 {
+        const FILTERS: u64 = PMSFCR_EL1::FE_MASK
+            | PMSFCR_EL1::FT_MASK
+            | PMSFCR_EL1::FL_MASK
+            | PMSFCR_EL1::B_MASK
+            | PMSFCR_EL1::LD_MASK
+            | PMSFCR_EL1::ST_MASK;
+        const LIMIT: u64 = PMBLIMITR_EL1::LIMIT_MASK | PMBLIMITR_EL1::E_MASK;
         let v1p2 = self.version >= ID_AA64DFR0_EL1_PMSVer_V1P2;
 
         match register {
             Register::Pmscr => !PMSCR_EL1::RES0,
             Register::Pmsicr => PMSICR_EL1::COUNT_MASK | self.if_random(PMSICR_EL1::ECOUNT_MASK),
             Register::Pmsirr => !PMSIRR_EL1::RES0,
-            Register::Pmsfcr => {
-                let fne = if self.has(Name::Own(Register::Pmsnevfr)) {
-                    PMSFCR_EL1::FNE_MASK
-                } else {
-                    0
-                };
-                PMSFCR_EL1::FE_MASK
-                    | PMSFCR_EL1::FT_MASK
-                    | PMSFCR_EL1::FL_MASK
-                    | PMSFCR_EL1::B_MASK
-                    | PMSFCR_EL1::LD_MASK
-                    | PMSFCR_EL1::ST_MASK
-                    | fne
+            Register::Pmsfcr if self.has(Name::Own(Register::Pmsnevfr)) => {
+                FILTERS | PMSFCR_EL1::FNE_MASK
             }
+            Register::Pmsfcr => FILTERS,
             Register::Pmsevfr => self.events,
             Register::Pmsnevfr if self.has(Name::Own(Register::Pmsnevfr)) => self.events,
             Register::Pmsnevfr => 0,
@@ -159,14 +156,10 @@ impl View {
                 PMSLATFR_EL1::MINLAT_MASK & 0xfff
             }
             Register::Pmslatfr => PMSLATFR_EL1::MINLAT_MASK,
-            Register::Pmblimitr => {
-                let mode = if v1p2 {
-                    PMBLIMITR_EL1::FM_MASK | PMBLIMITR_EL1::PMFZ_MASK
-                } else {
-                    0
-                };
-                PMBLIMITR_EL1::LIMIT_MASK | PMBLIMITR_EL1::E_MASK | mode
+            Register::Pmblimitr if v1p2 => {
+                LIMIT | PMBLIMITR_EL1::FM_MASK | PMBLIMITR_EL1::PMFZ_MASK
             }
+            Register::Pmblimitr => LIMIT,
             Register::Pmbptr => u64::MAX << self.pmbidr.ALIGN().get(),
             Register::Pmbsr => !PMBSR_EL1::RES0,
         }

@@ -78,7 +78,8 @@ unsafe extern "C" fn kvm_spe_supported() -> bool {
 ///
 /// `kvm` is a VM. Until a vCPU runs, the answer may be out of date unless `config_lock` is held.
 unsafe fn view_of(kvm: *mut bindings::kvm) -> Option<View> {
-    // SAFETY: By the caller's contract. Another task may be changing a value, with one store.
+    // SAFETY: By the caller's contract. Another task may be changing a value: what is read was
+    // stored at once, and both accesses are marked.
     let (dfr0, pmsidr, pmbidr, events) = unsafe {
         (
             bindings::kvm_read_vm_id_reg(kvm, ID_AA64DFR0_EL1::ENCODING.as_u32()),
@@ -118,20 +119,25 @@ struct Spu<'a> {
     registers: &'a mut Registers,
 }
 
-impl<'a> Spu<'a> {
-    /// Returns the SPU of a vCPU; [`None`] if the VM has none.
+impl Spu<'_> {
+    /// Calls `f` with the SPU of a vCPU, and returns its result; [`None`] if the VM has no SPU.
     ///
     /// # Safety
     ///
-    /// `vcpu` is a vCPU whose mutex is held for `'a`, and there is no other value for it.
-    unsafe fn of(vcpu: *mut bindings::kvm_vcpu) -> Option<Self> {
+    /// `vcpu` is a vCPU whose mutex is held. `f` does not access its registers in other ways.
+    unsafe fn with<R>(
+        vcpu: *mut bindings::kvm_vcpu,
+        f: impl FnOnce(&mut Spu<'_>) -> R,
+    ) -> Option<R> {
         // SAFETY: By the caller's contract; a vCPU's VM outlives it.
-        unsafe {
-            Some(Spu {
+        let mut spu = unsafe {
+            Spu {
                 view: view_of((*vcpu).kvm)?,
                 registers: &mut (*vcpu).arch.spe.regs,
-            })
-        }
+            }
+        };
+
+        Some(f(&mut spu))
     }
 
     /// Returns the value of a register; [`None`] if the VM does not have it.
@@ -192,32 +198,20 @@ unsafe extern "C" fn kvm_spe_access(
     is_write: bool,
     val: *mut u64,
 ) -> bool {
-    // SAFETY: The task that runs a vCPU holds its mutex.
-    unsafe { take_event(vcpu) };
-    // SAFETY: As above.
-    let Some(mut spu) = (unsafe { Spu::of(vcpu) }) else {
-        return false;
-    };
-
-    if is_write {
-        // SAFETY: By the caller's contract.
-        let value = unsafe { *val };
-        // A register that identifies the unit cannot be written at all.
-        let is_written =
-            matches!(Name::of(reg), Some(Name::Own(_))) && spu.write(reg, value).is_ok();
-        // SAFETY: By the caller's contract. A vCPU that has run is set up.
-        unsafe {
-            note_write(vcpu, reg);
-            __kvm_spe_update(vcpu);
+    // SAFETY: The task that runs a vCPU holds its mutex. A vCPU that has run is set up.
+    unsafe {
+        take_event(vcpu);
+        if !is_write {
+            let value = Spu::with(vcpu, |spu| spu.read(reg)).flatten();
+            return value.inspect(|value| *val = *value).is_some();
         }
-        return is_written;
+        // A register that identifies the unit cannot be written at all.
+        let is_written = matches!(Name::of(reg), Some(Name::Own(_)))
+            && Spu::with(vcpu, |spu| spu.write(reg, *val)).is_some_and(|it| it.is_ok());
+        note_write(vcpu, reg);
+        __kvm_spe_update(vcpu);
+        is_written
     }
-    let Some(value) = spu.read(reg) else {
-        return false;
-    };
-    // SAFETY: By the caller's contract.
-    unsafe { *val = value };
-    true
 }
 
 /// Reads a register for userspace. Fails with `ENOENT` if the VM does not have it.
@@ -237,8 +231,8 @@ unsafe extern "C" fn kvm_spe_get_reg(
         // SAFETY: By the caller's contract.
         unsafe {
             take_event(vcpu);
-            *val = Spu::of(vcpu)
-                .and_then(|mut spu| spu.read(reg))
+            *val = Spu::with(vcpu, |spu| spu.read(reg))
+                .flatten()
                 .ok_or(ENOENT)?
         };
         Ok(0)
@@ -257,12 +251,11 @@ unsafe extern "C" fn kvm_spe_get_reg(
 unsafe extern "C" fn kvm_spe_set_reg(vcpu: *mut bindings::kvm_vcpu, reg: u32, val: u64) -> c_int {
     from_result(|| {
         // SAFETY: By the caller's contract.
-        unsafe { take_event(vcpu) };
-        // SAFETY: By the caller's contract.
-        let mut spu = unsafe { Spu::of(vcpu) }.ok_or(ENOENT)?;
-        spu.write(reg, val)?;
-        // SAFETY: By the caller's contract.
-        unsafe { note_write(vcpu, reg) };
+        unsafe {
+            take_event(vcpu);
+            Spu::with(vcpu, |spu| spu.write(reg, val)).ok_or(ENOENT)??;
+            note_write(vcpu, reg);
+        }
         Ok(0)
     })
 }
@@ -284,13 +277,15 @@ unsafe extern "C" fn kvm_spe_fix(vcpu: *mut bindings::kvm_vcpu) {
         let spe = &raw mut (*vcpu).arch.spe;
         let pmsidr = PMSIDR_EL1::from_raw((*(*vcpu).kvm).arch.spe.pmsidr);
         let fds = pmsidr.FDS().into_bool();
-        let Some(spu) = Spu::of(vcpu) else {
-            return;
+        // Userspace may have written registers before it has lowered the version.
+        let mask = |spu: &mut Spu<'_>| {
+            for (register, _) in Register::ALL {
+                *place(spu.registers, register) &= spu.view.kept(register);
+            }
         };
 
-        // Userspace may have written registers before it has lowered the version.
-        for (register, _) in Register::ALL {
-            *place(spu.registers, register) &= spu.view.kept(register);
+        if Spu::with(vcpu, mask).is_none() {
+            return;
         }
         (*spe).present = true;
         (*spe).fne = pmsidr.FnE().into_bool();

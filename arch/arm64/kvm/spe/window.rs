@@ -372,30 +372,47 @@ impl Window {
             if attempt > 0 && !memory.wait() {
                 break;
             }
-            if !self.walk(memory, pointer, end) {
-                continue;
-            }
-            memory.watch(&self.frames);
-            let mut armed = memory.arm_if_mapped(&self.frames);
-            if !armed {
-                match self.map(memory, pointer, &mut mapped) {
-                    Err(Unmapped::Gone) => {
-                        memory.disarm();
-                        self.end = self.start;
-                        return Outcome::Gone;
-                    }
-                    Err(Unmapped::Later) => {}
-                    Ok(()) => armed = memory.arm_if_mapped(&self.frames),
+            match self.try_once(memory, pointer, end, &mut mapped) {
+                Ok(()) => {
+                    let limit = if pointer < limit { self.end } else { limit };
+                    return Outcome::Ready(limit, How::Walked(mapped));
                 }
-            }
-            if armed {
-                let limit = if pointer < limit { self.end } else { limit };
-                return Outcome::Ready(limit, How::Walked(mapped));
+                Err(Unmapped::Gone) => return self.give_up(memory, Outcome::Gone),
+                Err(Unmapped::Later) => {}
             }
         }
+        self.give_up(memory, Outcome::Later)
+    }
+
+    /// Finds the window's frames, maps them, and arms the watch. Returns [`Unmapped::Later`] if
+    /// something has changed meanwhile.
+    fn try_once<M: Memory>(
+        &mut self,
+        memory: &M,
+        pointer: u64,
+        end: u64,
+        mapped: &mut u32,
+    ) -> Result<(), Unmapped> {
+        if !self.walk(memory, pointer, end) {
+            return Err(Unmapped::Later);
+        }
+        memory.watch(&self.frames);
+        if memory.arm_if_mapped(&self.frames) {
+            return Ok(());
+        }
+        self.map(memory, pointer, mapped)?;
+        if memory.arm_if_mapped(&self.frames) {
+            Ok(())
+        } else {
+            Err(Unmapped::Later)
+        }
+    }
+
+    /// Leaves no window. Returns `outcome`.
+    fn give_up<M: Memory>(&mut self, memory: &M, outcome: Outcome) -> Outcome {
         memory.disarm();
         self.end = self.start;
-        Outcome::Later
+        outcome
     }
 
     /// Returns whether this window will do for a write at `pointer`.
@@ -418,13 +435,9 @@ impl Window {
     /// part of it, so that the unit says what is wrong. Returns false if it has to be done again.
     fn walk<M: Memory>(&mut self, memory: &M, pointer: u64, end: u64) -> bool {
         let write = memory.updates_tables();
-
-        self.start = pointer & !(PAGE - 1);
-        self.end = self.start;
-        self.context = memory.context(self.start);
-        self.descriptors.len = 0;
-        self.frames = Frames::new();
         let mut page = 0;
+
+        self.begin(memory, pointer & !(PAGE - 1));
         // What translated the page before, and its address.
         let (mut leaf, mut before) = (Descriptor::NONE, None);
         while self.end < end {
@@ -453,6 +466,15 @@ impl Window {
             page += 1;
         }
         true
+    }
+
+    /// Begins an empty window.
+    fn begin<M: Memory>(&mut self, memory: &M, start: u64) {
+        self.start = start;
+        self.end = start;
+        self.context = memory.context(start);
+        self.descriptors.len = 0;
+        self.frames = Frames::new();
     }
 
     /// Returns whether there is space for a record.

@@ -329,7 +329,7 @@ fn the_end_of_the_address_space() {
     }
 }
 
-/// Where stage 1 does not let the unit write, the window ends; if that is the first page, the unit
+/// The window ends where stage 1 does not let the unit write; if that is the first page, the unit
 /// says so.
 #[test]
 fn what_stage_1_does_not_map() {
@@ -386,7 +386,7 @@ fn what_cannot_be_walked() {
     assert_eq!(memory.walks.get(), ATTEMPTS);
 }
 
-/// Where the host has no memory, the window ends; if that is the first page, or what translates it,
+/// The window ends where the host has no memory; if that is the first page, or what translates it,
 /// it is gone.
 #[test]
 fn what_is_gone() {

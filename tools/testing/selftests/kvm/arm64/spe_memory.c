@@ -454,7 +454,7 @@ static bool is_copied(void)
 
 #define FAULTS	"/sys/kernel/debug/fail_page_alloc/"
 
-/* What could not be allocated is tried again, and the guest gets no event. */
+/* Checks that what could not be allocated is tried again, and the guest gets no event. */
 static bool has_tried_again(void)
 {
 	FILE *file = fopen(FAULTS "times", "r");
@@ -1055,9 +1055,10 @@ static void start_others(const struct fact *fact)
 		run.uffd = uffd_setup_demand_paging(UFFDIO_REGISTER_MODE_MISSING, 0, run.mem, SIZE,
 						    1, send_page);
 	if (fact->disturb)
-		pthread_create(&run.disturber, NULL, disturb_it, (void *)fact);
+		TEST_ASSERT(!pthread_create(&run.disturber, NULL, disturb_it, (void *)fact),
+			    "no thread");
 	if (fact->other)
-		pthread_create(&run.other_thread, NULL, run_other, NULL);
+		TEST_ASSERT(!pthread_create(&run.other_thread, NULL, run_other, NULL), "no thread");
 }
 
 static void stop_others(const struct fact *fact)
