@@ -94,7 +94,7 @@ class Writer:
         return self.some_of([(WRITE, n * 4 + BCR, control), (WRITE, n * 4 + BVR, value)])
 
     def watchpoint(self, n: int) -> Program:
-        """Returns writes to the registers of watchpoint `n`."""
+        """Returns writes to the registers of watchpoint `n`, sometimes with any HMC and SSC."""
         rng = self.rng
         control = field(
             "DBGWCRn_EL1",
@@ -105,6 +105,8 @@ class Writer:
             PAC=rng.choice([1, 2, 3, 3]),
             E=int(rng.random() < 0.9),
         )
+        if rng.random() < 0.05:
+            control |= field("DBGWCRn_EL1", HMC=rng.getrandbits(1), SSC=rng.getrandbits(2))
         return self.some_of(
             [(WRITE, n * 4 + WCR, control), (WRITE, n * 4 + WVR, 4 + rng.randrange(4))]
         )

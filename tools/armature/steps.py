@@ -73,7 +73,7 @@ BESIDE = (
 ON_MACHINES = (
     Step("machine", model.step, ("debug_topology", "icache", "memory_model", "spe")),
     Step("oracle", oracle.step, needs=frozenset({"files:oracle"})),
-    Step("migrate", migrate.step, ("debug_topology",)),
+    Step("migrate", migrate.step, ("debug_topology", "baseline")),
     Step("fleet", journey.step, ("baseline",)),
     Step(profile_move.STEP, profile_move.step, ("spe",)),
     Step("counts", bench.step, ("debug_topology", "memory_model", "spe", "baseline")),

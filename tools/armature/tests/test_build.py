@@ -159,7 +159,7 @@ class Steps(unittest.TestCase):
         self.assertEqual(
             self.names("debug_topology"), ["pure", "machine", "oracle", "migrate", "counts"]
         )
-        self.assertEqual(self.names("baseline"), ["pure", "fleet", "counts"])
+        self.assertEqual(self.names("baseline"), ["pure", "migrate", "fleet", "counts"])
         self.assertIn("profile-move", self.names("spe"))
         self.assertEqual(self.names("profile-move"), ["profile-move"])
         self.assertEqual(self.names("=baseline-max"), [])

@@ -11,6 +11,7 @@
  * The facts are about EL1, so the VMs have no EL2; debug_topology_nested tests VMs
  * that have EL2.
  *
+ *   -l               instead, bring CPU1 online after VMs have run
  *   -p B/C[:B/C...]  count of breakpoints and of context-aware ones for each CPU, if
  *                    CPUs differ from each other: the facts run on each CPU, and on a vCPU
  *                    that moves
@@ -583,13 +584,19 @@ static void fact_absent_watchpoint(void)
 	CHECK(READ_ONCE(undefined) == 1, undefined);
 }
 
-/* PMC and HMC select the Exception levels; the probe runs at EL1. */
+/*
+ * HMC, SSC and PMC (PAC in DBGWCR<n>_EL1) select the Exception levels and Security states; the
+ * probe runs at Non-secure EL1. SSC is 1 for Non-secure state alone, and 2 for Secure state.
+ */
+static const struct { u64 control; bool el1; } levels[] = {
+	{ BCR_PMC(1), true }, { BCR_PMC(2), false }, { BCR_PMC(3), true },
+	{ BCR_HMC | BCR_PMC(1), true }, { BCR_HMC | BCR_PMC(3), true },
+	{ BCR_SSC(1) | BCR_PMC(1), true }, { BCR_SSC(1) | BCR_PMC(2), false },
+	{ BCR_SSC(2) | BCR_PMC(1), false }, { BCR_SSC(2) | BCR_PMC(3), false },
+};
+
 static void fact_exception_levels(void)
 {
-	static const struct { u64 control; bool el1; } levels[] = {
-		{ BCR_PMC(1), true }, { BCR_PMC(2), false }, { BCR_PMC(3), true },
-		{ BCR_HMC | BCR_PMC(1), true }, { BCR_HMC | BCR_PMC(3), true },
-	};
 	u64 control;
 	int i, j;
 
@@ -601,6 +608,23 @@ static void fact_exception_levels(void)
 			isb();
 			CHECK(hits_probe(0) == levels[j].el1, i * 16 + j);
 			CHECK(read_reg(i, BCR_OP2) == control, i * 16 + j);
+		}
+	}
+}
+
+static void fact_watched_levels(void)
+{
+	u64 control;
+	int i, j;
+
+	for (i = 0; i < job.wrps; i++) {
+		for (j = 0; j < ARRAY_SIZE(levels); j++) {
+			reset();
+			control = WCR_BAS | WCR_LSC | BCR_E | levels[j].control;
+			watchpoint(i, control, (u64)&watched[0]);
+			isb();
+			CHECK(hits_watched(0) == levels[j].el1, i * 16 + j);
+			CHECK(read_reg(i, WCR_OP2) == control, i * 16 + j);
 		}
 	}
 }
@@ -773,7 +797,8 @@ static const struct fact {
 	{ "a bad link never fires and disturbs nothing", fact_bad_link, ALWAYS },
 	{ "a link to what is not a linked type never fires", fact_link_to_unlinked, ALWAYS },
 	{ "OS Lock set and cleared", fact_os_lock, ALWAYS },
-	{ "PMC and HMC choose the exception levels", fact_exception_levels, ALWAYS },
+	{ "PMC, HMC and SSC choose the exception levels", fact_exception_levels, ALWAYS },
+	{ "PAC, HMC and SSC do so for watchpoints", fact_watched_levels, ALWAYS },
 	{ "software step over accesses", fact_step, ALWAYS },
 	{ "AArch32 at EL0 reads the VM's numbers", fact_dbgdidr, WITH_AARCH32 },
 	{ "context types are RES0 in ordinary ones", fact_ordinary_types,
@@ -847,7 +872,7 @@ static bool aarch32_el0;
 static int nr_cpus;
 static struct topology cpus[MAX_CPUS];
 /* The host must, or must not, offer writable fields. */
-static bool want, dont_want;
+static bool want, dont_want, late;
 
 #define result(ok, fmt, ...)	ksft_test_result(ok, fmt "\n", ##__VA_ARGS__)
 
@@ -993,14 +1018,16 @@ static void test_pairs(struct kvm_vcpu *vcpu)
 /* Checks that legal and illegal values are refused alike, and that the register keeps @value. */
 static bool is_fixed(struct kvm_vcpu *vcpu, u64 value)
 {
-	int brps, ret;
 	bool ok = true;
 	u64 other;
+	int brps;
 
 	for (brps = 1; brps <= 16; brps++) {
 		other = with_topology(host_dfr0, brps, 3);
-		ret = other == value ? -1 : __vcpu_set_reg(vcpu, DFR0, other);
-		ok &= ret == -1 && errno == EBUSY && vcpu_get_reg(vcpu, DFR0) == value;
+		if (other == value)
+			continue;
+		ok &= __vcpu_set_reg(vcpu, DFR0, other) == -1 && errno == EBUSY &&
+		      vcpu_get_reg(vcpu, DFR0) == value;
 	}
 	return ok;
 }
@@ -1637,6 +1664,31 @@ static void test_storm(void)
 	result(ret, "and the host's own fire, each time");
 }
 
+/* CPU1 comes online for the first time once VMs have run: these go there, and nothing changes. */
+static void test_late(void)
+{
+	u64 mask = dfr0_mask, dfr0 = host_dfr0;
+	struct kvm_vcpu *vcpus[2];
+	bool ok[2];
+	int i;
+
+	pin_self_to_cpu(0);
+	for (i = 0; i < 2; i++) {
+		create(&vcpus[i], i ? 4 : 0, i);
+		ok[i] = run_fact(vcpus[i], ARM) && run_fact(vcpus[i], FIRES);
+	}
+	set_online(1, true);
+	pin_self_to_cpu(1);
+	for (i = 0; i < 2; i++)
+		ok[i] &= run_fact(vcpus[i], FIRES);
+	result(ok[0], "late: a default VM's armed breakpoints fire on a CPU that it did not know");
+	result(ok[1], "late: and those of a VM with fewer");
+	for (i = 0; i < 2; i++)
+		kvm_vm_free(vcpus[i]->vm);
+	look();
+	result(dfr0_mask == mask && host_dfr0 == dfr0, "late: what VMs are offered is the same");
+}
+
 static const struct topology topologies[] = {
 	{ 4, 2 }, { 5, 1 }, { 2, 1 }, { 2, 2 }, { 6, 1 }, { 6, 2 }, { 8, 4 }, { 15, 1 }, { 16, 3 },
 };
@@ -1709,11 +1761,14 @@ static bool parse_options(int argc, char **argv)
 	bool bad = false;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "p:ny")) != -1) {
+	while ((opt = getopt(argc, argv, "p:nyl")) != -1) {
 		switch (opt) {
 		case 'p':
 			nr_cpus = parse_cpus(optarg, cpus);
 			bad |= !nr_cpus;
+			break;
+		case 'l':
+			late = true;
 			break;
 		case 'n':
 			dont_want = true;
@@ -1726,7 +1781,7 @@ static bool parse_options(int argc, char **argv)
 		}
 	}
 	if (bad)
-		fprintf(stderr, "usage: %s [-p B/C[:B/C...]] [-n | -y]; %s\n", argv[0],
+		fprintf(stderr, "usage: %s [-l | -p B/C[:B/C...]] [-n | -y]; %s\n", argv[0],
 			"B is from 2 to 16, C from 1 to B");
 	return !bad;
 }
@@ -1756,6 +1811,11 @@ int main(int argc, char **argv)
 	look();
 	if (!nr_cpus)
 		cpus[nr_cpus++] = (struct topology){ BRPS(host_dfr0), CTX_CMPS(host_dfr0) };
+	if (late) {
+		ksft_set_plan(3);
+		test_late();
+		ksft_finished();
+	}
 	ksft_set_plan(plan());
 
 	test_mask();

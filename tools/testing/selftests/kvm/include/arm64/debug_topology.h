@@ -19,6 +19,7 @@
 #define BCR_EL1		BIT(1)
 #define BCR_PMC(n)	((u64)(n) << 1)
 #define BCR_HMC		BIT(13)
+#define BCR_SSC(n)	((u64)(n) << 14)
 #define BCR_BAS		GENMASK(8, 5)
 #define BCR_LBN(n)	((u64)(n) << 16)
 #define BCR_BT(n)	((u64)(n) << 20)
