@@ -51,7 +51,7 @@ says "there is no target 'nonsense'" "an unknown target names the choices" \
 	"$TOP/tools/armature.sh" nonsense
 says "CONFIG=nonsense is unknown: debug" "an unknown CONFIG names the choices" \
 	env CONFIG=nonsense "$TOP/tools/armature.sh" test
-says "matches nothing; it may be part of" "an ONLY that matches nothing names the choices" \
+says "matches nothing; it may be words of" "an ONLY that matches nothing names the choices" \
 	env ONLY=no-such-test "$TOP/tools/armature.sh" test
 says "there is no kernel 'nonsense'" "an unknown kernel names the choices" \
 	"$TOP/tools/armature.sh" kernel nonsense
@@ -131,7 +131,7 @@ diff <(sed -n 's/^source //p' "$TOP/Kconfig") <(sed -n 's/^+source //p' "$TOP"/p
 ok $? "the menu has the components that the patches have"
 
 fresh_copy
-first=$(cd "$copy/patches" && ls *.patch | head -n 1)
+first=$(cd "$copy/patches" && grep -l '^--- a/arch/arm64/tools/sysreg$' *.patch | head -n 1)
 sed -i '0,/^-[A-Z]/s/^-\([A-Z]\)/-not \1/' "$copy/patches/$first"
 says "$first does not apply" "a patch that does not apply is named" \
 	"$copy/tools/build/series.sh" tip
