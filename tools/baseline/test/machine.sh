@@ -61,9 +61,10 @@ check $? "and nothing is written"
 ln -s real link
 "$tool" merge here.json -o link 2> err && [ -L link ] && cmp -s here.json real
 check $? "a link to a file stays, and the file is written"
-sed 's/"midr_el1":"0x[0-9a-f]*"/"midr_el1":"0x410fd070"/; s/"name":"here"/"name":"a57"/' \
+sed 's/"midr_el1": *"0x[0-9a-f]*"/"midr_el1":"0x410fd070"/; s/"name": *"here"/"name":"a57"/' \
 	here.json > a57.json
-"$tool" merge here.json a57.json -o both.json 2> err && [ -s both.json ]
+grep -q 0x410fd070 a57.json && "$tool" merge here.json a57.json -o both.json 2> err &&
+	[ -s both.json ]
 check $? "JSON keeps hosts, whatever their errata"
 
 "$tool" check --applied text > out 2> err && grep -q '^VMs of this host have it\.$' out
