@@ -25,7 +25,7 @@
 #define NR_FAULTS		100
 #define OTHER_TAG		0x0100000000000000UL
 
-static volatile sig_atomic_t faults, other_signals;
+static sig_atomic_t faults, other_signals;
 
 static void handler(int sig, siginfo_t *info, void *context)
 {
