@@ -40,6 +40,7 @@ mod tests {
     mod always;
     mod choices;
     mod memory;
+    mod others;
     mod switching;
     mod views;
     mod windows;
