@@ -32,7 +32,7 @@ mod judge;
 mod keys;
 mod text;
 
-use description::{Baseline, Name};
+use description::{Baseline, Name, Number};
 use keys::IMPLEMENTATION;
 
 declare_trace! {
@@ -327,11 +327,8 @@ pub unsafe extern "C" fn kvm_baseline_show(
         }
     }
     for (key, limit, value) in baseline.lowered_numbers() {
-        if key.hex {
-            seq_print!(m, "{}: {:#x} -> {:#x}\n", key.name, limit, value);
-        } else {
-            seq_print!(m, "{}: {} -> {}\n", key.name, limit, value);
-        }
+        let (limit, value) = (Number(key, limit), Number(key, value));
+        seq_print!(m, "{}: {} -> {}\n", key.name, limit, value);
     }
     for name in baseline.hidden() {
         seq_print!(m, "{}: off\n", name);

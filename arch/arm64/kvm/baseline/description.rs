@@ -64,6 +64,21 @@ impl fmt::Display for Name {
     }
 }
 
+/// Prints a number as its key has it: in hexadecimal or in decimal.
+pub(super) struct Number<'a>(pub(super) &'a Key, pub(super) u64);
+
+impl fmt::Display for Number<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Number(key, value) = self;
+
+        if key.hex {
+            f.write_fmt(fmt!("{value:#x}"))
+        } else {
+            f.write_fmt(fmt!("{value}"))
+        }
+    }
+}
+
 /// What VMs of a host get. It never changes.
 pub(super) struct Baseline {
     /// By ascending encoding.
@@ -262,21 +277,12 @@ impl Baseline {
         if good {
             return Ok(());
         }
-        if key.hex {
-            pr_err!(
-                "baseline: {}={:#x}: VMs of this host have {:#x}, and cannot have that\n",
-                key.name,
-                value,
-                own
-            );
-        } else {
-            pr_err!(
-                "baseline: {}={}: VMs of this host have {}, and cannot have that\n",
-                key.name,
-                value,
-                own
-            );
-        }
+        pr_err!(
+            "baseline: {}={}: VMs of this host have {}, and cannot have that\n",
+            key.name,
+            Number(key, value),
+            Number(key, own)
+        );
         Err(EINVAL)
     }
 
@@ -347,17 +353,11 @@ impl Baseline {
             separator.write(out)?;
             out.write_fmt(fmt!("{name}={value:#x}/{mask:#x}"))?;
         }
-        for Key { name, id, hex } in &KEYS {
-            match self.number(*id) {
-                None => continue,
-                Some(value) if *hex => {
-                    separator.write(out)?;
-                    out.write_fmt(fmt!("{name}={value:#x}"))?;
-                }
-                Some(value) => {
-                    separator.write(out)?;
-                    out.write_fmt(fmt!("{name}={value}"))?;
-                }
+        for key in &KEYS {
+            if let Some(value) = self.number(key.id) {
+                let (name, value) = (key.name, Number(key, value));
+                separator.write(out)?;
+                out.write_fmt(fmt!("{name}={value}"))?;
             }
         }
         for name in self.hidden() {
