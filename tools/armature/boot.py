@@ -7,6 +7,7 @@ import dataclasses
 import pathlib
 import re
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -20,6 +21,8 @@ from armature.process import Failure, say
 
 # Seconds for which a boot that has started before DEADLINE may continue after it.
 GRACE = 600
+# Lines of a kernel's warning that are reported: where it is, what ran, and the call trace.
+LINES_OF_SPLAT = 40
 
 
 @dataclasses.dataclass
@@ -133,13 +136,23 @@ def without_panic(console: str) -> str:
     return re.sub(r"sysrq: Trigger a crash.*?(?=\bBye!)", "", console, count=1, flags=re.S)
 
 
+def splat_of(console: str) -> str:
+    """Returns the first lines of a report that no healthy kernel prints, without their times; ""
+    if there is none."""
+    found = machine.SPLAT.search(console)
+    if not found:
+        return ""
+    lines = console[console.rfind("\n", 0, found.start()) + 1 :].splitlines()
+    lines = [re.sub(r"^\[ *\d+\.\d+\](\[ *[CT]\d+\])? ", "", line) for line in lines]
+    return "\n".join([line for line in lines if "cut here ]" not in line][:LINES_OF_SPLAT])
+
+
 def judge_console(boot: Boot, console: str) -> collections.abc.Iterator[Result]:
     """Yields whether the console has all required lines, and no forbidden ones."""
     if boot.crash:
         console = without_panic(console)
-    splat = machine.SPLAT.search(console)
-    line = console[splat.start() :].splitlines()[0] if splat else ""
-    yield fact(boot.name, "console/no splat", not splat, line)
+    clean = machine.SPLAT.search(console) is None
+    yield fact(boot.name, "console/no splat", clean, splat_of(console))
     for pattern in boot.log:
         shown = re.search(pattern, console) is not None
         yield fact(boot.name, f"console/has: {pattern}", shown, "the console does not show it")
@@ -259,12 +272,15 @@ def run_all(boots: list[Boot], reports: pathlib.Path) -> tuple[list[Result], dic
             name = jobs[job]
             found, seconds[name] = job.result()
             results += found
-            bad = sum(result.status == "fail" for result in found)
+            failed = [result for result in found if result.status == "fail"]
+            bad = len(failed)
             say(
                 "boot",
                 f"{count}/{len(boots)}  {name}: {len(found) - bad} of {len(found)} in "
                 f"{seconds[name]:.0f} s{'  FAILED' if bad else ''}",
             )
+            for result in failed:
+                print(f"{result.name}: {result.detail}", file=sys.stderr, flush=True)
     skipped = {result.where for result in results if result.name == "machine/ran"}
     for boot in boots:
         if boot.same and not skipped & {boot.name, boot.same}:

@@ -109,7 +109,8 @@ def summary(results: Results, seconds: Seconds) -> int:
         print(f"{name:34} {counts[0]:6} {counts[1]:6} {counts[2]:7} {took:8.0f}")
     for result in results:
         if result.status == "fail":
-            print(f"FAILED {result.where}: {result.name}: {result.detail[:200]}")
+            detail = result.detail.replace("\n", " | ")[:200]
+            print(f"FAILED {result.where}: {result.name}: {detail}")
     if late := sum(result.name == "machine/ran" and result.status == "skip" for result in results):
         print(f"\n{late} boots were left out: no time left")
     print("\nReport: build/report/index.html")

@@ -90,6 +90,17 @@ class Splats(unittest.TestCase):
         ):
             self.assertEqual(self.judged(f"[ 0.1] a\n[ 1.0] {line}\n[ 1.1] b\n"), "fail", line)
 
+    def test_a_report_says_where(self) -> None:
+        """Checks that the place of a warning is reported, without times; an end before it fails."""
+        cut = "[    1.0] a\n[    1.1][   T17] ------------[ cut here ]------------\n"
+        where = "WARNING: kernel/smp.c:1 at f+0x1/0x2, CPU#0: init/1"
+        for console, detail in (
+            (f"{cut}[    1.2][   T17] {where}\n[    1.3] pc : f\n", f"{where}\npc : f"),
+            (cut, ""),
+        ):
+            result = next(boot.judge_console(Boot("boot", (), Machine()), console))
+            self.assertEqual((result.status, result.detail), ("fail", detail))
+
     def test_what_a_healthy_kernel_says_does_not(self) -> None:
         """Checks similar words in healthy messages."""
         for line in (
