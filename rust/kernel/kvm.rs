@@ -14,6 +14,44 @@ use crate::{
     types::Opaque, //
 };
 
+/// Adds to one of the counters that `KVM_GET_STATS_FD` of a [`Vm`] or of a [`Vcpu`] shows.
+///
+/// Userspace may be reading the counter, and clearing it through debugfs, at the same time.
+///
+/// Context: any, except EL2 in nVHE mode.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! kvm_stat_add {
+    ($of:expr, $($counter:ident).+, $n:expr) => {{
+        use $crate::sync::atomic::{Atomic, Relaxed};
+
+        let (stat, n) = ($crate::kvm::HasStat::stat($of), $n);
+        // SAFETY: The counters live as long as the reference to their VM or vCPU, and all
+        // accesses are single-copy atomic.
+        let counter = unsafe { Atomic::<u64>::from_ptr(&raw mut (*stat).$($counter).+) };
+        counter.fetch_add(n, Relaxed);
+    }};
+}
+pub use kvm_stat_add as stat_add;
+
+/// What has counters: a [`Vm`] or a [`Vcpu`].
+///
+/// # Safety
+///
+/// The pointer that [`HasStat::stat`] returns is valid as long as the reference.
+pub unsafe trait HasStat {
+    /// The counters: `struct kvm_vm_stat` or `struct kvm_vcpu_stat`.
+    type Stat;
+
+    /// Returns the counters that `KVM_GET_STATS_FD` shows.
+    ///
+    /// Userspace may be reading them, and clearing them through debugfs, at any time, and several
+    /// CPUs may change those of a VM.
+    ///
+    /// Context: any.
+    fn stat(&self) -> *mut Self::Stat;
+}
+
 /// A virtual machine: `struct kvm`.
 ///
 /// # Invariants
@@ -34,14 +72,11 @@ impl Vm {
         unsafe { &*ptr.cast() }
     }
 
-    /// Returns the counters that `KVM_GET_STATS_FD` of the VM shows.
-    ///
-    /// Several CPUs may change them at the same time: access them atomically.
+    /// Returns the pointer that C has.
     ///
     /// Context: any.
-    pub fn stat(&self) -> *mut bindings::kvm_vm_stat {
-        // SAFETY: By the type invariant the pointer is valid; no reference is made.
-        unsafe { &raw mut (*self.0.get()).stat }
+    pub fn as_raw(&self) -> *mut bindings::kvm {
+        self.0.get()
     }
 
     /// Returns the configuration of this VM.
@@ -52,6 +87,16 @@ impl Vm {
     pub unsafe fn config(&self) -> Config<'_> {
         // INVARIANT: Userspace may change these only until a vCPU runs, and under that lock.
         Config(self)
+    }
+}
+
+// SAFETY: The counters are a part of the VM, which is alive by the type invariant.
+unsafe impl HasStat for Vm {
+    type Stat = bindings::kvm_vm_stat;
+
+    fn stat(&self) -> *mut Self::Stat {
+        // SAFETY: As above; no reference is made.
+        unsafe { &raw mut (*self.0.get()).stat }
     }
 }
 
@@ -78,7 +123,7 @@ impl Config<'_> {
         }
         // SAFETY: The VM is alive by the invariant of `Vm`, and has a value of this register,
         // which does not change by the invariant of this type.
-        unsafe { bindings::kvm_read_vm_id_reg(self.0 .0.get(), R::ENCODING.as_u32()) }.into()
+        unsafe { bindings::kvm_read_vm_id_reg(self.0.as_raw(), R::ENCODING.as_u32()) }.into()
     }
 
     /// Returns whether the vCPUs have `FEATURE`, one of `KVM_ARM_VCPU_*`; [`None`] before the
@@ -88,11 +133,11 @@ impl Config<'_> {
     pub fn has_vcpu_feature<const FEATURE: u32>(self) -> Option<bool> {
         const { assert!(FEATURE < bindings::KVM_VCPU_MAX_FEATURES) }
         // SAFETY: The VM is alive by the invariant of `Vm`.
-        if !unsafe { bindings::kvm_vcpu_features_configured(self.0 .0.get()) } {
+        if !unsafe { bindings::kvm_vcpu_features_configured(self.0.as_raw()) } {
             return None;
         }
         // SAFETY: As above, and the feature is a valid bit number.
-        Some(unsafe { bindings::kvm_vcpu_has_feature(self.0 .0.get(), FEATURE as i32) })
+        Some(unsafe { bindings::kvm_vcpu_has_feature(self.0.as_raw(), FEATURE as i32) })
     }
 }
 
@@ -117,6 +162,13 @@ impl Vcpu {
         unsafe { &*ptr.cast() }
     }
 
+    /// Returns the pointer that C has.
+    ///
+    /// Context: any.
+    pub fn as_raw(&self) -> *mut bindings::kvm_vcpu {
+        self.0.get()
+    }
+
     /// Returns the VM that this vCPU belongs to.
     ///
     /// Context: any.
@@ -134,14 +186,12 @@ impl Vcpu {
         unsafe { (*self.0.get()).vcpu_id }
     }
 
-    /// Returns the counters that `KVM_GET_STATS_FD` of the vCPU shows.
-    ///
-    /// User space may be reading them, and clearing them through debugfs, at any time.
+    /// Returns the index of this vCPU in its VM, from 0 and without gaps.
     ///
     /// Context: any.
-    pub fn stat(&self) -> *mut bindings::kvm_vcpu_stat {
-        // SAFETY: By the type invariant the pointer is valid; no reference is made.
-        unsafe { &raw mut (*self.0.get()).stat }
+    pub fn index(&self) -> usize {
+        // SAFETY: By the type invariant the pointer is valid, and the index never changes.
+        unsafe { (*self.0.get()).vcpu_idx as usize }
     }
 
     /// Returns the CPU that this vCPU is loaded on, if any. The answer may be out of date unless
@@ -155,6 +205,16 @@ impl Vcpu {
 
         // It is -1 while the vCPU is not loaded.
         CpuId::from_i32(cpu)
+    }
+}
+
+// SAFETY: The counters are a part of the vCPU, which is alive by the type invariant.
+unsafe impl HasStat for Vcpu {
+    type Stat = bindings::kvm_vcpu_stat;
+
+    fn stat(&self) -> *mut Self::Stat {
+        // SAFETY: As above; no reference is made.
+        unsafe { &raw mut (*self.0.get()).stat }
     }
 }
 
@@ -176,6 +236,21 @@ mod tests {
         )
     }
 
+    /// A counter is added to, and others are left alone.
+    #[test]
+    fn counters() -> Result {
+        let mut kvm = KVBox::<bindings::kvm>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
+        let kvm = kvm.as_mut_ptr();
+
+        // SAFETY: The VM is in zeroed memory that only this function can access.
+        let (vm, read) = unsafe { (Vm::from_raw(kvm), || (*kvm).stat) };
+        stat_add!(vm, generic.remote_tlb_flush_requests, 1);
+        stat_add!(vm, generic.remote_tlb_flush_requests, u64::MAX);
+        stat_add!(vm, generic.remote_tlb_flush_requests, 2);
+        assert_eq!(read().generic.remote_tlb_flush_requests, 2);
+        Ok(())
+    }
+
     /// A view returns the values in the C structures.
     #[test]
     fn views() -> Result {
@@ -189,13 +264,15 @@ mod tests {
         let view = unsafe {
             (*vcpu).kvm = kvm;
             (*vcpu).vcpu_id = 3;
+            (*vcpu).vcpu_idx = 2;
             (*vcpu).cpu = -1;
             // The index of ID_AA64DFR0_EL1: CRm is 5, op2 is 0.
             (*kvm).arch.id_regs[(5 - 1) << 3] = dfr0.into();
             (*kvm).arch.vcpu_features[0] = 1 << bindings::KVM_ARM_VCPU_SVE;
             Vcpu::from_raw(vcpu)
         };
-        assert_eq!(view.id(), 3);
+        assert_eq!((view.id(), view.index()), (3, 2));
+        assert!(core::ptr::eq(view.as_raw(), vcpu));
         // SAFETY: As above; no reference is made.
         assert!(core::ptr::eq(view.stat(), unsafe { &raw mut (*vcpu).stat }));
         assert!(view.cpu().is_none());
@@ -204,7 +281,7 @@ mod tests {
         assert_eq!(view.cpu().map(|cpu| cpu.as_u32()), Some(0));
 
         let vm = view.vm();
-        assert!(core::ptr::eq(vm.0.get(), kvm));
+        assert!(core::ptr::eq(vm.as_raw(), kvm));
         // SAFETY: As above; no reference is made.
         assert!(core::ptr::eq(vm.stat(), unsafe { &raw mut (*kvm).stat }));
         // SAFETY: No other code has access to this VM.

@@ -69,7 +69,7 @@ fn slot(_: &ThisCpu<'_>) -> Option<&'static Atomic<i8>> {
 
 /// Returns the state found when this CPU came up, or [`None`] if it has not been taken over.
 fn found_on(cpu: &ThisCpu<'_>) -> Option<Found> {
-    slot(cpu).and_then(|slot| Found::unpack(slot.load(Relaxed)))
+    Found::try_from(slot(cpu)?.load(Relaxed)).ok()
 }
 
 /// Returns MIDR_EL1 of the current CPU, from which the caller may migrate.
@@ -96,7 +96,7 @@ fn support() -> Support {
 
 /// Returns the model that a value of `thread.memory_model` stands for.
 fn model_of_thread(number: u32) -> Model {
-    Model::new(number.into()).unwrap_or(Model::Default)
+    Model::try_from(u64::from(number)).unwrap_or(Model::Default)
 }
 
 /// Returns whether this CPU can switch. Called on each CPU as it comes up.
@@ -272,7 +272,8 @@ pub unsafe extern "C" fn memory_model_set(
     me: *mut bindings::task_struct,
     number: c_ulong,
 ) -> c_long {
-    let outcome = Model::new(number as u64).map_or(Outcome::Refuse, |it| request(support(), it));
+    let outcome =
+        Model::try_from(number as u64).map_or(Outcome::Refuse, |it| request(support(), it));
     match outcome {
         Outcome::Refuse => EINVAL.to_errno() as c_long,
         Outcome::Nothing => 0,

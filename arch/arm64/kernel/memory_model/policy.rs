@@ -16,13 +16,18 @@ pub(crate) enum Model {
     Tso = 1,
 }
 
-impl Model {
-    /// Returns the model with this number in the user-space interface.
-    pub(crate) const fn new(number: u64) -> Option<Self> {
+/// A number that stands for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unknown;
+
+impl TryFrom<u64> for Model {
+    type Error = Unknown;
+
+    fn try_from(number: u64) -> Result<Self, Unknown> {
         match number {
-            0 => Some(Self::Default),
-            1 => Some(Self::Tso),
-            _ => None,
+            0 => Ok(Self::Default),
+            1 => Ok(Self::Tso),
+            _ => Err(Unknown),
         }
     }
 }
@@ -121,14 +126,28 @@ pub(crate) fn all_always_tso(mut midrs: impl Iterator<Item = MIDR_EL1>) -> bool 
 /// A register that holds a memory model. All except [`Register::Own`] come from
 /// [`register_of_guests`], which returns only registers that the CPU has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Register {
     /// ACTLR_EL1, by that name: the register that the kernel itself runs with.
-    Own,
+    Own = 0,
     /// ACTLR_EL12: the register of EL1 while HCR_EL2.E2H is 1, where EL2 has its own.
-    El12,
+    El12 = 1,
     /// The same by the IMPLEMENTATION DEFINED encoding S3_6_C15_C14_6, which the first CPUs with
     /// the control have in place of ACTLR_EL12.
-    ImpdefEl12,
+    ImpdefEl12 = 2,
+}
+
+impl TryFrom<u8> for Register {
+    type Error = Unknown;
+
+    fn try_from(number: u8) -> Result<Self, Unknown> {
+        match number {
+            0 => Ok(Self::Own),
+            1 => Ok(Self::El12),
+            2 => Ok(Self::ImpdefEl12),
+            _ => Err(Unknown),
+        }
+    }
 }
 
 /// Returns the register that holds the memory model of guests, or [`None`] if it is not known.

@@ -14,7 +14,8 @@ use super::policy::{
     register_of_guests,
     with_model,
     Model,
-    Register, //
+    Register,
+    Unknown, //
 };
 use kernel::arm64::{
     access::Access,
@@ -142,30 +143,6 @@ impl Found {
         1 | (self.own as i8) << 1 | (self.guests as i8) << 2 | (self.register as i8) << 3
     }
 
-    /// Decodes a number from [`Found::pack`], or returns [`None`] if it is 0.
-    pub(crate) const fn unpack(number: i8) -> Option<Self> {
-        const fn model(bit: i8) -> Model {
-            if bit != 0 {
-                Model::Tso
-            } else {
-                Model::Default
-            }
-        }
-
-        if number == 0 {
-            return None;
-        }
-        Some(Self {
-            register: match number >> 3 {
-                0 => Register::Own,
-                1 => Register::El12,
-                _ => Register::ImpdefEl12,
-            },
-            own: model(number & 2),
-            guests: model(number & 4),
-        })
-    }
-
     /// Returns the model of all guests: total store order if `tso`, otherwise the model that
     /// firmware has left.
     const fn model(self, tso: bool) -> Model {
@@ -184,6 +161,24 @@ impl Found {
     /// Returns whether a register that only guests use must be set. It is not touched otherwise.
     fn is_set_apart(self, tso: bool) -> bool {
         self.are_apart() && tso
+    }
+}
+
+impl TryFrom<i8> for Found {
+    type Error = Unknown;
+
+    /// Decodes a number from [`Found::pack`]. Fails for 0.
+    fn try_from(number: i8) -> Result<Self, Unknown> {
+        let number = u8::try_from(number).map_err(|_| Unknown)?;
+
+        if number & 1 == 0 {
+            return Err(Unknown);
+        }
+        Ok(Self {
+            register: Register::try_from(number >> 3)?,
+            own: Model::try_from(u64::from(number >> 1 & 1))?,
+            guests: Model::try_from(u64::from(number >> 2 & 1))?,
+        })
     }
 }
 

@@ -46,10 +46,10 @@ fn every_request() {
 
 #[test]
 fn numbers_of_models() {
-    assert_eq!(Model::new(0), Some(Model::Default));
-    assert_eq!(Model::new(1), Some(Model::Tso));
+    assert_eq!(Model::try_from(0), Ok(Model::Default));
+    assert_eq!(Model::try_from(1), Ok(Model::Tso));
     for other in [2, 3, 1 << 32, 1 << 32 | 1, u64::MAX] {
-        assert_eq!(Model::new(other), None);
+        assert_eq!(Model::try_from(other), Err(Unknown));
     }
 }
 
@@ -358,7 +358,9 @@ fn registers_that_are_lost_come_back() {
 
 #[test]
 fn what_was_found_is_packed() {
-    assert_eq!(Found::unpack(0), None);
+    for other in (i8::MIN..0).chain((0..=i8::MAX).filter(|it| it & 1 == 0 || it >> 3 > 2)) {
+        assert_eq!(Found::try_from(other), Err(Unknown));
+    }
     for register in REGISTERS {
         for own in MODELS {
             for theirs in MODELS {
@@ -368,7 +370,7 @@ fn what_was_found_is_packed() {
                     guests: theirs,
                 };
                 assert_ne!(found.pack(), 0);
-                assert_eq!(Found::unpack(found.pack()), Some(found));
+                assert_eq!(Found::try_from(found.pack()), Ok(found));
             }
         }
     }

@@ -11,9 +11,15 @@
 //!
 //! C header: [`asm/kvm_baseline.h`](srctree/arch/arm64/include/asm/kvm_baseline.h)
 
+use core::ptr::null_mut;
+
 use kernel::{
     bindings,
     error::from_result,
+    kvm::{
+        Vcpu,
+        Vm, //
+    },
     page::PAGE_SIZE,
     prelude::*,
     seq_file::SeqFile,
@@ -87,14 +93,55 @@ fn current() -> Option<Arc<Baseline>> {
 }
 
 /// Returns the baseline of a VM.
-///
-/// # Safety
-///
-/// `kvm` points to a VM that is alive, between [`__kvm_baseline_take`] and [`kvm_baseline_drop`].
-unsafe fn of_vm<'a>(kvm: *const bindings::kvm) -> Option<&'a Baseline> {
-    // SAFETY: By the caller's contract the pointer is null or that of a reference which the VM has,
-    // and does not change.
-    unsafe { (*kvm).arch.baseline.cast::<Baseline>().as_ref() }
+fn of_vm(vm: &Vm) -> Option<&Baseline> {
+    // SAFETY: The VM is alive. Its pointer is null or that of a reference which the VM has; it is
+    // stored while the VM is created, and is dropped after the last vCPU.
+    unsafe { (*vm.as_raw()).arch.baseline.cast::<Baseline>().as_ref() }
+}
+
+/// Returns the value that a vCPU of a VM with this baseline has by default in the ID register `id`,
+/// which would be `limit` otherwise.
+fn lowered(baseline: &Baseline, vcpu: &Vcpu, id: u32, limit: u64) -> u64 {
+    let implementation = IMPLEMENTATION.iter().find(|it| it.0.as_u32() == id);
+
+    if let Some((_, key)) = implementation {
+        return match baseline.number(*key) {
+            // SAFETY: Always safe to call.
+            Some(aidr) if *key == keys::AIDR => unsafe { bindings::kvm_visible_aidr(aidr) },
+            number => number.unwrap_or(limit),
+        };
+    }
+    let Some(set) = baseline.set(id) else {
+        return limit;
+    };
+    // SAFETY: The vCPU is alive, and a baseline has only registers that VMs have.
+    unsafe { bindings::kvm_id_reg_lower(vcpu.as_raw(), 0, id, limit, set.value, set.mask) }
+}
+
+/// Returns what [`lowered`] returns for the baseline of the vCPU's VM.
+fn lower(vcpu: &Vcpu, id: u32, limit: u64) -> u64 {
+    of_vm(vcpu.vm()).map_or(limit, |baseline| lowered(baseline, vcpu, id, limit))
+}
+
+/// Prints what a baseline says, and what it lowers for a vCPU: ID registers, numbers, features.
+fn show(m: &SeqFile, baseline: &Baseline, vcpu: &Vcpu) {
+    seq_print!(m, "{}\n", BStr::from_bytes(&baseline.text));
+    for set in &baseline.sets {
+        // SAFETY: The vCPU is alive, and the register is one that VMs have.
+        let limit = unsafe { bindings::kvm_id_reg_limit(vcpu.as_raw(), 0, set.id) };
+        let value = lowered(baseline, vcpu, set.id, limit);
+
+        if value != limit {
+            seq_print!(m, "{}: {:#x} -> {:#x}\n", Name(*set), limit, value);
+        }
+    }
+    for (key, limit, value) in baseline.lowered_numbers() {
+        let (limit, value) = (Number(key, limit), Number(key, value));
+        seq_print!(m, "{}: {} -> {}\n", key.name, limit, value);
+    }
+    for name in baseline.hidden() {
+        seq_print!(m, "{}: off\n", name);
+    }
 }
 
 /// Prepares for baselines.
@@ -190,12 +237,13 @@ pub unsafe extern "C" fn __kvm_baseline_take(kvm: *mut bindings::kvm) {
 /// `kvm` points to a VM that is being destroyed, and has no vCPUs.
 #[export]
 pub unsafe extern "C" fn kvm_baseline_drop(kvm: *mut bindings::kvm) {
-    // SAFETY: By the caller's contract.
-    let baseline = unsafe { (*kvm).arch.baseline }.cast::<Baseline>();
-
-    if !baseline.is_null() {
-        // SAFETY: `__kvm_baseline_take()` has stored it, and nothing uses it any more.
-        drop(unsafe { Arc::from_raw(baseline) });
+    // SAFETY: By the caller's contract. `__kvm_baseline_take()` has stored what is not null, and
+    // nothing uses it any more.
+    unsafe {
+        let baseline = (&raw mut (*kvm).arch.baseline).replace(null_mut());
+        if !baseline.is_null() {
+            drop(Arc::from_raw(baseline.cast::<Baseline>()));
+        }
     }
 }
 
@@ -214,23 +262,8 @@ pub unsafe extern "C" fn __kvm_baseline_lower(
     id: u32,
     limit: u64,
 ) -> u64 {
-    // SAFETY: By the caller's contract; the VM outlives the vCPU.
-    let Some(baseline) = (unsafe { of_vm((*vcpu).kvm) }) else {
-        return limit;
-    };
-    let implementation = IMPLEMENTATION.iter().find(|it| it.0.as_u32() == id);
-
-    if let Some((_, key)) = implementation {
-        return match baseline.number(*key) {
-            // SAFETY: Always safe to call.
-            Some(aidr) if *key == keys::AIDR => unsafe { bindings::kvm_visible_aidr(aidr) },
-            number => number.unwrap_or(limit),
-        };
-    }
-    baseline.set(id).map_or(limit, |set| {
-        // SAFETY: By the caller's contract.
-        unsafe { bindings::kvm_id_reg_lower(vcpu, 0, id, limit, set.value, set.mask) }
-    })
+    // SAFETY: By the caller's contract.
+    lower(unsafe { Vcpu::from_raw(vcpu) }, id, limit)
 }
 
 /// Returns a number of the VM's baseline, or `otherwise` if it has none.
@@ -245,7 +278,7 @@ pub unsafe extern "C" fn __kvm_baseline_number(
     otherwise: u64,
 ) -> u64 {
     // SAFETY: By the caller's contract.
-    unsafe { of_vm(kvm) }
+    of_vm(unsafe { Vm::from_raw(kvm.cast_mut()) })
         .and_then(|it| it.number(key))
         .unwrap_or(otherwise)
 }
@@ -258,7 +291,7 @@ pub unsafe extern "C" fn __kvm_baseline_number(
 #[export]
 pub unsafe extern "C" fn __kvm_baseline_hides_aa32(kvm: *const bindings::kvm) -> bool {
     // SAFETY: By the caller's contract.
-    unsafe { of_vm(kvm) }.is_some_and(Baseline::hides_aa32)
+    of_vm(unsafe { Vm::from_raw(kvm.cast_mut()) }).is_some_and(Baseline::hides_aa32)
 }
 
 /// Returns the features that vCPUs cannot have because of the baseline, as bits `KVM_ARM_VCPU_*`:
@@ -275,7 +308,7 @@ pub unsafe extern "C" fn kvm_baseline_hidden_features(kvm: *const bindings::kvm)
         return current().map_or(0, |it| it.hidden_features());
     }
     // SAFETY: By the caller's contract.
-    unsafe { of_vm(kvm) }.map_or(0, Baseline::hidden_features)
+    of_vm(unsafe { Vm::from_raw(kvm.cast_mut()) }).map_or(0, Baseline::hidden_features)
 }
 
 /// Returns what [`__kvm_baseline_lower`] returns, and traces it.
@@ -290,11 +323,12 @@ pub unsafe extern "C" fn __kvm_baseline_reset(
     limit: u64,
 ) -> u64 {
     // SAFETY: By the caller's contract.
-    let value = unsafe { __kvm_baseline_lower(vcpu, id, limit) };
+    let vcpu = unsafe { Vcpu::from_raw(vcpu) };
+    let value = lower(vcpu, id, limit);
 
     if value != limit {
-        // SAFETY: Always safe to call; the vCPU is alive.
-        unsafe { kvm_baseline_lower((*vcpu).vcpu_id, id, limit, value) };
+        // SAFETY: The arguments are plain integers.
+        unsafe { kvm_baseline_lower(vcpu.id(), id, limit, value) };
     }
     value
 }
@@ -310,28 +344,10 @@ pub unsafe extern "C" fn kvm_baseline_show(
     vcpu: *mut bindings::kvm_vcpu,
 ) {
     // SAFETY: By the caller's contract.
-    let (m, baseline) = unsafe { (SeqFile::from_raw(m), of_vm((*vcpu).kvm)) };
-    let Some(baseline) = baseline else {
-        return;
-    };
+    let (m, vcpu) = unsafe { (SeqFile::from_raw(m), Vcpu::from_raw(vcpu)) };
 
-    seq_print!(m, "{}\n", BStr::from_bytes(&baseline.text));
-    for set in &baseline.sets {
-        // SAFETY: By the caller's contract, and the register is one that VMs have.
-        let (limit, value) = unsafe {
-            let limit = bindings::kvm_id_reg_limit(vcpu, 0, set.id);
-            (limit, __kvm_baseline_lower(vcpu, set.id, limit))
-        };
-        if value != limit {
-            seq_print!(m, "{}: {:#x} -> {:#x}\n", Name(*set), limit, value);
-        }
-    }
-    for (key, limit, value) in baseline.lowered_numbers() {
-        let (limit, value) = (Number(key, limit), Number(key, value));
-        seq_print!(m, "{}: {} -> {}\n", key.name, limit, value);
-    }
-    for name in baseline.hidden() {
-        seq_print!(m, "{}: off\n", name);
+    if let Some(baseline) = of_vm(vcpu.vm()) {
+        show(m, baseline, vcpu);
     }
 }
 

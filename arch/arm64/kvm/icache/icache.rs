@@ -9,7 +9,10 @@
 
 use kernel::{
     bindings,
-    kvm::Vcpu,
+    kvm::{
+        HasStat,
+        Vcpu, //
+    },
     prelude::*,
     tracepoint::declare_trace, //
 };

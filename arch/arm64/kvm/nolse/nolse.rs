@@ -16,7 +16,10 @@ use kernel::{
     bindings,
     cpu::CpuId,
     cpucap,
-    kvm::Vm,
+    kvm::{
+        stat_add,
+        Vm, //
+    },
     pr_warn_once,
     prelude::*,
     sync::atomic::{Atomic, Relaxed},
@@ -39,11 +42,7 @@ static CONTAINED: Atomic<bool> = Atomic::new(false);
 
 /// Returns the policy that the command line gave, or the default.
 fn chosen_policy() -> Policy {
-    match POLICY.load(Relaxed) {
-        x if x == Policy::Contain as u32 => Policy::Contain,
-        x if x == Policy::Allow as u32 => Policy::Allow,
-        _ => Policy::Deny,
-    }
+    POLICY.load(Relaxed).into()
 }
 
 /// Returns whether the command line takes FEAT_LSE away from the kernel.
@@ -109,11 +108,7 @@ fn report(decision: Decision) {
 
 /// Counts that `vm` was refused memory, and logs the first refusal.
 fn refused(vm: &Vm) {
-    // SAFETY: The VM and so its counter are alive; no reference is made.
-    let counter = unsafe { &raw mut (*vm.stat()).uncached_refused };
-    // SAFETY: The counter is alive as above, and each access is single-copy atomic. As with all
-    // counters of KVM, if two vCPUs count at the same time, one count may be lost.
-    unsafe { counter.write_volatile(counter.read_volatile().wrapping_add(1)) };
+    stat_add!(vm, uncached_refused, 1);
     pr_warn_once!(
         "memory that is not Write-Back is refused to guests (kvm-arm.nolse_policy=contain)\n"
     );

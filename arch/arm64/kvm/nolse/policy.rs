@@ -39,6 +39,17 @@ impl Policy {
     }
 }
 
+impl From<u32> for Policy {
+    /// Returns the policy with this number; [`Policy::Deny`] if there is none.
+    fn from(number: u32) -> Self {
+        match number {
+            1 => Self::Contain,
+            2 => Self::Allow,
+            _ => Self::Deny,
+        }
+    }
+}
+
 /// The decision whether guests run, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {

@@ -52,3 +52,13 @@ fn only_exact_names() {
         assert_eq!(Policy::parse(name.as_bytes()), None, "{name:?}");
     }
 }
+
+#[test]
+fn numbers_of_policies() {
+    for policy in [Policy::Deny, Policy::Contain, Policy::Allow] {
+        assert_eq!(Policy::from(policy as u32), policy);
+    }
+    for other in [3, 4, u32::MAX] {
+        assert_eq!(Policy::from(other), Policy::Deny);
+    }
+}

@@ -2,10 +2,13 @@
 
 //! The setup by userspace before a VM runs: the SPU, its interrupt, and the CPUs of both.
 //!
-//! `kvm->arch.spe` and the setup of a vCPU change with `config_lock` held. Other tasks read single
-//! fields without it, so that no reference is made to them.
+//! `kvm->arch.spe` and the setup of a vCPU change with `config_lock` held. Other tasks read what
+//! describes the unit without it: no reference is made to that.
 
-use core::ptr::NonNull;
+use core::{
+    ptr::NonNull,
+    sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed}, //
+};
 
 use kernel::{
     arm64::{
@@ -23,7 +26,10 @@ use kernel::{
     cpu::CpuId,
     cpumask::{Cpumask, CpumaskVar},
     error::{from_result, to_result},
-    kvm::Vm,
+    kvm::{
+        Vcpu,
+        Vm, //
+    },
     prelude::*,
     uaccess::{UserPtr, UserSlice},
 };
@@ -39,27 +45,22 @@ const PPIS: core::ops::Range<u32> = 16..32;
 const MAINTENANCE: u32 = 25;
 
 /// A reference to a unit, and to its module.
+///
+/// # Invariants
+///
+/// `arm_spe_unit_get()` has returned the pointer, and nobody has put the reference.
 struct UnitRef(NonNull<Unit>);
 
 impl UnitRef {
     /// Returns the unit whose device has this perf type.
     fn get(type_: c_int) -> Option<Self> {
-        // SAFETY: Always safe to call.
+        // SAFETY: Always safe to call. INVARIANT: What it returns has a reference.
         NonNull::new(unsafe { bindings::arm_spe_unit_get(type_) }.cast_mut()).map(UnitRef)
     }
 
-    /// Gives the reference to a VM, in place of the one that it has.
-    ///
-    /// # Safety
-    ///
-    /// `place` is the VM's, or null if it has none.
-    unsafe fn replace(self, place: *mut *const Unit) {
-        // SAFETY: By the caller's contract.
-        let old = unsafe { place.replace(self.0.as_ptr()) };
-        core::mem::forget(self);
-        if let Some(old) = NonNull::new(old.cast_mut()) {
-            drop(UnitRef(old));
-        }
+    /// Gives the reference away.
+    fn into_raw(self) -> *mut Unit {
+        core::mem::ManuallyDrop::new(self).0.as_ptr()
     }
 }
 
@@ -74,7 +75,7 @@ impl core::ops::Deref for UnitRef {
 
 impl Drop for UnitRef {
     fn drop(&mut self) {
-        // SAFETY: `get()` has returned it.
+        // SAFETY: By the type invariant.
         unsafe { bindings::arm_spe_unit_put(self.0.as_ptr()) };
     }
 }
@@ -107,14 +108,14 @@ impl Usable<'_> {
     ///
     /// # Safety
     ///
-    /// `kvm` is a VM whose `config_lock` is held.
-    unsafe fn store(self, kvm: *mut bindings::kvm) {
-        // SAFETY: By the caller's contract. The mask is not moved while the VM is there.
-        let mask = unsafe { CpumaskVar::from_raw(&raw const (*kvm).arch.supported_cpus) }.as_raw();
+    /// `config_lock` of the VM is held.
+    unsafe fn store(self, vm: &Vm) {
+        // SAFETY: The VM is alive, and the mask is not moved; C accesses it bit by bit, too. By the
+        // caller's contract nobody else changes it.
+        unsafe {
+            let mask = CpumaskVar::from_raw(&raw const (*vm.as_raw()).arch.supported_cpus).as_raw();
 
-        for cpu in possible_cpus() {
-            // SAFETY: The mask is valid, and C accesses it bit by bit, too.
-            unsafe {
+            for cpu in possible_cpus() {
                 if self.has(cpu) {
                     bindings::__cpumask_set_cpu(cpu.as_u32(), mask);
                 } else {
@@ -125,24 +126,182 @@ impl Usable<'_> {
     }
 }
 
-/// Returns the usable CPUs of a VM with this PMU.
+/// The setup of a VM: the parts of `kvm->arch.spe` that this task may change.
 ///
-/// # Safety
+/// # Invariants
 ///
-/// `kvm` is a VM whose `config_lock` is held for `'a`; `pmu` is null, or a mask that stays valid.
-unsafe fn usable<'a>(kvm: *mut bindings::kvm, pmu: *const bindings::cpumask) -> Usable<'a> {
-    // SAFETY: By the caller's contract; the unit of a VM is valid, and so is its mask.
-    unsafe {
-        Usable {
-            pmu: (!pmu.is_null()).then(|| Cpumask::from_raw(pmu)),
-            spu: (*kvm)
-                .arch
-                .spe
-                .unit
-                .as_ref()
-                .map(|unit| Cpumask::from_raw(unit.cpus)),
+/// This task holds `config_lock` of `vm`. `unit` is null, or valid with a reference of the VM; `pmu_cpus`
+/// is null, or a mask that stays valid.
+struct Setup<'a> {
+    vm: &'a Vm,
+    /// Tasks that run a vCPU may be reading this, and the interrupt.
+    unit: &'a AtomicPtr<Unit>,
+    pmu_cpus: &'a mut *const bindings::cpumask,
+}
+
+impl Setup<'_> {
+    /// Calls `f` with the setup of a VM, and returns its result.
+    ///
+    /// # Safety
+    ///
+    /// `kvm` is a VM whose `config_lock` is held; this task has no other [`Setup`] of it.
+    unsafe fn with<R>(kvm: *mut bindings::kvm, f: impl FnOnce(&mut Setup<'_>) -> R) -> R {
+        // SAFETY: By the caller's contract. INVARIANT: By the caller's contract; C initialises the
+        // pointers with null.
+        let mut setup = unsafe {
+            let spe = &raw mut (*kvm).arch.spe;
+
+            Setup {
+                vm: Vm::from_raw(kvm),
+                unit: AtomicPtr::from_ptr((&raw mut (*spe).unit).cast()),
+                pmu_cpus: &mut (*spe).pmu_cpus,
+            }
+        };
+
+        f(&mut setup)
+    }
+
+    /// Fails with `ENXIO` if the vCPUs do not have the feature.
+    fn check_feature(&self) -> Result {
+        // SAFETY: By the type invariant.
+        let config = unsafe { self.vm.config() };
+
+        match config.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_SPE }>() {
+            Some(true) => Ok(()),
+            _ => Err(ENXIO),
         }
     }
+
+    /// Returns the unit of the VM.
+    fn unit(&self) -> Option<&Unit> {
+        // SAFETY: By the type invariant.
+        unsafe { self.unit.load(Relaxed).as_ref() }
+    }
+
+    /// Returns the interrupt of the SPU, or 0.
+    fn irq(&self) -> u32 {
+        irq_of(self.vm).load(Relaxed)
+    }
+
+    /// Returns the CPUs of the PMU, if userspace has named one.
+    fn pmu(&self) -> Option<&Cpumask> {
+        // SAFETY: By the type invariant.
+        (!self.pmu_cpus.is_null()).then(|| unsafe { Cpumask::from_raw(*self.pmu_cpus) })
+    }
+
+    /// Returns the CPUs of the VM's SPU.
+    fn spu(&self) -> Option<&Cpumask> {
+        self.unit().map(cpus_of)
+    }
+
+    /// Checks that the VM can have a PMU of these CPUs.
+    fn check_pmu(&self, pmu: &Cpumask) -> Result {
+        let Some(spu) = self.spu() else {
+            return Ok(());
+        };
+
+        Usable {
+            pmu: Some(pmu),
+            spu: Some(spu),
+        }
+        .check()
+    }
+
+    /// Sets the CPUs of the PMU, which have been checked.
+    fn set_pmu(&mut self, pmu: &'static Cpumask) {
+        *self.pmu_cpus = pmu.as_raw();
+        let usable = Usable {
+            pmu: Some(pmu),
+            spu: self.spu(),
+        };
+        // SAFETY: By the type invariant.
+        unsafe { usable.store(self.vm) };
+    }
+
+    /// Returns whether the VM's features are fixed: a vCPU has run, or is about to.
+    fn is_fixed(&self) -> bool {
+        let flags = (1 << bindings::KVM_ARCH_FLAG_HAS_RAN_ONCE)
+            | (1 << bindings::KVM_ARCH_FLAG_FGU_INITIALIZED);
+
+        // SAFETY: The VM is alive. The flags are set with the lock held.
+        unsafe { (*self.vm.as_raw()).arch.flags & flags != 0 }
+    }
+
+    /// Returns whether an interrupt belongs to a timer or to the GIC.
+    fn is_taken(&self, irq: u32) -> bool {
+        // SAFETY: The VM is alive. The numbers are set with the lock held.
+        let timers = unsafe { (*self.vm.as_raw()).arch.timer_data.ppi };
+
+        irq == MAINTENANCE || timers.contains(&irq)
+    }
+
+    /// Returns whether the VM has a virtual GIC that is initialised.
+    fn has_vgic(&self) -> bool {
+        // SAFETY: The VM is alive. These are set with the lock held.
+        unsafe {
+            let vgic = &raw const (*self.vm.as_raw()).arch.vgic;
+
+            (*vgic).in_kernel && (*vgic).initialized
+        }
+    }
+
+    /// Gives the VM the unit whose device has this perf type.
+    fn set_spu(&mut self, type_: c_int) -> Result {
+        let unit = UnitRef::get(type_).ok_or(ENXIO)?;
+
+        if self.is_fixed() {
+            return Err(EBUSY);
+        }
+        let usable = Usable {
+            pmu: self.pmu(),
+            spu: Some(cpus_of(&unit)),
+        };
+        usable.check()?;
+        // SAFETY: By the type invariant.
+        unsafe { usable.store(self.vm) };
+        self.store(unit);
+        Ok(())
+    }
+
+    /// Stores the unit, and shows the guest FEAT_SPE.
+    fn store(&mut self, unit: UnitRef) {
+        let version = Version::try_new(unit.pmsver.into())
+            .unwrap_or(NEWEST)
+            .min(NEWEST);
+        let kvm = self.vm.as_raw();
+        let id = ID_AA64DFR0_EL1::ENCODING.as_u32();
+
+        // SAFETY: The VM is alive, and has a value of the register, which changes with the lock
+        // held. Other tasks read each of the values with one load.
+        unsafe {
+            let spe = &raw mut (*kvm).arch.spe;
+            let dfr0 = self.vm.config().id_register::<ID_AA64DFR0_EL1>();
+
+            (&raw mut (*spe).pmsver).write_volatile(version.get() as u8);
+            (&raw mut (*spe).pmsidr).write_volatile(unit.pmsidr);
+            (&raw mut (*spe).pmbidr).write_volatile(unit.pmbidr);
+            (&raw mut (*spe).events).write_volatile(unit.events);
+            if self.unit().is_none() {
+                bindings::kvm_spe_add_user();
+            }
+            bindings::kvm_set_vm_id_reg(kvm, id, dfr0.with_PMSVer(version).into());
+        }
+        // INVARIANT: `unit` was that of a reference of the VM, and is now.
+        let old = self.unit.swap(unit.into_raw(), Relaxed);
+        drop(NonNull::new(old).map(UnitRef));
+    }
+}
+
+/// Returns the interrupt of the SPU on each vCPU of a VM, or 0.
+pub(super) fn irq_of(vm: &Vm) -> &AtomicU32 {
+    // SAFETY: The VM is alive, and all accesses while vCPUs run are atomic.
+    unsafe { AtomicU32::from_ptr(&raw mut (*vm.as_raw()).arch.spe.irq) }
+}
+
+/// Returns the CPUs of a unit.
+fn cpus_of(unit: &Unit) -> &Cpumask {
+    // SAFETY: The mask of a unit is valid as long as the unit.
+    unsafe { Cpumask::from_raw(unit.cpus) }
 }
 
 /// Checks that a VM can have a PMU of these CPUs. Fails with `EINVAL` if the VM has an SPU, and no
@@ -158,14 +317,9 @@ unsafe extern "C" fn kvm_spe_check_pmu_cpus(
     kvm: *mut bindings::kvm,
     cpus: *const bindings::cpumask,
 ) -> c_int {
+    // SAFETY: By the caller's contract.
     from_result(|| {
-        // SAFETY: By the caller's contract.
-        let usable = unsafe { usable(kvm, cpus) };
-
-        if usable.spu.is_some() {
-            usable.check()?;
-        }
-        Ok(0)
+        unsafe { Setup::with(kvm, |vm| vm.check_pmu(Cpumask::from_raw(cpus))) }.map(|()| 0)
     })
 }
 
@@ -179,178 +333,116 @@ unsafe extern "C" fn kvm_spe_check_pmu_cpus(
 #[export]
 unsafe extern "C" fn kvm_spe_set_pmu_cpus(kvm: *mut bindings::kvm, cpus: *const bindings::cpumask) {
     // SAFETY: By the caller's contract.
-    unsafe {
-        usable(kvm, cpus).store(kvm);
-        (*kvm).arch.spe.pmu_cpus = cpus;
-    }
+    unsafe { Setup::with(kvm, |vm| vm.set_pmu(Cpumask::from_raw(cpus))) };
 }
 
 /// The vCPU of an attribute, and its VM.
 ///
 /// # Invariants
 ///
-/// `vcpu` is a vCPU of `kvm`, and `kvm->arch.config_lock` is held.
-struct Target {
-    vcpu: *mut bindings::kvm_vcpu,
-    kvm: *mut bindings::kvm,
+/// This task holds the vCPU's mutex, and the lock of `vm`, which is the VM of `vcpu`.
+struct Target<'a, 'b> {
+    vcpu: &'a Vcpu,
+    vm: &'a mut Setup<'b>,
+    has_irq: &'a mut bool,
+    initialized: &'a mut bool,
+}
+
+/// Returns the place of an attribute's value.
+fn value_of(attr: &Attribute, size: usize) -> UserSlice {
+    UserSlice::new(UserPtr::from_addr(attr.addr as usize), size)
 }
 
 /// Reads the integer of an attribute.
 fn integer(attr: &Attribute) -> Result<c_int> {
-    let place = UserPtr::from_addr(attr.addr as usize);
-
-    UserSlice::new(place, size_of::<c_int>()).reader().read()
+    value_of(attr, size_of::<c_int>()).reader().read()
 }
 
-impl Target {
-    /// Returns the target of an attribute. Fails with `ENXIO` if the VM does not have the feature:
-    /// the group of attributes does not exist.
+impl Target<'_, '_> {
+    /// Calls `f` with the target of an attribute, and returns its result. Fails with `ENXIO` if the
+    /// VM does not have the feature: the group of attributes does not exist.
     ///
     /// # Safety
     ///
-    /// `vcpu` is a vCPU whose VM's `config_lock` is held.
-    unsafe fn new(vcpu: *mut bindings::kvm_vcpu) -> Result<Self> {
-        // SAFETY: By the caller's contract.
-        let (kvm, config) = unsafe { ((*vcpu).kvm, Vm::from_raw((*vcpu).kvm).config()) };
+    /// This task holds the mutex of `vcpu`, and `config_lock` of its VM.
+    unsafe fn with(
+        vcpu: *mut bindings::kvm_vcpu,
+        f: impl FnOnce(&mut Target<'_, '_>) -> Result,
+    ) -> Result<c_int> {
+        // SAFETY: By the caller's contract. Of the other fields no reference is made.
+        unsafe {
+            let spe = &raw mut (*vcpu).arch.spe;
 
-        match config.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_SPE }>() {
-            // INVARIANT: By the caller's contract.
-            Some(true) => Ok(Self { vcpu, kvm }),
+            Setup::with((*vcpu).kvm, |vm| {
+                vm.check_feature()?;
+                f(&mut Target {
+                    vcpu: Vcpu::from_raw(vcpu),
+                    vm,
+                    has_irq: &mut (*spe).has_irq,
+                    initialized: &mut (*spe).initialized,
+                })
+            })?;
+        }
+        Ok(0)
+    }
+
+    /// Sets the interrupt, which is the same on all vCPUs.
+    fn set_irq(&mut self, irq: c_int) -> Result {
+        let irq = u32::try_from(irq)?;
+
+        if *self.has_irq {
+            return Err(EBUSY);
+        }
+        let others = self.vm.irq();
+        if !PPIS.contains(&irq) || self.vm.is_taken(irq) || (others != 0 && others != irq) {
+            return Err(EINVAL);
+        }
+        irq_of(self.vm.vm).store(irq, Relaxed);
+        *self.has_irq = true;
+        Ok(())
+    }
+
+    /// Completes the setup of the vCPU.
+    fn init(&mut self) -> Result {
+        let vcpu = self.vcpu.as_raw();
+
+        if *self.initialized {
+            return Err(EBUSY);
+        }
+        if !self.vm.has_vgic() {
+            return Err(ENODEV);
+        }
+        if !*self.has_irq || self.vm.unit().is_none() {
+            return Err(ENXIO);
+        }
+        // SAFETY: The vCPU is alive, and the lock is held. The owner is only an identity.
+        unsafe {
+            Watched::allocate(vcpu)?;
+            let owner = (&raw mut (*vcpu).arch.spe).cast();
+            to_result(bindings::kvm_vgic_set_owner(vcpu, self.vm.irq(), owner))?;
+        }
+        *self.initialized = true;
+        Ok(())
+    }
+
+    /// Sets an attribute.
+    fn set(&mut self, attr: &Attribute) -> Result {
+        match u32::try_from(attr.attr).map_err(|_| ENXIO)? {
+            IRQ => self.set_irq(integer(attr)?),
+            SPU => self.vm.set_spu(integer(attr)?),
+            INIT => self.init(),
             _ => Err(ENXIO),
         }
     }
 
-    /// Returns the state of the VM.
-    fn of_vm(&self) -> *mut bindings::kvm_arch_spe {
-        // SAFETY: By the type invariant.
-        unsafe { &raw mut (*self.kvm).arch.spe }
-    }
-
-    /// Returns the state of the vCPU.
-    fn of_vcpu(&self) -> *mut bindings::kvm_vcpu_spe {
-        // SAFETY: By the type invariant.
-        unsafe { &raw mut (*self.vcpu).arch.spe }
-    }
-
-    /// Returns whether the VM's features are fixed: a vCPU has run, or is about to.
-    fn is_fixed(&self) -> bool {
-        let flags = (1 << bindings::KVM_ARCH_FLAG_HAS_RAN_ONCE)
-            | (1 << bindings::KVM_ARCH_FLAG_FGU_INITIALIZED);
-
-        // SAFETY: By the type invariant. The flags are set with the lock held.
-        unsafe { (*self.kvm).arch.flags & flags != 0 }
-    }
-
-    /// Returns whether an interrupt belongs to a timer or to the GIC.
-    fn is_taken(&self, irq: u32) -> bool {
-        // SAFETY: By the type invariant.
-        let timers = unsafe { (*self.kvm).arch.timer_data.ppi };
-
-        irq == MAINTENANCE || timers.contains(&irq)
-    }
-
-    /// Sets the interrupt, which is the same on all vCPUs.
-    fn set_irq(&self, irq: c_int) -> Result {
-        let irq = u32::try_from(irq)?;
-        // SAFETY: By the type invariant.
-        let (has_irq, others) = unsafe { ((*self.of_vcpu()).has_irq, (*self.of_vm()).irq) };
-
-        if has_irq {
-            return Err(EBUSY);
-        }
-        if !PPIS.contains(&irq) || self.is_taken(irq) || (others != 0 && others != irq) {
-            return Err(EINVAL);
-        }
-        // SAFETY: By the type invariant.
-        unsafe {
-            (*self.of_vm()).irq = irq;
-            (*self.of_vcpu()).has_irq = true;
-        }
-        Ok(())
-    }
-
-    /// Gives the VM the unit whose device has this perf type.
-    fn set_spu(&self, type_: c_int) -> Result {
-        let unit = UnitRef::get(type_).ok_or(ENXIO)?;
-        let version = Version::try_new(unit.pmsver.into())
-            .unwrap_or(NEWEST)
-            .min(NEWEST);
-
-        if self.is_fixed() {
-            return Err(EBUSY);
-        }
-        let vm = self.of_vm();
-        // SAFETY: By the type invariant; the masks are those of units that the VM has, or is given.
-        // Other tasks read the registers with one load.
-        unsafe {
-            let is_first = (*vm).unit.is_null();
-            let usable = Usable {
-                spu: Some(Cpumask::from_raw(unit.cpus)),
-                ..usable(self.kvm, (*vm).pmu_cpus)
-            };
-            usable.check()?;
-            usable.store(self.kvm);
-            (&raw mut (*vm).pmsver).write_volatile(version.get() as u8);
-            (&raw mut (*vm).pmsidr).write_volatile(unit.pmsidr);
-            (&raw mut (*vm).pmbidr).write_volatile(unit.pmbidr);
-            (&raw mut (*vm).events).write_volatile(unit.events);
-            unit.replace(&raw mut (*vm).unit);
-            if is_first {
-                bindings::kvm_spe_add_user();
-            }
-        }
-        self.set_version(version);
-        Ok(())
-    }
-
-    /// Shows the guest FEAT_SPE.
-    fn set_version(&self, version: Version) {
-        // SAFETY: By the type invariant; the VM has a value of this register.
-        unsafe {
-            let dfr0 = Vm::from_raw(self.kvm)
-                .config()
-                .id_register::<ID_AA64DFR0_EL1>();
-            bindings::kvm_set_vm_id_reg(
-                self.kvm,
-                ID_AA64DFR0_EL1::ENCODING.as_u32(),
-                dfr0.with_PMSVer(version).into(),
-            );
-        }
-    }
-
-    /// Completes the setup of the vCPU.
-    fn init(&self) -> Result {
-        // SAFETY: By the type invariant. These are set with the lock held.
-        let (in_kernel, initialized, vcpu, irq, unit) = unsafe {
-            let vgic = &raw const (*self.kvm).arch.vgic;
-            (
-                (*vgic).in_kernel,
-                (*vgic).initialized,
-                self.of_vcpu(),
-                (*self.of_vm()).irq,
-                (*self.of_vm()).unit,
-            )
-        };
-
-        // SAFETY: By the type invariant.
-        if unsafe { (*vcpu).initialized } {
-            return Err(EBUSY);
-        }
-        if !in_kernel || !initialized {
-            return Err(ENODEV);
-        }
-        // SAFETY: By the type invariant.
-        if unsafe { !(*vcpu).has_irq } || unit.is_null() {
+    /// Gets an attribute: the interrupt.
+    fn get(&self, attr: &Attribute) -> Result {
+        if attr.attr != IRQ.into() || !*self.has_irq {
             return Err(ENXIO);
         }
-        // SAFETY: By the type invariant.
-        unsafe { Watched::allocate(self.vcpu)? };
-        // SAFETY: By the type invariant. The owner is only an identity.
-        unsafe {
-            to_result(bindings::kvm_vgic_set_owner(self.vcpu, irq, vcpu.cast()))?;
-            (*vcpu).initialized = true;
-        }
-        Ok(())
+        value_of(attr, size_of::<u32>())
+            .writer()
+            .write(&self.vm.irq())
     }
 }
 
@@ -361,24 +453,14 @@ impl Target {
 ///
 /// # Safety
 ///
-/// `vcpu` is a vCPU whose VM's `config_lock` is held, and `attr` is valid.
+/// The mutex of `vcpu` and `config_lock` of its VM are held, and `attr` is valid.
 #[export]
 unsafe extern "C" fn __kvm_spe_set_attr(
     vcpu: *mut bindings::kvm_vcpu,
     attr: *mut Attribute,
 ) -> c_int {
-    from_result(|| {
-        // SAFETY: By the caller's contract.
-        let (target, attr) = unsafe { (Target::new(vcpu)?, &*attr) };
-
-        match u32::try_from(attr.attr).map_err(|_| ENXIO)? {
-            IRQ => target.set_irq(integer(attr)?),
-            SPU => target.set_spu(integer(attr)?),
-            INIT => target.init(),
-            _ => Err(ENXIO),
-        }?;
-        Ok(0)
-    })
+    // SAFETY: By the caller's contract.
+    from_result(|| unsafe { Target::with(vcpu, |target| target.set(&*attr)) })
 }
 
 /// Gets an attribute of that group: the interrupt. Fails with `ENXIO` if none has been set.
@@ -393,21 +475,8 @@ unsafe extern "C" fn __kvm_spe_get_attr(
     vcpu: *mut bindings::kvm_vcpu,
     attr: *mut Attribute,
 ) -> c_int {
-    from_result(|| {
-        // SAFETY: By the caller's contract.
-        let (target, attr) = unsafe { (Target::new(vcpu)?, &*attr) };
-        // SAFETY: By the type invariant.
-        let (has_irq, irq) = unsafe { ((*target.of_vcpu()).has_irq, (*target.of_vm()).irq) };
-
-        if attr.attr != IRQ.into() || !has_irq {
-            return Err(ENXIO);
-        }
-        let place = UserPtr::from_addr(attr.addr as usize);
-        UserSlice::new(place, size_of::<u32>())
-            .writer()
-            .write(&irq)?;
-        Ok(0)
-    })
+    // SAFETY: By the caller's contract.
+    from_result(|| unsafe { Target::with(vcpu, |target| target.get(&*attr)) })
 }
 
 /// Returns 0 if a vCPU has the attribute of that group, and `-ENXIO` if not.
@@ -422,19 +491,10 @@ unsafe extern "C" fn __kvm_spe_has_attr(
     vcpu: *mut bindings::kvm_vcpu,
     attr: *mut Attribute,
 ) -> c_int {
-    from_result(|| {
-        // SAFETY: By the caller's contract.
-        let attr = unsafe {
-            Target::new(vcpu)?;
-            (*attr).attr
-        };
+    let has = |attr: u64| [IRQ, SPU, INIT].map(u64::from).contains(&attr);
 
-        if [IRQ, SPU, INIT].map(u64::from).contains(&attr) {
-            Ok(0)
-        } else {
-            Err(ENXIO)
-        }
-    })
+    // SAFETY: By the caller's contract.
+    from_result(|| unsafe { Target::with(vcpu, |_| has((*attr).attr).then_some(()).ok_or(ENXIO)) })
 }
 
 #[cfg(CONFIG_KVM_ARM64_SPE_KUNIT_TEST)]
@@ -504,7 +564,7 @@ mod tests {
                 pmu: None,
                 spu: Some(&even),
             }
-            .store(kvm);
+            .store(Vm::from_raw(kvm));
             CpumaskVar::from_raw(&raw const (*kvm).arch.supported_cpus)
         };
         for cpu in possible_cpus() {

@@ -3,11 +3,12 @@
 //! The buffer of a vCPU: whether it is enabled, what became of it while the guest ran, and whether
 //! the unit gets it at the next entry.
 
-use core::sync::atomic;
+use core::sync::atomic::Ordering::Relaxed;
 
 use kernel::{
     arm64::sysreg::*,
     bindings,
+    kvm::stat_add,
     prelude::*,
     seq_file::SeqFile,
     seq_print,
@@ -15,9 +16,11 @@ use kernel::{
 };
 
 use super::{
-    memory::{self, Guest},
-    registers::{is_enabled, lost, what_of, Event, Name, Register},
-    window::{How, Outcome}, //
+    attributes::irq_of,
+    memory::Guest,
+    registers::{is_enabled, lost, what_of, Event, Register},
+    vcpu::Spu,
+    window::{How, Outcome, Window}, //
 };
 
 declare_trace! {
@@ -32,123 +35,215 @@ declare_trace! {
     unsafe fn kvm_spe_event(vcpu_id: i32, pmbptr: u64, pmbsr: u64, seen: u64);
 }
 
-/// Notes that a register was written: if it says where the unit writes, that has to be made ready.
-///
-/// # Safety
-///
-/// `vcpu` is a vCPU whose mutex is held.
-pub(super) unsafe fn note_write(vcpu: *mut bindings::kvm_vcpu, reg: u32) {
-    use Register::{Pmblimitr, Pmbptr, Pmbsr};
+/// A buffer that a guest has enabled.
+struct Enabled {
+    pmbptr: u64,
+    pmblimitr: PMBLIMITR_EL1,
+    /// The guest profiles one of its exception levels.
+    profiles: bool,
+}
 
-    if let Some(Name::Own(Pmblimitr | Pmbptr | Pmbsr)) = Name::of(reg) {
-        // SAFETY: By the caller's contract.
-        unsafe {
-            (*vcpu).arch.spe.ready = false;
-            memory::with_faults(vcpu, |faults| faults.forget());
+impl Enabled {
+    /// Makes ready what the unit writes next.
+    fn prepare(&self, guest: &Guest<'_>, window: &mut Window) -> Outcome {
+        let limit = self.pmblimitr.into_raw() & PMBLIMITR_EL1::LIMIT_MASK;
+
+        if self.pmblimitr.FM() == PMBLIMITR_EL1_FM_DISCARD {
+            // Nothing is written.
+            guest.watched().disarm();
+            return Outcome::Ready(limit, How::Compared);
+        }
+        match window.make_ready(guest, self.pmbptr, limit) {
+            // Nothing is written yet: the guest may go on to set the buffer up.
+            Outcome::Gone if !self.profiles => Outcome::Later,
+            outcome => outcome,
         }
     }
 }
 
-/// Adds to a counter that userspace may be reading, and clearing.
-///
-/// # Safety
-///
-/// `counter` is one of `vcpu->stat`.
-pub(super) unsafe fn add(counter: *mut u64, n: u32) {
-    // SAFETY: By the caller's contract.
-    unsafe { atomic::AtomicU64::from_ptr(counter) }.fetch_add(n.into(), atomic::Ordering::Relaxed);
-}
+impl Spu<'_> {
+    /// Notes that a register was written: if it says where the unit writes, that has to be made
+    /// ready.
+    pub(super) fn note_write(&mut self, register: Register) {
+        use Register::{Pmblimitr, Pmbptr, Pmbsr};
 
-/// Takes over an event that the unit had while the guest ran.
-///
-/// # Safety
-///
-/// `vcpu` is a vCPU whose mutex is held.
-pub(super) unsafe fn take_event(vcpu: *mut bindings::kvm_vcpu) {
-    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
-    unsafe {
-        let spe = &raw mut (*vcpu).arch.spe;
-        let regs = &raw mut (*spe).regs;
+        if matches!(register, Pmblimitr | Pmbptr | Pmbsr) {
+            *self.ready = false;
+            self.forget_faults();
+        }
+    }
 
-        if !(*spe).event {
+    /// Forgets where the unit has faulted.
+    fn forget_faults(&self) {
+        if let Some(watched) = self.watched {
+            watched.faults.forget();
+        }
+    }
+
+    /// Takes over an event that the unit had while the guest ran.
+    pub(super) fn take_event(&mut self) {
+        if !*self.event {
             return;
         }
-        let seen = event_of_guest(vcpu).into();
-        kvm_spe_event((*vcpu).vcpu_id, (*regs).pmbptr, (*regs).pmbsr, seen);
-        (*regs).pmbsr = seen;
-        ((*spe).event, (*spe).ready) = (false, false);
+        let (pmbptr, pmbsr) = (self.registers.pmbptr, self.registers.pmbsr);
+        let seen = self.event_of_guest().into();
+
+        // SAFETY: The arguments are plain integers.
+        unsafe { kvm_spe_event(self.vcpu.id(), pmbptr, pmbsr, seen) };
+        self.registers.pmbsr = seen;
+        (*self.event, *self.ready) = (false, false);
     }
-}
 
-/// Returns what PMBSR_EL1 shows to the guest after an event, and counts what the event was for the
-/// host.
-///
-/// # Safety
-///
-/// `vcpu` is a vCPU whose mutex is held.
-unsafe fn event_of_guest(vcpu: *mut bindings::kvm_vcpu) -> PMBSR_EL1 {
-    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
-    unsafe {
-        let spe = &raw mut (*vcpu).arch.spe;
-        let stat = &raw mut (*vcpu).stat;
-        let regs = &raw mut (*spe).regs;
-        let resolves = || memory::with_faults(vcpu, |faults| faults.note((*regs).pmbptr));
+    /// Returns what PMBSR_EL1 shows to the guest after an event, and counts what the event was for
+    /// the host.
+    fn event_of_guest(&self) -> PMBSR_EL1 {
+        let (pmbptr, pmbsr) = (self.registers.pmbptr, self.registers.pmbsr);
+        let is_clipped = *self.limit != self.registers.pmblimitr;
+        let resolves = || self.watched.is_some_and(|it| it.faults.note(pmbptr));
 
-        match what_of(
-            (*regs).pmbsr.into(),
-            (*spe).pmbsr.into(),
-            (*spe).limit != (*regs).pmblimitr,
-        ) {
+        match what_of(pmbsr.into(), self.pmbsr.into(), is_clipped) {
             Event::OfGuest(seen) => seen,
             Event::WindowFull(seen) => {
-                add(&raw mut (*stat).spe_moved, 1);
-                memory::with_faults(vcpu, |faults| faults.forget());
+                stat_add!(self.vcpu, spe_moved, 1);
+                self.forget_faults();
                 seen
             }
-            Event::Fault { event, lost: false } if resolves() == Some(true) => {
-                add(&raw mut (*stat).spe_resolved, 1);
+            Event::Fault { event, lost: false } if resolves() => {
+                stat_add!(self.vcpu, spe_resolved, 1);
                 event
             }
             Event::Fault { event, .. } => {
-                add(&raw mut (*stat).spe_lost, 1);
+                stat_add!(self.vcpu, spe_lost, 1);
                 lost(event, PMBSR_EL1_EC_BUF)
             }
         }
     }
-}
 
-/// Takes over what the unit and the registers say: whether the guest's buffer is enabled, and
-/// whether the unit changes hands at entries from now on. The level of the interrupt is
-/// PMBSR_EL1.S.
-///
-/// The unit changes hands if the buffer is enabled: what is not ready is tried again after the
-/// exit. Without fine-grained traps it always does, since PMBIDR_EL1.P says who owns the buffer.
-///
-/// # Safety
-///
-/// As for [`__kvm_spe_update`].
-unsafe fn refresh(vcpu: *mut bindings::kvm_vcpu) {
-    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
-    unsafe {
-        let spe = &raw mut (*vcpu).arch.spe;
+    /// Sets the level of the vCPU's interrupt.
+    fn set_interrupt(&self, level: bool) {
+        let (vcpu, kvm) = (self.vcpu.as_raw(), self.vm.as_raw());
 
-        take_event(vcpu);
-        let (kvm, pmbsr) = ((*vcpu).kvm, PMBSR_EL1::from_raw((*spe).regs.pmbsr));
-        (*spe).enabled = is_enabled((*spe).regs.pmblimitr.into(), pmbsr);
-        (*spe).ready &= (*spe).enabled;
-        if !(*spe).enabled {
-            memory::disarm(vcpu);
+        // SAFETY: By the type invariant. It fails only for an interrupt that does not exist, or
+        // belongs to somebody else; the setup has made it this vCPU's. The owner is only an
+        // identity.
+        unsafe {
+            let owner = (&raw mut (*vcpu).arch.spe).cast();
+            let irq = irq_of(self.vm).load(Relaxed);
+            bindings::kvm_vgic_inject_irq(kvm, vcpu, irq, level, owner);
         }
-        (*spe).switched = ((*spe).enabled || !(*spe).fine_grained).into();
-        // It fails only for an interrupt that does not exist, or belongs to somebody else; the
-        // setup has made it this vCPU's.
-        bindings::kvm_vgic_inject_irq(
-            kvm,
-            vcpu,
-            (*kvm).arch.spe.irq,
-            pmbsr.S().into_bool(),
-            spe.cast(),
-        );
+    }
+
+    /// Takes over what the unit and the registers say: whether the guest's buffer is enabled, and
+    /// whether the unit changes hands at entries from now on. The level of the interrupt is
+    /// PMBSR_EL1.S.
+    ///
+    /// The unit changes hands if the buffer is enabled: what is not ready is tried again after the
+    /// exit. Without fine-grained traps it always does, since PMBIDR_EL1.P says who owns the
+    /// buffer.
+    fn refresh(&mut self) {
+        self.take_event();
+        let pmbsr = PMBSR_EL1::from_raw(self.registers.pmbsr);
+
+        *self.enabled = is_enabled(self.registers.pmblimitr.into(), pmbsr);
+        *self.ready &= *self.enabled;
+        if !*self.enabled {
+            if let Some(watched) = self.watched {
+                watched.disarm();
+            }
+        }
+        *self.switched = (*self.enabled || !*self.fixed.fine_grained).into();
+        self.set_interrupt(pmbsr.S().into_bool());
+    }
+
+    /// Takes over what has changed. What the unit needs is made ready before the next entry.
+    pub(super) fn update(&mut self) {
+        self.refresh();
+        if *self.enabled && !*self.ready {
+            // SAFETY: By the type invariant.
+            unsafe { bindings::kvm_spe_request(self.vcpu.as_raw()) };
+        }
+    }
+
+    /// Takes over what has changed, and takes the unit away until it is ready. Returns the guest's
+    /// buffer; [`None`] if it is not enabled.
+    fn begin(&mut self) -> Option<Enabled> {
+        self.refresh();
+        *self.ready = false;
+        self.enabled.then(|| {
+            let pmscr = PMSCR_EL1::from_raw(self.registers.pmscr);
+
+            Enabled {
+                pmbptr: self.registers.pmbptr,
+                pmblimitr: self.registers.pmblimitr.into(),
+                profiles: pmscr.E1SPE().into_bool() || pmscr.E0SPE().into_bool(),
+            }
+        })
+    }
+
+    /// Takes over the outcome, counts it, and returns its name for the tracepoint.
+    fn conclude(&mut self, outcome: Outcome) -> u32 {
+        match outcome {
+            Outcome::Gone => {
+                stat_add!(self.vcpu, spe_lost, 1);
+                let seen = lost(self.registers.pmbsr.into(), PMBSR_EL1_EC_IMP_DEF);
+                self.registers.pmbsr = seen.into();
+                self.refresh();
+                bindings::kvm_spe_outcome_KVM_SPE_GONE
+            }
+            Outcome::Ready(limit, how) => {
+                *self.limit = limit | (self.registers.pmblimitr & !PMBLIMITR_EL1::LIMIT_MASK);
+                *self.ready = true;
+                let How::Walked(mapped) = how else {
+                    stat_add!(self.vcpu, spe_compared, 1);
+                    return bindings::kvm_spe_outcome_KVM_SPE_COMPARED;
+                };
+                stat_add!(self.vcpu, spe_walked, 1);
+                stat_add!(self.vcpu, spe_mapped, mapped.into());
+                bindings::kvm_spe_outcome_KVM_SPE_WALKED
+            }
+            Outcome::Later => {
+                stat_add!(self.vcpu, spe_postponed, 1);
+                // If this task has slept it has a new request, which would keep it from the guest.
+                // SAFETY: By the type invariant.
+                unsafe { bindings::kvm_spe_clear_request(self.vcpu.as_raw()) };
+                bindings::kvm_spe_outcome_KVM_SPE_POSTPONED
+            }
+        }
+    }
+
+    /// Takes over the outcome for a buffer, and traces it.
+    fn finish(&mut self, buffer: &Enabled, outcome: Outcome) {
+        let outcome = self.conclude(outcome);
+        let limit = if *self.ready {
+            *self.limit & PMBLIMITR_EL1::LIMIT_MASK
+        } else {
+            buffer.pmbptr
+        };
+
+        // SAFETY: The arguments are plain integers.
+        unsafe { kvm_spe_enable(self.vcpu.id(), buffer.pmbptr, limit, outcome) };
+    }
+
+    /// Resets the registers: the buffer is off, and nothing is watched.
+    fn reset(&mut self) {
+        *self.registers = Default::default();
+        (*self.event, *self.ready) = (false, false);
+        self.forget();
+    }
+
+    /// Watches nothing any more.
+    fn forget(&self) {
+        if let Some(watched) = self.watched {
+            watched.forget();
+        }
+    }
+
+    /// Disables the buffer, and clears its events.
+    fn power_off(&mut self) {
+        self.take_event();
+        (self.registers.pmblimitr, self.registers.pmbsr) = (0, 0);
+        self.forget();
+        self.update();
     }
 }
 
@@ -163,86 +258,9 @@ unsafe fn refresh(vcpu: *mut bindings::kvm_vcpu) {
 ///
 /// `vcpu` is a vCPU of a VM with FEAT_SPE that this task runs.
 #[export]
-pub(super) unsafe extern "C" fn __kvm_spe_update(vcpu: *mut bindings::kvm_vcpu) {
-    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
-    unsafe {
-        refresh(vcpu);
-        if (*vcpu).arch.spe.enabled && !(*vcpu).arch.spe.ready {
-            bindings::kvm_spe_request(vcpu);
-        }
-    }
-}
-
-/// Makes ready what the unit of a vCPU writes next.
-///
-/// # Safety
-///
-/// As for [`__kvm_spe_make_ready`].
-unsafe fn prepare(vcpu: *mut bindings::kvm_vcpu) -> Outcome {
-    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
-    unsafe {
-        let regs = &raw const (*vcpu).arch.spe.regs;
-        let (pmscr, pmblimitr) = (
-            PMSCR_EL1::from_raw((*regs).pmscr),
-            PMBLIMITR_EL1::from_raw((*regs).pmblimitr),
-        );
-        let limit = pmblimitr.into_raw() & PMBLIMITR_EL1::LIMIT_MASK;
-        let profiles = pmscr.E1SPE().into_bool() || pmscr.E0SPE().into_bool();
-
-        if pmblimitr.FM() == PMBLIMITR_EL1_FM_DISCARD {
-            // Nothing is written.
-            memory::disarm(vcpu);
-            return Outcome::Ready(limit, How::Compared);
-        }
-        let made = Guest::with(vcpu, |guest, window| {
-            window.make_ready(guest, (*regs).pmbptr, limit)
-        });
-        match made {
-            // Nothing is written yet: the guest may go on to set the buffer up.
-            Some(Outcome::Gone) if !profiles => Outcome::Later,
-            Some(outcome) => outcome,
-            None => Outcome::Later,
-        }
-    }
-}
-
-/// Takes over the outcome, counts it, and returns its name for the tracepoint.
-///
-/// # Safety
-///
-/// As for [`__kvm_spe_make_ready`].
-unsafe fn conclude(vcpu: *mut bindings::kvm_vcpu, outcome: Outcome) -> u32 {
-    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
-    unsafe {
-        let spe = &raw mut (*vcpu).arch.spe;
-        let stat = &raw mut (*vcpu).stat;
-
-        match outcome {
-            Outcome::Gone => {
-                add(&raw mut (*stat).spe_lost, 1);
-                (*spe).regs.pmbsr = lost((*spe).regs.pmbsr.into(), PMBSR_EL1_EC_IMP_DEF).into();
-                refresh(vcpu);
-                bindings::kvm_spe_outcome_KVM_SPE_GONE
-            }
-            Outcome::Ready(limit, how) => {
-                (*spe).limit = limit | ((*spe).regs.pmblimitr & !PMBLIMITR_EL1::LIMIT_MASK);
-                (*spe).ready = true;
-                let How::Walked(mapped) = how else {
-                    add(&raw mut (*stat).spe_compared, 1);
-                    return bindings::kvm_spe_outcome_KVM_SPE_COMPARED;
-                };
-                add(&raw mut (*stat).spe_walked, 1);
-                add(&raw mut (*stat).spe_mapped, mapped);
-                bindings::kvm_spe_outcome_KVM_SPE_WALKED
-            }
-            // If this task has slept it has a new request, which would keep it from the guest.
-            Outcome::Later => {
-                add(&raw mut (*stat).spe_postponed, 1);
-                bindings::kvm_spe_clear_request(vcpu);
-                bindings::kvm_spe_outcome_KVM_SPE_POSTPONED
-            }
-        }
-    }
+unsafe extern "C" fn __kvm_spe_update(vcpu: *mut bindings::kvm_vcpu) {
+    // SAFETY: The task that runs a vCPU holds its mutex.
+    unsafe { Spu::with(vcpu, |spu| spu.update()) };
 }
 
 /// Takes over what the unit says, and makes ready what it writes next, if the guest's buffer is
@@ -256,23 +274,17 @@ unsafe fn conclude(vcpu: *mut bindings::kvm_vcpu, outcome: Outcome) -> u32 {
 /// As for [`__kvm_spe_update`]; `kvm->srcu` is held.
 #[export]
 unsafe extern "C" fn __kvm_spe_make_ready(vcpu: *mut bindings::kvm_vcpu) {
-    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
+    // SAFETY: As in `__kvm_spe_update()`. If this task sleeps in `prepare()`, it has neither a `Spu`
+    // nor a lock.
     unsafe {
-        let spe = &raw mut (*vcpu).arch.spe;
-
-        refresh(vcpu);
-        (*spe).ready = false;
-        if !(*spe).enabled {
+        let Some(buffer) = Spu::with(vcpu, |spu| spu.begin()) else {
             return;
-        }
-        let pmbptr = (*spe).regs.pmbptr;
-        let outcome = conclude(vcpu, prepare(vcpu));
-        let limit = if (*spe).ready {
-            (*spe).limit & PMBLIMITR_EL1::LIMIT_MASK
-        } else {
-            pmbptr
         };
-        kvm_spe_enable((*vcpu).vcpu_id, pmbptr, limit, outcome);
+        let outcome = Guest::with(vcpu, |guest, window| buffer.prepare(guest, window));
+
+        Spu::with(vcpu, |spu| {
+            spu.finish(&buffer, outcome.unwrap_or(Outcome::Later))
+        });
     }
 }
 
@@ -286,7 +298,7 @@ unsafe extern "C" fn __kvm_spe_make_ready(vcpu: *mut bindings::kvm_vcpu) {
 /// `m` and `vcpu` are valid, and `m` is not shared.
 #[export]
 unsafe extern "C" fn kvm_spe_show_vcpu(m: *mut bindings::seq_file, vcpu: *mut bindings::kvm_vcpu) {
-    // SAFETY: By the caller's contract. Another task may be changing a value, with one store.
+    // SAFETY: By the caller's contract. Another task may be changing a value: any will do.
     let (m, id, pmbptr, pmblimitr, enabled, ready) = unsafe {
         let spe = &raw const (*vcpu).arch.spe;
         (
@@ -318,14 +330,8 @@ unsafe extern "C" fn kvm_spe_show_vcpu(m: *mut bindings::seq_file, vcpu: *mut bi
 /// `vcpu` is a vCPU whose mutex is held.
 #[export]
 unsafe extern "C" fn kvm_spe_reset(vcpu: *mut bindings::kvm_vcpu) {
-    // SAFETY: By the caller's contract; all of the registers may be 0.
-    unsafe {
-        let spe = &raw mut (*vcpu).arch.spe;
-
-        (&raw mut (*spe).regs).write_bytes(0, 1);
-        ((*spe).event, (*spe).ready) = (false, false);
-        memory::forget(vcpu);
-    }
+    // SAFETY: By the caller's contract.
+    unsafe { Spu::with(vcpu, |spu| spu.reset()) };
 }
 
 /// Disables the buffer of a vCPU that is powered off, and clears its events.
@@ -337,12 +343,6 @@ unsafe extern "C" fn kvm_spe_reset(vcpu: *mut bindings::kvm_vcpu) {
 /// As for [`__kvm_spe_update`].
 #[export]
 unsafe extern "C" fn __kvm_spe_power_off(vcpu: *mut bindings::kvm_vcpu) {
-    // SAFETY: By the caller's contract; only this task accesses the vCPU's state.
-    unsafe {
-        take_event(vcpu);
-        (*vcpu).arch.spe.regs.pmblimitr = 0;
-        (*vcpu).arch.spe.regs.pmbsr = 0;
-        memory::forget(vcpu);
-        __kvm_spe_update(vcpu);
-    }
+    // SAFETY: As in `__kvm_spe_update()`.
+    unsafe { Spu::with(vcpu, |spu| spu.power_off()) };
 }

@@ -29,23 +29,17 @@ unsafe fn with(
     f: impl FnOnce(Switch<'_, ThisCpu<'_>>, &mut Registers, Option<u64>, &mut Host),
 ) {
     // SAFETY: By the caller's contract.
-    let (cpu, fne, fine_grained, limit) = unsafe {
-        (
-            ThisCpu::assume(),
-            (*spe).fne,
-            (*spe).fine_grained,
-            (*spe).ready.then_some((*spe).limit),
-        )
-    };
-    let switch = Switch {
-        cpu: &cpu,
-        e2h,
-        fne,
-        fine_grained,
-    };
+    unsafe {
+        let switch = Switch {
+            cpu: &ThisCpu::assume(),
+            e2h,
+            fne: (*spe).fne,
+            fine_grained: (*spe).fine_grained,
+        };
+        let limit = (*spe).ready.then_some((*spe).limit);
 
-    // SAFETY: By the caller's contract.
-    unsafe { f(switch, &mut (*spe).regs, limit, &mut *host) };
+        f(switch, &mut (*spe).regs, limit, &mut *host);
+    }
 }
 
 /// Gives the unit to a guest, whose translation and traps are in place.

@@ -27,13 +27,18 @@ use kernel::{
     },
     cpucap,
     error::to_result,
+    kvm::{
+        stat_add,
+        Vcpu,
+        Vm, //
+    },
     prelude::*,
     time::{delay::fsleep, Delta},
     tracepoint::declare_trace, //
 };
 
 use super::{
-    buffer::add,
+    vcpu::Identity,
     window::{
         Context,
         Descriptor,
@@ -59,10 +64,10 @@ declare_trace! {
 pub(super) struct Watched {
     /// Belongs to the task that runs the vCPU.
     window: UnsafeCell<Window>,
-    /// Written by that task with `mmu_lock` held for writing.
-    watch: UnsafeCell<Watch>,
-    /// Belongs to that task, too.
-    faults: Faults,
+    /// Set by that task with `mmu_lock` held for writing.
+    watch: Watch,
+    /// Belongs to that task, too, and is accessed with interrupts off.
+    pub(super) faults: Faults,
     /// The value of `kvm->arch.spe.relaxed` whose translations are gone.
     flushed: AtomicU32,
 }
@@ -77,7 +82,7 @@ impl Watched {
         let new = KBox::new(
             Self {
                 window: UnsafeCell::new(Window::new()),
-                watch: UnsafeCell::new(Watch::new()),
+                watch: Watch::new(),
                 faults: Faults::new(),
                 flushed: AtomicU32::new(0),
             },
@@ -101,8 +106,9 @@ impl Watched {
     ///
     /// # Safety
     ///
-    /// `vcpu` is a vCPU that is there for `'a`.
-    unsafe fn of<'a>(vcpu: *mut bindings::kvm_vcpu) -> Option<&'a Self> {
+    /// `vcpu` is a vCPU that is there for `'a`. This task holds the vCPU's mutex; or it holds
+    /// `mmu_lock` for `'a`, and uses `watch` only.
+    pub(super) unsafe fn of<'a>(vcpu: *mut bindings::kvm_vcpu) -> Option<&'a Self> {
         // SAFETY: By the caller's contract; it is freed with the vCPU.
         unsafe {
             AtomicPtr::from_ptr(&raw mut (*vcpu).arch.spe.window)
@@ -110,6 +116,17 @@ impl Watched {
                 .cast::<Self>()
                 .as_ref()
         }
+    }
+
+    /// Does not let the unit write any more; for the task that runs the vCPU.
+    pub(super) fn disarm(&self) {
+        self.watch.disarm();
+    }
+
+    /// Watches nothing any more; for the task that holds the vCPU's mutex.
+    pub(super) fn forget(&self) {
+        self.watch.forget();
+        self.faults.forget();
     }
 }
 
@@ -132,33 +149,31 @@ unsafe extern "C" fn kvm_spe_destroy_vcpu(vcpu: *mut bindings::kvm_vcpu) {
 }
 
 /// The lock of a VM's stage 2, held.
-struct MmuLock<const WRITE: bool>(*mut bindings::kvm);
+struct MmuLock<'a, const WRITE: bool>(&'a Vm);
 
-impl<const WRITE: bool> MmuLock<WRITE> {
+impl<'a, const WRITE: bool> MmuLock<'a, WRITE> {
     /// Takes the lock.
     ///
-    /// # Safety
-    ///
-    /// `kvm` is a VM that stays. The context allows the lock to be taken.
-    unsafe fn new(kvm: *mut bindings::kvm) -> Self {
-        // SAFETY: By the caller's contract.
+    /// Context: process; interrupts are on.
+    fn new(vm: &'a Vm) -> Self {
+        // SAFETY: The VM is alive, and so its lock is initialised.
         unsafe {
-            let lock = &raw mut (*kvm).mmu_lock;
+            let lock = &raw mut (*vm.as_raw()).mmu_lock;
             if WRITE {
                 bindings::write_lock(lock);
             } else {
                 bindings::read_lock(lock);
             }
         }
-        Self(kvm)
+        Self(vm)
     }
 }
 
-impl<const WRITE: bool> Drop for MmuLock<WRITE> {
+impl<const WRITE: bool> Drop for MmuLock<'_, WRITE> {
     fn drop(&mut self) {
         // SAFETY: `new()` has taken it.
         unsafe {
-            let lock = &raw mut (*self.0).mmu_lock;
+            let lock = &raw mut (*self.0.as_raw()).mmu_lock;
             if WRITE {
                 bindings::write_unlock(lock);
             } else {
@@ -174,56 +189,62 @@ impl<const WRITE: bool> Drop for MmuLock<WRITE> {
 ///
 /// `vcpu` is loaded by this task, which holds `kvm->srcu`; interrupts are on.
 pub(super) struct Guest<'a> {
-    vcpu: *mut bindings::kvm_vcpu,
-    kvm: *mut bindings::kvm,
+    vcpu: &'a Vcpu,
+    vm: &'a Vm,
     watched: &'a Watched,
 }
 
 impl<'a> Guest<'a> {
-    /// Calls `f` with the memory and the window of a vCPU that has been set up.
+    /// Calls `f` with the memory and the window of a vCPU, and returns its result; [`None`] for a
+    /// vCPU that has not been set up.
     ///
     /// # Safety
     ///
-    /// As for the invariant of the type.
+    /// As for the invariant of the type. This is not called again before `f` returns.
     pub(super) unsafe fn with<R>(
         vcpu: *mut bindings::kvm_vcpu,
-        f: impl FnOnce(&Self, &mut Window) -> R,
+        f: impl FnOnce(&Guest<'_>, &mut Window) -> R,
     ) -> Option<R> {
-        // SAFETY: By the caller's contract.
-        let (watched, kvm) = unsafe { (Watched::of(vcpu)?, (*vcpu).kvm) };
+        // SAFETY: By the caller's contract; the window belongs to this task.
         // INVARIANT: By the caller's contract.
-        let guest = Self { vcpu, kvm, watched };
-        // SAFETY: The window belongs to this task, and nothing below `f` takes it once more.
-        let window = unsafe { &mut *watched.window.get() };
+        let (guest, window) = unsafe {
+            let watched = Watched::of(vcpu)?;
+            let (vcpu, vm) = (Vcpu::from_raw(vcpu), Vm::from_raw((*vcpu).kvm));
+
+            (Guest { vcpu, vm, watched }, &mut *watched.window.get())
+        };
 
         Some(f(&guest, window))
+    }
+
+    /// Returns what the vCPU needs.
+    pub(super) fn watched(&self) -> &'a Watched {
+        self.watched
     }
 
     /// Returns a system register of the guest.
     fn register(&self, register: bindings::vcpu_sysreg) -> u64 {
         // SAFETY: By the type invariant.
-        unsafe { bindings::vcpu_read_sys_reg(self.vcpu, register) }
+        unsafe { bindings::vcpu_read_sys_reg(self.vcpu.as_raw(), register) }
     }
 
     /// Arms the watch if nothing has changed, and all of `frames` are mapped.
     fn arm_with(&self, frames: &[Frame]) -> bool {
-        // SAFETY: By the type invariant.
-        let _lock = unsafe { MmuLock::<false>::new(self.kvm) };
+        let _lock = MmuLock::<false>::new(self.vm);
         let is_mapped = |frame: &Frame| {
-            // SAFETY: By the type invariant; the lock is held.
-            unsafe {
-                bindings::kvm_s2_is_mapped(self.kvm, frame.gfn << bindings::PAGE_SHIFT, frame.write)
-            }
+            let gpa = frame.gfn << bindings::PAGE_SHIFT;
+
+            // SAFETY: The VM is alive, and the lock is held.
+            unsafe { bindings::kvm_s2_is_mapped(self.vm.as_raw(), gpa, frame.write) }
         };
 
-        // SAFETY: Only this task writes it.
-        unsafe { &*self.watched.watch.get() }.arm(|| frames.iter().all(is_mapped))
+        self.watched.watch.arm(|| frames.iter().all(is_mapped))
     }
 }
 
 /// What translates, for a walk that shows its descriptors.
 struct Walk<'a> {
-    kvm: *mut bindings::kvm,
+    guest: &'a Guest<'a>,
     va: u64,
     seen: &'a mut dyn FnMut(Descriptor),
 }
@@ -235,10 +256,14 @@ impl Walk<'_> {
     ///
     /// The software walk of stage 1 calls it with a `Walk`.
     unsafe extern "C" fn show(context: *mut bindings::s1_walk_context, walk: *mut c_void) -> c_int {
-        // SAFETY: By the caller's contract.
-        let (context, walk) = unsafe { (&*context, &mut *walk.cast::<Walk<'_>>()) };
-        // SAFETY: The context is valid.
-        let info = unsafe { &*context.wi };
+        // SAFETY: By the caller's contract; the context is valid.
+        let (context, info, walk) = unsafe {
+            (
+                &*context,
+                &*(*context).wi,
+                &mut *walk.cast::<Walk<'_>>(), //
+            )
+        };
         let stride = info.pgshift - 3;
         let shift = (3 - context.level) as u32 * stride + info.pgshift;
         // The table of the first level may have fewer entries.
@@ -251,21 +276,11 @@ impl Walk<'_> {
         let ipa = context.table_ipa | index << 3;
 
         // The frame matters even if nobody can read it.
-        let value = read_descriptor(walk.kvm, ipa).unwrap_or(0);
+        let value = walk.guest.descriptor(ipa).unwrap_or(0);
         let size = if info.be { 0 } else { 1 << shift };
         (walk.seen)(Descriptor { ipa, value, size });
         0
     }
-}
-
-/// Reads a descriptor, in the guest's byte order.
-fn read_descriptor(kvm: *mut bindings::kvm, ipa: u64) -> Option<u64> {
-    let mut value = 0u64;
-    let size = size_of::<u64>() as c_ulong;
-
-    // SAFETY: The callers have a VM whose `srcu` is held; the value has this size.
-    let ret = unsafe { bindings::kvm_read_guest(kvm, ipa, (&raw mut value).cast(), size) };
-    (ret == 0).then_some(value)
 }
 
 impl Memory for Guest<'_> {
@@ -317,7 +332,12 @@ impl Memory for Guest<'_> {
     }
 
     fn descriptor(&self, ipa: u64) -> Option<u64> {
-        read_descriptor(self.kvm, ipa)
+        let mut value = 0u64;
+        let place = (&raw mut value).cast();
+
+        // SAFETY: By the type invariant `srcu` is held; the value has this size.
+        let ret = unsafe { bindings::kvm_read_guest(self.vm.as_raw(), ipa, place, 8) };
+        (ret == 0).then_some(value)
     }
 
     fn gfn(&self, ipa: u64) -> u64 {
@@ -325,19 +345,16 @@ impl Memory for Guest<'_> {
     }
 
     fn updates_tables(&self) -> bool {
-        // SAFETY: By the type invariant; it does not change once a vCPU has run.
-        let pmbidr = unsafe { PMBIDR_EL1::from_raw((*self.kvm).arch.spe.pmbidr) };
+        let pmbidr = Identity::of(self.vm).pmbidr;
         let tcr = TCR_EL1::from_raw(self.register(bindings::vcpu_sysreg_TCR_EL1));
 
         pmbidr.F().into_bool() && tcr.HA().into_bool()
     }
 
     fn watch(&self, frames: &Frames) {
-        // SAFETY: By the type invariant. Nobody else has a reference while the lock is held.
-        unsafe {
-            let _lock = MmuLock::<true>::new(self.kvm);
-            (*self.watched.watch.get()).set(frames);
-        }
+        let _lock = MmuLock::<true>::new(self.vm);
+
+        self.watched.watch.set(frames);
     }
 
     fn map(&self, frame: Frame) -> Result<bool, Unmapped> {
@@ -347,7 +364,7 @@ impl Memory for Guest<'_> {
             return Err(Unmapped::Later);
         }
         // SAFETY: By the type invariant.
-        match unsafe { bindings::kvm_s2_populate(self.vcpu, gpa, frame.write) } {
+        match unsafe { bindings::kvm_s2_populate(self.vcpu.as_raw(), gpa, frame.write) } {
             0 => Ok(false),
             1.. => Ok(true),
             ret if [ENOMEM, EINTR].contains(&Error::from_errno(ret)) => Err(Unmapped::Later),
@@ -371,19 +388,17 @@ impl Memory for Guest<'_> {
         if !self.arm_with(frames.as_slice()) {
             return false;
         }
-        // SAFETY: By the type invariant.
-        let relaxed = unsafe { relaxed(self.kvm) }.load(Ordering::Acquire);
+        let relaxed = relaxed(self.vm).load(Ordering::Acquire);
         if self.watched.flushed.load(Ordering::Relaxed) != relaxed {
-            // SAFETY: By the type invariant.
-            unsafe { bindings::kvm_arch_flush_remote_tlbs(self.kvm) };
+            // SAFETY: The VM is alive.
+            unsafe { bindings::kvm_arch_flush_remote_tlbs(self.vm.as_raw()) };
             self.watched.flushed.store(relaxed, Ordering::Relaxed);
         }
         true
     }
 
     fn disarm(&self) {
-        // SAFETY: Only this task writes it.
-        unsafe { &*self.watched.watch.get() }.disarm();
+        self.watched.disarm();
     }
 }
 
@@ -392,7 +407,7 @@ impl Guest<'_> {
     /// descriptor of its page, and whether EL1 may write there.
     fn walk(&self, va: u64, seen: &mut dyn FnMut(Descriptor)) -> Result<(u64, u64, bool)> {
         let mut walk = Walk {
-            kvm: self.kvm,
+            guest: self,
             va,
             seen,
         };
@@ -407,12 +422,17 @@ impl Guest<'_> {
         };
         let mut result = bindings::s1_walk_result::default();
 
-        // SAFETY: By the type invariant. The walk does not keep what it gets.
-        to_result(unsafe {
-            bindings::__kvm_translate_va(self.vcpu, &raw mut info, &raw mut result, va)
-        })?;
-        // SAFETY: This is what a walk that has succeeded leaves.
+        // SAFETY: By the type invariant. The walk does not keep what it gets, and one that has
+        // succeeded leaves these fields.
         unsafe {
+            let vcpu = self.vcpu.as_raw();
+
+            to_result(bindings::__kvm_translate_va(
+                vcpu,
+                &raw mut info,
+                &raw mut result,
+                va,
+            ))?;
             let found = result.__bindgen_anon_1.__bindgen_anon_1;
             Ok((found.pa, found.desc, found.pw))
         }
@@ -422,7 +442,7 @@ impl Guest<'_> {
     /// in which each mapping may take a place.
     fn has_to_stop(&self) -> bool {
         // SAFETY: By the type invariant.
-        unsafe { bindings::kvm_spe_has_to_stop(self.vcpu) }
+        unsafe { bindings::kvm_spe_has_to_stop(self.vcpu.as_raw()) }
     }
 
     /// Returns whether the guest lets the hardware note that a page is dirty.
@@ -435,13 +455,9 @@ impl Guest<'_> {
 
 /// Returns the number of permissions that have been added to mappings of a VM. CPUs may still have
 /// translations without them.
-///
-/// # Safety
-///
-/// `kvm` is a VM that stays for `'a`.
-unsafe fn relaxed<'a>(kvm: *mut bindings::kvm) -> &'a AtomicU32 {
-    // SAFETY: By the caller's contract.
-    unsafe { AtomicU32::from_ptr(&raw mut (*kvm).arch.spe.relaxed) }
+fn relaxed(vm: &Vm) -> &AtomicU32 {
+    // SAFETY: The VM is alive, and all accesses are atomic.
+    unsafe { AtomicU32::from_ptr(&raw mut (*vm.as_raw()).arch.spe.relaxed) }
 }
 
 /// Counts a permission that is about to be added to a mapping.
@@ -453,32 +469,90 @@ unsafe fn relaxed<'a>(kvm: *mut bindings::kvm) -> &'a AtomicU32 {
 /// `kvm` is a VM.
 #[export]
 unsafe extern "C" fn __kvm_spe_relax(kvm: *mut bindings::kvm) {
-    // SAFETY: By the caller's contract. Who sees the permission sees that it has been counted.
-    unsafe { relaxed(kvm) }.fetch_add(1, Ordering::SeqCst);
+    // SAFETY: By the caller's contract.
+    let vm = unsafe { Vm::from_raw(kvm) };
+
+    // Who sees the permission sees that it has been counted.
+    relaxed(vm).fetch_add(1, Ordering::SeqCst);
 }
 
-/// Calls `f` with each vCPU that watches some of the frames from `first` to `last`.
-///
-/// # Safety
-///
-/// `kvm` is a VM whose `mmu_lock` is held.
-unsafe fn for_each_watching(
-    kvm: *mut bindings::kvm,
-    first: u64,
-    last: u64,
-    mut f: impl FnMut(*mut bindings::kvm_vcpu, &Watch),
-) {
-    for i in 0.. {
+/// A VM whose `mmu_lock` is held.
+struct Locked<'a>(&'a Vm);
+
+impl<'a> Locked<'a> {
+    /// Wraps a pointer from C.
+    ///
+    /// # Safety
+    ///
+    /// `kvm` is a VM whose `mmu_lock` is held for `'a`.
+    unsafe fn from_raw(kvm: *mut bindings::kvm) -> Self {
         // SAFETY: By the caller's contract.
-        let vcpu = unsafe { bindings::kvm_get_vcpu(kvm, i) };
-        if vcpu.is_null() {
-            break;
+        Self(unsafe { Vm::from_raw(kvm) })
+    }
+
+    /// Returns vCPU `i`, with its watch if it has been set up; [`None`] if there is no such vCPU.
+    fn vcpu(&self, i: c_int) -> Option<(&'a Vcpu, Option<&'a Watch>)> {
+        // SAFETY: The VM is alive, and its mappings change no more when vCPUs are destroyed;
+        // `mmu_lock` is held.
+        unsafe {
+            let vcpu = bindings::kvm_get_vcpu(self.0.as_raw(), i);
+
+            (!vcpu.is_null()).then(|| {
+                let watched = Watched::of(vcpu);
+                (Vcpu::from_raw(vcpu), watched.map(|it| &it.watch))
+            })
         }
-        // SAFETY: It is written with the lock held for writing, by the vCPU's task.
-        let watch = unsafe { Watched::of(vcpu).map(|watched| &*watched.watch.get()) };
-        if let Some(watch) = watch.filter(|watch| watch.has(first, last)) {
-            f(vcpu, watch);
+    }
+
+    /// Calls `f` with each vCPU that watches some of the frames from `first` to `last`.
+    fn for_each_watching(&self, first: u64, last: u64, mut f: impl FnMut(&Vcpu, &Watch)) {
+        for (vcpu, watch) in (0..).map_while(|i| self.vcpu(i)) {
+            if let Some(watch) = watch.filter(|watch| watch.has(first, last)) {
+                f(vcpu, watch);
+            }
         }
+    }
+
+    /// Notes that some frames are about to change, and requests of the vCPUs whose units may be
+    /// writing to them that their windows are made ready again.
+    fn invalidate(&self, first: u64, last: u64) {
+        const BITS: usize = c_ulong::BITS as usize;
+        let mut armed = [0 as c_ulong; (bindings::KVM_MAX_VCPUS as usize).div_ceil(BITS)];
+        let mut any = false;
+
+        self.for_each_watching(first, last, |vcpu, watch| {
+            if watch.change() {
+                let index = vcpu.index();
+                if let Some(word) = armed.get_mut(index / BITS) {
+                    *word |= 1 << (index % BITS);
+                }
+                stat_add!(vcpu, spe_kicked, 1);
+                // SAFETY: The arguments are plain integers.
+                unsafe { kvm_spe_kick(vcpu.id(), first, last) };
+                any = true;
+            }
+        });
+        if any {
+            // SAFETY: The VM is alive, and the mask has a bit for each vCPU.
+            unsafe { bindings::kvm_spe_request_of(self.0.as_raw(), armed.as_mut_ptr()) };
+        }
+    }
+
+    /// Returns whether a vCPU watches some of the frames.
+    fn is_watched(&self, first: u64, last: u64) -> bool {
+        let mut found = false;
+
+        self.for_each_watching(first, last, |_, _| found = true);
+        found
+    }
+
+    /// Returns whether the frames are to be left young. What is watched without that is noted as
+    /// changed.
+    fn keeps_young(&self, first: u64, last: u64) -> bool {
+        let mut keeps = false;
+
+        self.for_each_watching(first, last, |_, watch| keeps |= watch.keeps_young());
+        keeps
     }
 }
 
@@ -492,27 +566,8 @@ unsafe fn for_each_watching(
 /// `kvm` is a VM whose `mmu_lock` is held for writing.
 #[export]
 unsafe extern "C" fn __kvm_spe_invalidate(kvm: *mut bindings::kvm, first: u64, last: u64) {
-    const BITS: usize = c_ulong::BITS as usize;
-    let mut armed = [0 as c_ulong; (bindings::KVM_MAX_VCPUS as usize).div_ceil(BITS)];
-    let mut any = false;
-
     // SAFETY: By the caller's contract.
-    unsafe {
-        for_each_watching(kvm, first, last, |vcpu, watch| {
-            let index = (*vcpu).vcpu_idx as usize;
-            if watch.change() {
-                if let Some(word) = armed.get_mut(index / BITS) {
-                    *word |= 1 << (index % BITS);
-                }
-                add(&raw mut (*vcpu).stat.spe_kicked, 1);
-                kvm_spe_kick((*vcpu).vcpu_id, first, last);
-                any = true;
-            }
-        });
-        if any {
-            bindings::kvm_spe_request_of(kvm, armed.as_mut_ptr());
-        }
-    }
+    unsafe { Locked::from_raw(kvm) }.invalidate(first, last);
 }
 
 /// Returns whether a vCPU watches some of the frames from `first` to `last`.
@@ -524,11 +579,8 @@ unsafe extern "C" fn __kvm_spe_invalidate(kvm: *mut bindings::kvm, first: u64, l
 /// `kvm` is a VM whose `mmu_lock` is held.
 #[export]
 unsafe extern "C" fn __kvm_spe_is_watched(kvm: *mut bindings::kvm, first: u64, last: u64) -> bool {
-    let mut found = false;
-
     // SAFETY: By the caller's contract.
-    unsafe { for_each_watching(kvm, first, last, |_, _| found = true) };
-    found
+    unsafe { Locked::from_raw(kvm) }.is_watched(first, last)
 }
 
 /// Returns whether the frames from `first` to `last` are to be left young: a unit may be writing to
@@ -541,51 +593,6 @@ unsafe extern "C" fn __kvm_spe_is_watched(kvm: *mut bindings::kvm, first: u64, l
 /// As for [`__kvm_spe_invalidate`].
 #[export]
 unsafe extern "C" fn __kvm_spe_keeps_young(kvm: *mut bindings::kvm, first: u64, last: u64) -> bool {
-    let mut keeps = false;
-
     // SAFETY: By the caller's contract.
-    unsafe { for_each_watching(kvm, first, last, |_, watch| keeps |= watch.keeps_young()) };
-    keeps
-}
-
-/// Calls `f` with what counts the faults of the unit.
-///
-/// # Safety
-///
-/// `vcpu` is a vCPU whose mutex is held.
-pub(super) unsafe fn with_faults<R>(
-    vcpu: *mut bindings::kvm_vcpu,
-    f: impl FnOnce(&Faults) -> R,
-) -> Option<R> {
-    // SAFETY: By the caller's contract.
-    unsafe { Watched::of(vcpu) }.map(|watched| f(&watched.faults))
-}
-
-/// Watches nothing for a vCPU any more.
-///
-/// # Safety
-///
-/// `vcpu` is a vCPU whose mutex is held.
-pub(super) unsafe fn forget(vcpu: *mut bindings::kvm_vcpu) {
-    // SAFETY: By the caller's contract nobody writes it.
-    unsafe {
-        if let Some(watched) = Watched::of(vcpu) {
-            (*watched.watch.get()).forget();
-            watched.faults.forget();
-        }
-    }
-}
-
-/// Disarms the watch of a vCPU whose buffer is off.
-///
-/// # Safety
-///
-/// `vcpu` is a vCPU that this task runs.
-pub(super) unsafe fn disarm(vcpu: *mut bindings::kvm_vcpu) {
-    // SAFETY: By the caller's contract only this task writes it.
-    unsafe {
-        if let Some(watched) = Watched::of(vcpu) {
-            (*watched.watch.get()).disarm();
-        }
-    }
+    unsafe { Locked::from_raw(kvm) }.keeps_young(first, last)
 }

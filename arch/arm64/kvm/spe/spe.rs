@@ -13,17 +13,16 @@
 //! # Access rules
 //!
 //! `kvm->arch.spe` changes with `config_lock` held, and no more once a vCPU has run; `relaxed` is a
-//! counter. The registers in `vcpu->arch.spe` belong to the task that holds the vCPU's mutex.
+//! counter. `vcpu->arch.spe` belongs to the task that holds the vCPU's mutex. That task may be
+//! preempted, and takes over what the unit says when it loads the vCPU again, so interrupts are off
+//! while it accesses the registers and the state of the buffer: see `vcpu.rs`.
 //!
 //! C header: [`asm/kvm_spe.h`](srctree/arch/arm64/include/asm/kvm_spe.h)
 
 use core::sync::atomic;
 
 use kernel::{
-    arm64::{
-        cpufeature::system_has,
-        sysreg::*, //
-    },
+    arm64::cpufeature::system_has,
     bindings::{
         self,
         kvm_spe_host as Host,
@@ -31,6 +30,7 @@ use kernel::{
     },
     cpucap,
     error::from_result,
+    kvm::Vm,
     prelude::*, //
 };
 
@@ -40,10 +40,11 @@ mod entry;
 mod memory;
 mod registers;
 mod switch;
+mod vcpu;
 mod window;
 
-use buffer::{__kvm_spe_update, note_write, take_event};
-use registers::{Name, Register, View};
+use registers::Name;
+use vcpu::{view_of, Spu};
 
 /// True once a CPU has come up that has FEAT_SPE, and whose firmware leaves it to the kernel.
 static SEEN: atomic::AtomicBool = atomic::AtomicBool::new(false);
@@ -72,101 +73,6 @@ unsafe extern "C" fn kvm_spe_supported() -> bool {
     SEEN.load(atomic::Ordering::Relaxed) && !system_has(cpucap!(KVM_PROTECTED_MODE))
 }
 
-/// Returns the SPU as a VM sees it; [`None`] for a VM without FEAT_SPE.
-///
-/// # Safety
-///
-/// `kvm` is a VM. Until a vCPU runs, the answer may be out of date unless `config_lock` is held.
-unsafe fn view_of(kvm: *mut bindings::kvm) -> Option<View> {
-    // SAFETY: By the caller's contract. Another task may be changing a value: what is read was
-    // stored at once, and both accesses are marked.
-    let (dfr0, pmsidr, pmbidr, events) = unsafe {
-        (
-            bindings::kvm_read_vm_id_reg(kvm, ID_AA64DFR0_EL1::ENCODING.as_u32()),
-            (&raw const (*kvm).arch.spe.pmsidr).read_volatile(),
-            (&raw const (*kvm).arch.spe.pmbidr).read_volatile(),
-            (&raw const (*kvm).arch.spe.events).read_volatile(),
-        )
-    };
-
-    View::new(
-        ID_AA64DFR0_EL1::from_raw(dfr0).PMSVer(),
-        pmsidr.into(),
-        pmbidr.into(),
-        events,
-    )
-}
-
-/// Returns the place of a register.
-fn place(registers: &mut Registers, register: Register) -> &mut u64 {
-    match register {
-        Register::Pmscr => &mut registers.pmscr,
-        Register::Pmsnevfr => &mut registers.pmsnevfr,
-        Register::Pmsicr => &mut registers.pmsicr,
-        Register::Pmsirr => &mut registers.pmsirr,
-        Register::Pmsfcr => &mut registers.pmsfcr,
-        Register::Pmsevfr => &mut registers.pmsevfr,
-        Register::Pmslatfr => &mut registers.pmslatfr,
-        Register::Pmblimitr => &mut registers.pmblimitr,
-        Register::Pmbptr => &mut registers.pmbptr,
-        Register::Pmbsr => &mut registers.pmbsr,
-    }
-}
-
-/// The SPU of a vCPU.
-struct Spu<'a> {
-    view: View,
-    registers: &'a mut Registers,
-}
-
-impl Spu<'_> {
-    /// Calls `f` with the SPU of a vCPU, and returns its result; [`None`] if the VM has no SPU.
-    ///
-    /// # Safety
-    ///
-    /// `vcpu` is a vCPU whose mutex is held. `f` does not access its registers in other ways.
-    unsafe fn with<R>(
-        vcpu: *mut bindings::kvm_vcpu,
-        f: impl FnOnce(&mut Spu<'_>) -> R,
-    ) -> Option<R> {
-        // SAFETY: By the caller's contract; a vCPU's VM outlives it.
-        let mut spu = unsafe {
-            Spu {
-                view: view_of((*vcpu).kvm)?,
-                registers: &mut (*vcpu).arch.spe.regs,
-            }
-        };
-
-        Some(f(&mut spu))
-    }
-
-    /// Returns the value of a register; [`None`] if the VM does not have it.
-    fn read(&mut self, encoding: u32) -> Option<u64> {
-        let name = Name::of(encoding).filter(|name| self.view.has(*name))?;
-
-        Some(match name {
-            Name::Own(register) => *place(self.registers, register),
-            Name::Pmsidr => self.view.pmsidr().into(),
-            Name::Pmbidr => self.view.pmbidr().into(),
-        })
-    }
-
-    /// Writes a register. Fails with `ENOENT` if the VM does not have it, and with `EINVAL` if it
-    /// has another value that cannot be changed.
-    fn write(&mut self, encoding: u32, value: u64) -> Result {
-        let known = self.read(encoding).ok_or(ENOENT)?;
-
-        match Name::of(encoding) {
-            Some(Name::Own(register)) => {
-                *place(self.registers, register) = value & self.view.kept(register);
-                Ok(())
-            }
-            _ if value == known => Ok(()),
-            _ => Err(EINVAL),
-        }
-    }
-}
-
 /// Returns whether a VM has the register with this encoding, one of those of FEAT_SPE.
 ///
 /// Context: any.
@@ -177,7 +83,7 @@ impl Spu<'_> {
 #[export]
 unsafe extern "C" fn kvm_spe_has_reg(kvm: *mut bindings::kvm, reg: u32) -> bool {
     // SAFETY: By the caller's contract.
-    let view = unsafe { view_of(kvm) };
+    let view = view_of(unsafe { Vm::from_raw(kvm) });
 
     Name::of(reg)
         .zip(view)
@@ -198,20 +104,8 @@ unsafe extern "C" fn kvm_spe_access(
     is_write: bool,
     val: *mut u64,
 ) -> bool {
-    // SAFETY: The task that runs a vCPU holds its mutex. A vCPU that has run is set up.
-    unsafe {
-        take_event(vcpu);
-        if !is_write {
-            let value = Spu::with(vcpu, |spu| spu.read(reg)).flatten();
-            return value.inspect(|value| *val = *value).is_some();
-        }
-        // A register that identifies the unit cannot be written at all.
-        let is_written = matches!(Name::of(reg), Some(Name::Own(_)))
-            && Spu::with(vcpu, |spu| spu.write(reg, *val)).is_some_and(|it| it.is_ok());
-        note_write(vcpu, reg);
-        __kvm_spe_update(vcpu);
-        is_written
-    }
+    // SAFETY: The task that runs a vCPU holds its mutex; `val` is valid by the caller's contract.
+    unsafe { Spu::with(vcpu, |spu| spu.access(reg, is_write, &mut *val)) }.is_ok()
 }
 
 /// Reads a register for userspace. Fails with `ENOENT` if the VM does not have it.
@@ -227,16 +121,8 @@ unsafe extern "C" fn kvm_spe_get_reg(
     reg: u32,
     val: *mut u64,
 ) -> c_int {
-    from_result(|| {
-        // SAFETY: By the caller's contract.
-        unsafe {
-            take_event(vcpu);
-            *val = Spu::with(vcpu, |spu| spu.read(reg))
-                .flatten()
-                .ok_or(ENOENT)?
-        };
-        Ok(0)
-    })
+    // SAFETY: By the caller's contract.
+    from_result(|| unsafe { Spu::with(vcpu, |spu| spu.read(reg)).map(|it| *val = it) }.map(|()| 0))
 }
 
 /// Writes a register for userspace. Fails with `ENOENT` if the VM does not have it, and with
@@ -249,21 +135,11 @@ unsafe extern "C" fn kvm_spe_get_reg(
 /// `vcpu` is a vCPU whose mutex is held.
 #[export]
 unsafe extern "C" fn kvm_spe_set_reg(vcpu: *mut bindings::kvm_vcpu, reg: u32, val: u64) -> c_int {
-    from_result(|| {
-        // SAFETY: By the caller's contract.
-        unsafe {
-            take_event(vcpu);
-            Spu::with(vcpu, |spu| spu.write(reg, val)).ok_or(ENOENT)??;
-            note_write(vcpu, reg);
-        }
-        Ok(0)
-    })
+    // SAFETY: By the caller's contract.
+    from_result(|| unsafe { Spu::with(vcpu, |spu| spu.write(reg, val)) }.map(|()| 0))
 }
 
 /// Stores what the first run of the VM fixes.
-///
-/// Fine-grained traps do not suffice where a guest could reach PMSDSFR_EL1, which is never
-/// switched: FEAT_FGT2 traps it.
 ///
 /// Context: process.
 ///
@@ -273,23 +149,5 @@ unsafe extern "C" fn kvm_spe_set_reg(vcpu: *mut bindings::kvm_vcpu, reg: u32, va
 #[export]
 unsafe extern "C" fn kvm_spe_fix(vcpu: *mut bindings::kvm_vcpu) {
     // SAFETY: By the caller's contract.
-    unsafe {
-        let spe = &raw mut (*vcpu).arch.spe;
-        let pmsidr = PMSIDR_EL1::from_raw((*(*vcpu).kvm).arch.spe.pmsidr);
-        let fds = pmsidr.FDS().into_bool();
-        // Userspace may have written registers before it has lowered the version.
-        let mask = |spu: &mut Spu<'_>| {
-            for (register, _) in Register::ALL {
-                *place(spu.registers, register) &= spu.view.kept(register);
-            }
-        };
-
-        if Spu::with(vcpu, mask).is_none() {
-            return;
-        }
-        (*spe).present = true;
-        (*spe).fne = pmsidr.FnE().into_bool();
-        (*spe).fine_grained =
-            system_has(cpucap!(HAS_FGT)) && (!fds || system_has(cpucap!(HAS_FGT2)));
-    }
+    unsafe { Spu::with(vcpu, |spu| spu.fix()) };
 }

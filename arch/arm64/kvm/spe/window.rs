@@ -107,19 +107,14 @@ impl Frames {
     pub(crate) fn as_slice(&self) -> &[Frame] {
         self.0.items()
     }
-
-    /// Returns whether one of them is at `first` to `last`.
-    pub(crate) fn overlap(&self, first: u64, last: u64) -> bool {
-        self.as_slice()
-            .iter()
-            .any(|frame| first <= frame.gfn && frame.gfn <= last)
-    }
 }
 
 /// Frames whose changes matter to a vCPU. The lock of the VM's stage 2 is held for all that it
 /// does, except for [`Watch::disarm`] and [`Watch::forget`].
 pub(crate) struct Watch {
-    frames: Frames,
+    /// The numbers of the frames: the first `len` ones.
+    gfns: [Cell<u64>; FRAMES],
+    len: Cell<usize>,
     /// None of the frames has changed.
     valid: AtomicBool,
     /// The unit may write to them.
@@ -129,21 +124,29 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) const fn new() -> Self {
         Self {
-            frames: Frames::new(),
+            gfns: [const { Cell::new(0) }; FRAMES],
+            len: Cell::new(0),
             valid: AtomicBool::new(false),
             armed: AtomicBool::new(false),
         }
     }
 
     /// Watches these frames from now on. The lock is held for writing.
-    pub(crate) fn set(&mut self, frames: &Frames) {
-        self.frames = *frames;
-        *self.valid.get_mut() = true;
+    pub(crate) fn set(&self, frames: &Frames) {
+        let frames = frames.as_slice();
+
+        for (gfn, frame) in self.gfns.iter().zip(frames) {
+            gfn.set(frame.gfn);
+        }
+        self.len.set(frames.len());
+        self.valid.store(true, Relaxed);
     }
 
     /// Returns whether a frame at `first` to `last` is one of them, and none has changed.
     pub(crate) fn has(&self, first: u64, last: u64) -> bool {
-        self.valid.load(Relaxed) && self.frames.overlap(first, last)
+        let mut gfns = self.gfns.iter().take(self.len.get());
+
+        self.valid.load(Relaxed) && gfns.any(|gfn| (first..=last).contains(&gfn.get()))
     }
 
     /// Notes that one of them is about to change. Returns whether the unit may be writing to it.
