@@ -34,7 +34,7 @@ macro_rules! kvm_stat_add {
 }
 pub use kvm_stat_add as stat_add;
 
-/// What has counters: a [`Vm`] or a [`Vcpu`].
+/// An object with counters: a [`Vm`] or a [`Vcpu`].
 ///
 /// # Safety
 ///
@@ -85,7 +85,7 @@ impl Vm {
     ///
     /// `kvm->arch.config_lock` is held, or a vCPU has run, for as long as the result is used.
     pub unsafe fn config(&self) -> Config<'_> {
-        // INVARIANT: Userspace may change these only until a vCPU runs, and under that lock.
+        // INVARIANT: Userspace may change the configuration only with the lock, until a vCPU runs.
         Config(self)
     }
 }
@@ -104,7 +104,7 @@ unsafe impl HasStat for Vm {
 ///
 /// # Invariants
 ///
-/// They do not change while this value exists.
+/// The registers and features do not change while this value exists.
 #[derive(Clone, Copy)]
 pub struct Config<'a>(&'a Vm);
 

@@ -2,8 +2,8 @@
 
 //! The statistical profiling units (SPUs) of this machine.
 //!
-//! The driver of FEAT_SPE registers each unit that it has found. It may be a module, and so this
-//! registry, which KVM asks, is not part of it. Who uses a unit holds a reference to the module.
+//! The driver of FEAT_SPE registers each unit that it finds. The driver may be a module, so this
+//! registry, which KVM uses, is not part of it. A user of a unit holds a reference to the module.
 //!
 //! C header: [`linux/perf/arm_spe_unit.h`](srctree/include/linux/perf/arm_spe_unit.h)
 
@@ -33,8 +33,8 @@ struct Registry;
 
 impl kernel::Module for Registry {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        // SAFETY: This is called once. Drivers and KVM's users come later: this is linked before
-        // the driver, and both use the same level of initcalls.
+        // SAFETY: This is called once. The driver registers units later, since it is linked after
+        // the registry and has the same level of initcalls; VMs exist only later.
         unsafe { UNITS.init() };
         Ok(Self)
     }
@@ -133,9 +133,9 @@ unsafe fn identity() -> (u32, u64, u64) {
     (version, pmsidr.into(), pmbidr.into())
 }
 
-/// Checks that this CPU has the same unit as the one whose registers have been read. A unit that is
-/// not the same on all of its CPUs cannot be given to guests: they would find other registers
-/// where they run next. Fails with `EINVAL` if guests may have it already.
+/// Checks that this CPU's unit has the registers that have been read on another CPU. Guests cannot
+/// have a unit whose registers differ between its CPUs: a vCPU that moves would find other values.
+/// Fails with `EINVAL` if guests may already have the unit.
 ///
 /// Context: the task stays on this CPU.
 ///
@@ -153,7 +153,7 @@ unsafe extern "C" fn arm_spe_unit_check(unit: *mut Unit) -> c_int {
             pr_err!("this CPU's SPU differs from that of the unit's other CPUs\n");
             return EINVAL.to_errno();
         }
-        pr_warn!("an SPU that differs from CPU to CPU is not for guests\n");
+        pr_warn!("guests cannot have an SPU that differs between CPUs\n");
         (*unit).differs = true;
     }
     0
@@ -181,7 +181,7 @@ unsafe extern "C" fn arm_spe_unit_register(
     }
 }
 
-/// Takes a unit out of the registry. Nobody uses it: its module is being removed.
+/// Removes a unit from the registry. The unit has no users: its module is being removed.
 ///
 /// Context: may sleep.
 ///

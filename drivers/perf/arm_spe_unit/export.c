@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The calls of a driver that is a module; the functions are in Rust.
+ * Exports the functions of arm_spe_unit.rs that the driver, which may be a module, calls.
  */
 
 #include <linux/export.h>

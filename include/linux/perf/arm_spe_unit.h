@@ -13,13 +13,13 @@
 /**
  * struct arm_spe_unit - An SPU, which one or more CPUs have
  * @pmsidr: PMSIDR_EL1 of its CPUs
- * @pmbidr: PMBIDR_EL1, as a level reads it that may use the buffer
+ * @pmbidr: PMBIDR_EL1, read at an exception level that may use the buffer
  * @events: the bits of PMSEVFR_EL1 and PMSNEVFR_EL1 that it has
  * @pmsver: ID_AA64DFR0_EL1.PMSVer
  * @type: perf type of the driver's device
  * @cpus: its CPUs, which do not change
  * @owner: module of the driver
- * @differs: its CPUs have different units, so that no guest can have it
+ * @differs: the registers differ between its CPUs, so no guest can have the unit
  * @next: for the registry
  */
 struct arm_spe_unit {

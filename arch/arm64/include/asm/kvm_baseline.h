@@ -28,7 +28,7 @@ enum kvm_baseline_key {
 	KVM_BASELINE_KEYS,
 };
 
-/* Beside bits KVM_ARM_VCPU_*: a VM without AArch32, whatever the host has. */
+/* In masks of KVM_ARM_VCPU_* bits: the VM has no AArch32, even if the host has AArch32. */
 #define KVM_BASELINE_NO_AA32	0x80000000UL
 static_assert(KVM_VCPU_MAX_FEATURES < 31);
 
@@ -67,7 +67,7 @@ static inline void kvm_baseline_take(struct kvm *kvm)
 		__kvm_baseline_take(kvm);
 }
 
-/* Says whether the ID registers of a VM follow a baseline. */
+/* Returns whether the ID registers of a VM follow a baseline. */
 static inline bool kvm_baseline_is_set(struct kvm *kvm)
 {
 	return kvm->arch.baseline;
@@ -79,20 +79,20 @@ static inline bool kvm_baseline_is_set(struct kvm *kvm)
  * @id: the encoding of the register
  * @limit: the value that the register has without a baseline
  *
- * Return: the value that it has by default.
+ * Return: the default value of the register with the baseline.
  */
 static inline u64 kvm_baseline_lower(struct kvm_vcpu *vcpu, u32 id, u64 limit)
 {
 	return kvm_baseline_is_set(vcpu->kvm) ? __kvm_baseline_lower(vcpu, id, limit) : limit;
 }
 
-/* As kvm_baseline_lower(), for a register that is being set: this is traced. */
+/* Does the same as kvm_baseline_lower() when a register is reset, and traces a lowered value. */
 static inline u64 kvm_baseline_reset(struct kvm_vcpu *vcpu, u32 id, u64 limit)
 {
 	return kvm_baseline_is_set(vcpu->kvm) ? __kvm_baseline_reset(vcpu, id, limit) : limit;
 }
 
-/* Returns the smaller one of @number and what the VM's baseline says of it. */
+/* Returns the smaller of @number and the number that the VM's baseline has for @key, if any. */
 static inline u64 kvm_baseline_min(struct kvm *kvm, enum kvm_baseline_key key, u64 number)
 {
 	return kvm_baseline_is_set(kvm) ? min(number, __kvm_baseline_number(kvm, key, number)) :
@@ -105,7 +105,7 @@ static inline unsigned int kvm_baseline_sve_max_vl(struct kvm *kvm, unsigned int
 	return kvm_baseline_min(kvm, KVM_BASELINE_SVE, BITS_PER_BYTE * max_vl) / BITS_PER_BYTE;
 }
 
-/* Says whether the VM has no AArch32, on any host that has the baseline. */
+/* Returns whether the VM has no AArch32 because of its baseline. */
 static inline bool kvm_baseline_hides_aa32(struct kvm *kvm)
 {
 	return kvm_baseline_is_set(kvm) && __kvm_baseline_hides_aa32(kvm);
@@ -160,7 +160,7 @@ static inline void kvm_baseline_create_debugfs(struct kvm *kvm) { }
 
 #endif /* CONFIG_KVM_ARM64_BASELINE */
 
-/* Says whether a VM has AArch32 at EL0, and so its ID registers. */
+/* Returns whether a VM has AArch32 at EL0, and so the ID registers of AArch32. */
 static inline bool kvm_vm_has_aa32(struct kvm *kvm)
 {
 	return kvm_supports_32bit_el0() && !kvm_baseline_hides_aa32(kvm);

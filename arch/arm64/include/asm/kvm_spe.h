@@ -15,7 +15,7 @@
 
 #ifdef CONFIG_KVM_ARM64_SPE
 
-/* What became of the buffer of a vCPU before an entry; for the tracepoint */
+/* The outcome of making a vCPU's window ready before an entry; for the tracepoint */
 enum kvm_spe_outcome {
 	KVM_SPE_COMPARED,
 	KVM_SPE_WALKED,
@@ -23,7 +23,7 @@ enum kvm_spe_outcome {
 	KVM_SPE_GONE,
 };
 
-/* Some VM has an SPU: without one, nobody tests for it. Counts these VMs. */
+/* True while any VM has an SPU; the key counts these VMs. */
 DECLARE_STATIC_KEY_FALSE(kvm_spe_used);
 
 static inline void kvm_spe_add_user(void)
@@ -72,15 +72,15 @@ static inline int kvm_spe_has_attr(struct kvm_vcpu *vcpu, struct kvm_device_attr
 }
 
 /*
- * Before @vcpu is entered, what the unit writes next has to be made ready, and what it says has to
- * be heard.
+ * Requests that KVM takes over the unit's event and makes the window ready before the next entry of
+ * @vcpu.
  */
 static inline void kvm_spe_request(struct kvm_vcpu *vcpu)
 {
 	kvm_make_request(KVM_REQ_SPE, vcpu);
 }
 
-/* The same for vCPUs that may run: none of their units writes when this returns. */
+/* Makes the same request of vCPUs that may run. When this returns, their units do not write. */
 static inline void kvm_spe_request_of(struct kvm *kvm, unsigned long *vcpus)
 {
 	kvm_make_vcpus_request_mask(kvm, KVM_REQ_SPE, vcpus);
@@ -91,7 +91,7 @@ static inline void kvm_spe_clear_request(struct kvm_vcpu *vcpu)
 	kvm_clear_request(KVM_REQ_SPE, vcpu);
 }
 
-/* Userspace comes first: it has a signal, or has to empty the ring of dirty pages. */
+/* Returns whether KVM must exit to userspace first: for a signal, or for a full dirty ring. */
 static inline bool kvm_spe_has_to_stop(struct kvm_vcpu *vcpu)
 {
 	return kvm_test_request(KVM_REQ_DIRTY_RING_SOFT_FULL, vcpu) || signal_pending(current);
@@ -105,14 +105,14 @@ static inline void kvm_spe_check_request(struct kvm_vcpu *vcpu)
 	}
 }
 
-/* Entries of stage 2 are about to get permissions, whatever older translations say. */
+/* Notes that a stage-2 entry is about to get a permission that cached translations may lack. */
 static inline void kvm_spe_relax(struct kvm *kvm)
 {
 	if (static_branch_unlikely(&kvm_spe_used) && kvm->arch.spe.unit)
 		__kvm_spe_relax(kvm);
 }
 
-/* Takes over what userspace has changed. The CPU may have no unit, and none is touched here. */
+/* Takes over changes by userspace. Accesses no register of the unit: the CPU may have no unit. */
 static inline void kvm_spe_load(struct kvm_vcpu *vcpu)
 {
 	if (static_branch_unlikely(&kvm_spe_used) && vcpu->arch.spe.present)
@@ -131,7 +131,7 @@ static inline u64 kvm_spe_pmsidr(struct kvm *kvm)
 	return kvm->arch.spe.pmsidr;
 }
 
-/* Says whether VMs may have @features together, on this machine. */
+/* Returns whether FEAT_SPE permits vCPUs with this combination of @features on this machine. */
 static inline bool kvm_spe_allows(unsigned long features)
 {
 	if (!(features & BIT(KVM_ARM_VCPU_SPE)))
@@ -147,7 +147,7 @@ void __kvm_spe_to_host(struct kvm_vcpu_spe *spe, struct kvm_spe_host *host, bool
 void kvm_spe_fix(struct kvm_vcpu *vcpu);
 void __kvm_spe_power_off(struct kvm_vcpu *vcpu);
 
-/* Says whether the unit changes hands with @vcpu. A NOP while no VM has one. */
+/* Returns whether entries and exits of @vcpu switch the unit. A NOP while no VM has a unit. */
 static __always_inline bool kvm_spe_is_switched(struct kvm_vcpu *vcpu)
 {
 	return static_branch_unlikely(&kvm_spe_used) && vcpu->arch.spe.switched;
@@ -175,7 +175,7 @@ static __always_inline void kvm_spe_to_host(struct kvm_vcpu *vcpu)
 		__kvm_spe_to_host(&vcpu->arch.spe, host_data_ptr(spe), has_vhe() || has_hvhe());
 }
 
-/* The hypervisor panics: the guest's records are not to go where the host's tables say. */
+/* Disables the unit in a panic: guest records must not be written through the host's tables. */
 static __always_inline void kvm_spe_panic(struct kvm_vcpu *vcpu)
 {
 	if (vcpu->arch.spe.switched) {
@@ -188,14 +188,14 @@ static __always_inline void kvm_spe_panic(struct kvm_vcpu *vcpu)
 	}
 }
 
-/* The vCPU is about to wait for interrupts: that of the unit may be one. */
+/* Takes over an event, which may raise the interrupt, before the vCPU waits for interrupts. */
 static inline void kvm_spe_sync(struct kvm_vcpu *vcpu)
 {
 	if (static_branch_unlikely(&kvm_spe_used) && vcpu->arch.spe.event)
 		__kvm_spe_update(vcpu);
 }
 
-/* The guest has switched the vCPU off: so is its buffer, and the interrupt. */
+/* Disables the buffer and clears the interrupt of a vCPU that the guest has powered off. */
 static inline void kvm_spe_power_off(struct kvm_vcpu *vcpu)
 {
 	if (vcpu->arch.spe.present)
@@ -203,9 +203,9 @@ static inline void kvm_spe_power_off(struct kvm_vcpu *vcpu)
 }
 
 /*
- * Sets the fine-grained traps of a vCPU: of what turns the buffer on and off; of its limit, which
- * is not the unit's; of what identifies the unit, and says who owns it; and of the filters, if the
- * unit has some that the guest does not.
+ * Sets the fine-grained traps of a vCPU: writes of the buffer's registers; reads of PMBLIMITR_EL1
+ * and PMBSR_EL1, which may have other values in the unit; reads of the registers that identify the
+ * unit and its owner; and writes of PMSFCR_EL1, if the unit has filters that the guest lacks.
  * The hint PSB CSYNC does not trap, as if the VM had FEAT_SPEv1p5.
  */
 static inline void kvm_spe_load_fgt(struct kvm_vcpu *vcpu)
@@ -229,7 +229,7 @@ static inline u64 kvm_spe_writable(struct kvm *kvm)
 	       kvm_vcpu_has_feature(kvm, KVM_ARM_VCPU_SPE) ? ID_AA64DFR0_EL1_PMSVer_MASK : 0;
 }
 
-/* Says whether a vCPU may run; returns -EPERM before KVM_ARM_VCPU_SPE_INIT. */
+/* Returns 0 if a vCPU may run, or -EPERM if it still needs KVM_ARM_VCPU_SPE_INIT. */
 static inline int kvm_spe_first_run(struct kvm_vcpu *vcpu)
 {
 	return vcpu_has_feature(vcpu, KVM_ARM_VCPU_SPE) && !vcpu->arch.spe.initialized ? -EPERM : 0;

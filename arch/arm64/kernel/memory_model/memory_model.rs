@@ -361,8 +361,8 @@ mod tests {
         assert_eq!(cpu.read::<ACTLR_EL1>().into_raw(), found);
     }
 
-    /// A CPU that resumes gets the model of its thread, and one that leaves that of its firmware,
-    /// whatever the register had.
+    /// A CPU that resumes gets its thread's model, and a CPU that leaves gets firmware's model, for
+    /// any earlier value of the register.
     #[test]
     fn resume_and_leave() {
         let guard = local_interrupt_disable();
@@ -373,7 +373,7 @@ mod tests {
         };
 
         switch::put(&cpu, Register::Own, Model::Tso);
-        // SAFETY: Interrupts are off, and all that it restores is in force on a CPU that runs.
+        // SAFETY: Interrupts are off. The call restores only state that a running CPU has already.
         unsafe { bindings::__cpu_suspend_exit() };
         assert_eq!(model(), Model::Default);
 

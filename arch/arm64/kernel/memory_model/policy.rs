@@ -16,7 +16,7 @@ pub(crate) enum Model {
     Tso = 1,
 }
 
-/// A number that stands for nothing.
+/// The error for a number that encodes no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unknown;
 

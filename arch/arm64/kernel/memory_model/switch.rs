@@ -29,7 +29,7 @@ use kernel::arm64::{
 pub(crate) fn model(cpu: &impl Access, register: Register) -> Model {
     match register {
         Register::Own => model_in(cpu.read::<ACTLR_EL1>()),
-        // SAFETY: `register_of_guests()` has returned it for this CPU. Reading it has no effect.
+        // SAFETY: `register_of_guests()` has returned `El12` for this CPU. Reading has no effect.
         Register::El12 => model_in(unsafe { cpu.read_present::<ACTLR_EL12>() }),
         // SAFETY: As for `El12`.
         Register::ImpdefEl12 => model_in(unsafe { cpu.read_present::<IMP_APL_ACTLR_EL12>() }),
@@ -41,7 +41,7 @@ fn set_model(cpu: &impl Access, register: Register, model: Model, _: Completed) 
     match register {
         // SAFETY: Every CPU has ACTLR_EL1.
         Register::Own => unsafe { update::<ACTLR_EL1>(cpu, model) },
-        // SAFETY: `register_of_guests()` has returned it for this CPU.
+        // SAFETY: `register_of_guests()` has returned `El12` for this CPU.
         Register::El12 => unsafe { update::<ACTLR_EL12>(cpu, model) },
         // SAFETY: As for `El12`.
         Register::ImpdefEl12 => unsafe { update::<IMP_APL_ACTLR_EL12>(cpu, model) },

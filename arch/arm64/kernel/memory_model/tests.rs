@@ -284,7 +284,7 @@ fn every_machine() -> impl Iterator<Item = (Fake, Guests)> {
     })
 }
 
-/// The register of guests holds their model, that of the kernel the default.
+/// The register of guests holds their model, and the kernel's own register the default.
 #[test]
 fn a_cpu_is_taken_over_and_left_as_found() {
     for (cpu, guests) in every_machine() {

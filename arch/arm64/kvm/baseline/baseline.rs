@@ -3,11 +3,11 @@
 //! A CPU that all hosts of a fleet can give to VMs (`kvm.baseline=`).
 //!
 //! The baseline of a host lowers the defaults of the ID registers of all VMs, so that a VMM that
-//! does not write ID registers can move VMs between hosts that differ. [`text`] reads the words of
-//! the parameter, [`description`] is what they say, and [`judge`] refuses what VMs of this host
-//! cannot have: a host has all of a baseline, or none.
+//! does not write ID registers can move VMs between hosts that differ. [`text`] parses the words of
+//! the parameter, [`description`] holds their meaning, and [`judge`] refuses values that VMs of
+//! this host cannot have: a host accepts a baseline as a whole, or not at all.
 //!
-//! A VM keeps the baseline that the host had when the VM was created: a new one is another object.
+//! A VM keeps the baseline that the host had when the VM was created: a new one is a new object.
 //!
 //! C header: [`asm/kvm_baseline.h`](srctree/arch/arm64/include/asm/kvm_baseline.h)
 
@@ -68,7 +68,7 @@ global_lock! {
     unsafe(uninit) static CURRENT: Mutex<Option<Arc<Baseline>>> = None;
 }
 
-/// True while this host has a baseline: a VM that is created without one takes no lock.
+/// True while this host has a baseline. While false, the creation of a VM takes no lock.
 static IS_GIVEN: Atomic<bool> = Atomic::new(false);
 
 /// Replaces the baseline of this host. VMs that exist keep theirs.
@@ -118,12 +118,12 @@ fn lowered(baseline: &Baseline, vcpu: &Vcpu, id: u32, limit: u64) -> u64 {
     unsafe { bindings::kvm_id_reg_lower(vcpu.as_raw(), 0, id, limit, set.value, set.mask) }
 }
 
-/// Returns what [`lowered`] returns for the baseline of the vCPU's VM.
+/// Calls [`lowered`] with the baseline of the vCPU's VM; returns `limit` if there is none.
 fn lower(vcpu: &Vcpu, id: u32, limit: u64) -> u64 {
     of_vm(vcpu.vm()).map_or(limit, |baseline| lowered(baseline, vcpu, id, limit))
 }
 
-/// Prints what a baseline says, and what it lowers for a vCPU: ID registers, numbers, features.
+/// Prints a baseline's text, and the ID registers, numbers and features that it lowers for a vCPU.
 fn show(m: &SeqFile, baseline: &Baseline, vcpu: &Vcpu) {
     seq_print!(m, "{}\n", BStr::from_bytes(&baseline.text));
     for set in &baseline.sets {
@@ -144,7 +144,7 @@ fn show(m: &SeqFile, baseline: &Baseline, vcpu: &Vcpu) {
     }
 }
 
-/// Prepares for baselines.
+/// Initialises the lock of this host's baseline.
 ///
 /// # Safety
 ///
@@ -170,8 +170,8 @@ pub unsafe extern "C" fn kvm_baseline_replace(text: *const c_char) -> c_int {
     from_result(|| replace(text.strip_suffix(b"\n").unwrap_or(text)).map(|()| 0))
 }
 
-/// Writes the text of this host's baseline to a buffer of sysfs; nothing if it has none. Returns
-/// the length.
+/// Writes the text of this host's baseline, if any, to a buffer of sysfs. Returns the length of the
+/// text.
 ///
 /// Context: may sleep.
 ///
@@ -237,8 +237,8 @@ pub unsafe extern "C" fn __kvm_baseline_take(kvm: *mut bindings::kvm) {
 /// `kvm` points to a VM that is being destroyed, and has no vCPUs.
 #[export]
 pub unsafe extern "C" fn kvm_baseline_drop(kvm: *mut bindings::kvm) {
-    // SAFETY: By the caller's contract. `__kvm_baseline_take()` has stored what is not null, and
-    // nothing uses it any more.
+    // SAFETY: By the caller's contract. A pointer that is not null comes from
+    // `__kvm_baseline_take()`, and nothing uses the baseline through it any more.
     unsafe {
         let baseline = (&raw mut (*kvm).arch.baseline).replace(null_mut());
         if !baseline.is_null() {
@@ -294,8 +294,8 @@ pub unsafe extern "C" fn __kvm_baseline_hides_aa32(kvm: *const bindings::kvm) ->
     of_vm(unsafe { Vm::from_raw(kvm.cast_mut()) }).is_some_and(Baseline::hides_aa32)
 }
 
-/// Returns the features that vCPUs cannot have because of the baseline, as bits `KVM_ARM_VCPU_*`:
-/// those of a VM, or of one that is created now.
+/// Returns the features that vCPUs of a VM cannot have because of its baseline, as bits
+/// `KVM_ARM_VCPU_*`. NULL stands for a VM that is created now.
 ///
 /// Context: may sleep.
 ///
@@ -311,7 +311,7 @@ pub unsafe extern "C" fn kvm_baseline_hidden_features(kvm: *const bindings::kvm)
     of_vm(unsafe { Vm::from_raw(kvm.cast_mut()) }).map_or(0, Baseline::hidden_features)
 }
 
-/// Returns what [`__kvm_baseline_lower`] returns, and traces it.
+/// Does the same as [`__kvm_baseline_lower`], and traces a lowered value.
 ///
 /// # Safety
 ///
@@ -333,7 +333,7 @@ pub unsafe extern "C" fn __kvm_baseline_reset(
     value
 }
 
-/// Prints the baseline of a VM, and what it lowers for a vCPU: ID registers, numbers, features.
+/// Prints the text of a VM's baseline, and the values that it lowers for a vCPU.
 ///
 /// # Safety
 ///
@@ -377,7 +377,7 @@ mod tests {
         }
     }
 
-    /// Returns whether KVM is there: not if booted at EL1, or with kvm-arm.mode=none.
+    /// Returns whether KVM has initialised: not if booted at EL1, or with kvm-arm.mode=none.
     fn has_kvm() -> bool {
         // SAFETY: Callable in any context.
         unsafe { bindings::is_kvm_arm_initialised() }
@@ -402,7 +402,7 @@ mod tests {
         Ok(text)
     }
 
-    /// Each register has its default, and the text that says so is its own canonical form.
+    /// A text that gives a register its default is accepted, and is its own canonical form.
     #[test]
     fn defaults() -> Result {
         if !has_kvm() {
@@ -428,7 +428,7 @@ mod tests {
         Ok(())
     }
 
-    /// Texts that no machine takes, and an empty one.
+    /// Every machine refuses these texts, and accepts an empty text.
     #[test]
     fn refusals() -> Result {
         if !has_kvm() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a baseline says, and whether VMs of this host can have it.
+//! The meaning of a baseline's text, and the check that VMs of this host can have the baseline.
 
 use core::ptr::null_mut;
 
@@ -20,7 +20,7 @@ use super::{
     Set, //
 };
 
-/// The number of the bit beside `KVM_ARM_VCPU_*`: a VM without AArch32, whatever the host has.
+/// The number of the bit for a VM without AArch32, in masks of `KVM_ARM_VCPU_*` bits.
 const NO_AA32: u32 = bindings::KVM_BASELINE_NO_AA32.trailing_zeros();
 
 /// The ID registers of a VM whose VMM takes all features that this host offers, except EL2.
@@ -64,7 +64,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// Prints a number as its key has it: in hexadecimal or in decimal.
+/// Prints a number in hexadecimal or decimal, as its key requires.
 pub(super) struct Number<'a>(pub(super) &'a Key, pub(super) u64);
 
 impl fmt::Display for Number<'_> {
@@ -79,7 +79,7 @@ impl fmt::Display for Number<'_> {
     }
 }
 
-/// What VMs of a host get. It never changes.
+/// The baseline of a host's VMs. It never changes after its creation.
 pub(super) struct Baseline {
     /// By ascending encoding.
     pub(super) sets: KVec<Set>,
@@ -99,7 +99,7 @@ fn refuse(word: &[u8], why: fmt::Arguments<'_>) -> Error {
     EINVAL
 }
 
-/// Logs why VMs of this host cannot have what a baseline says about a register.
+/// Logs why VMs of this host cannot have a register's value in a baseline.
 fn refuse_bits(set: &Set, refusal: Refusal) -> Error {
     let (field, limit, why) = match refusal {
         Refusal::Part { field, limit } => (field, limit, "the mask has only a part of the field"),
@@ -120,7 +120,7 @@ fn refuse_bits(set: &Set, refusal: Refusal) -> Error {
 }
 
 impl Baseline {
-    /// Reads a text; [`None`] if it is empty. If this host cannot give such VMs, logs why.
+    /// Parses a text. Returns [`None`] if the text is empty; logs why this host refuses the text.
     pub(super) fn new(text: &[u8]) -> Result<Option<Arc<Self>>> {
         if text.len() > LONGEST {
             pr_err!("baseline: longer than {} bytes\n", LONGEST);
@@ -163,7 +163,7 @@ impl Baseline {
         }
     }
 
-    /// Adds bits of a register. Returns whether it is new, or [`None`] if VMs have no such one.
+    /// Adds bits of a register. Returns whether it is new, or [`None`] if VMs lack the register.
     fn read_bits(&mut self, word: &Word<'_>, value: u64, mask: u64) -> Result<Option<bool>> {
         let encoding = Encoded::read(word.name).map(Encoded::id);
         let encoded = encoding.is_some();
@@ -219,7 +219,7 @@ impl Baseline {
         Ok(Some(is_new))
     }
 
-    /// Returns VMs of this host that have all features which this baseline leaves.
+    /// Returns the ID registers of a VM of this host with all features that this baseline leaves.
     fn host(&self) -> Host {
         // SAFETY: Callable once KVM has initialised.
         let offered = unsafe { bindings::kvm_baseline_features() };
@@ -230,11 +230,11 @@ impl Baseline {
         }
     }
 
-    /// Checks that VMs of this host can have all of this. If not, logs why.
+    /// Checks that VMs of this host can have all of this baseline. If not, logs why.
     fn check(&self) -> Result {
         let host = self.host();
 
-        // Without AArch32, what its ID registers have on this host does not matter.
+        // A baseline without AArch32 may have the host's own values of the AArch32 ID registers.
         let with_aa32 = Host {
             features: host.features & !(1 << NO_AA32),
         };
@@ -286,7 +286,7 @@ impl Baseline {
         Err(EINVAL)
     }
 
-    /// Returns the numbers that are not this host's own, with those that are.
+    /// Returns the keys whose number is not this host's own, each with the own and the new number.
     pub(super) fn lowered_numbers(&self) -> impl Iterator<Item = (&'static Key, u64, u64)> + '_ {
         let host = self.host();
 
@@ -305,14 +305,14 @@ impl Baseline {
             .map(|it| it.0)
     }
 
-    /// Returns what this baseline says about a register.
+    /// Returns this baseline's value and mask for a register, if any.
     pub(super) fn set(&self, id: u32) -> Option<&Set> {
         let at = self.sets.binary_search_by_key(&id, |it| it.id).ok()?;
 
         self.sets.get(at)
     }
 
-    /// Returns the number with a name of C.
+    /// Returns the number that this baseline has for `key`.
     pub(super) fn number(&self, key: keys::Id) -> Option<u64> {
         *self.numbers.get(key as usize)?
     }
@@ -333,7 +333,7 @@ impl Baseline {
         self.off | aa32
     }
 
-    /// Returns the text that gives this baseline: a word for each register and key has room.
+    /// Returns the canonical text. [`LONGEST`] bytes have room for a word per register and key.
     fn canonical(&self) -> Result<KVec<u8>> {
         let mut text = KVec::from_elem(0, LONGEST, GFP_KERNEL)?;
         let mut formatter = Formatter::new(&mut text);
@@ -368,7 +368,7 @@ impl Baseline {
     }
 }
 
-/// Writes what is between words: nothing for the first time.
+/// Writes the comma before each word except the first.
 struct Separator(bool);
 
 impl Separator {

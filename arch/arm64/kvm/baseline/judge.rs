@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether VMs of this host can have what a baseline says about a register.
+//! Checks that VMs of this host can have the values that a baseline gives a register.
 //!
-//! A baseline is written for many hosts, so a field that has the value which VMs of this host have
-//! by default is accepted, whether or not this kernel knows the field or lets it be written.
-//! Another value must be one that `KVM_SET_ONE_REG` would accept: [`Registers::lower`] does both,
-//! for VMs and here.
+//! A baseline is written for many hosts, so a field with the default value of this host's VMs is
+//! accepted, even if this kernel does not know the field or does not let userspace write it.
+//! Another value must be one that `KVM_SET_ONE_REG` would accept: [`Registers::lower`] decides this
+//! here, and when it lowers the registers of VMs.
 
 use super::Set;
 
@@ -13,14 +13,14 @@ use super::Set;
 pub(crate) trait Registers {
     /// Returns the value that VMs have by default.
     fn limit(&self, id: u32) -> u64;
-    /// Returns a mask of the field that has a bit, or 0 if the kernel knows none.
+    /// Returns a mask of the field that contains a bit, or 0 if the kernel knows no such field.
     fn field(&self, id: u32, bit: u32) -> u64;
-    /// Returns `limit` with the fields in `mask` lowered to what userspace could set, as close to
-    /// `want` as that is.
+    /// Returns `limit` with the fields in `mask` lowered to the values nearest to `want` that
+    /// userspace could set.
     fn lower(&self, id: u32, limit: u64, want: u64, mask: u64) -> u64;
 }
 
-/// A reason why VMs of this host cannot have what a baseline says.
+/// A reason why VMs of this host cannot have a register's value in a baseline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// A mask has some bits of a field, but not all.
@@ -29,7 +29,7 @@ pub(crate) enum Refusal {
     Beyond { field: u64, limit: u64 },
 }
 
-/// The bits of a field, or of what no field is known in.
+/// The bits of a field, or a bit that belongs to no known field.
 pub(crate) struct Bits {
     pub(crate) msb: u32,
     pub(crate) lsb: u32,
@@ -50,7 +50,7 @@ impl Bits {
     }
 }
 
-/// Returns the fields of register `id` that `mask` has bits of; bits without a field one by one.
+/// Returns the fields of register `id` that overlap `mask`, and each bit of `mask` without a field.
 fn fields<'a>(registers: &'a impl Registers, id: u32, mask: u64) -> impl Iterator<Item = u64> + 'a {
     let mut left = mask;
 
@@ -68,9 +68,9 @@ fn fields<'a>(registers: &'a impl Registers, id: u32, mask: u64) -> impl Iterato
     })
 }
 
-/// Checks what a baseline says about one register.
+/// Checks the value that a baseline gives one register.
 ///
-/// Fields are looked at together, since the value of one may be valid only with that of another.
+/// All fields are checked together, since the value of one may require a value of another.
 /// The error names the first field that VMs cannot have.
 pub(crate) fn check(registers: &impl Registers, set: &Set) -> Result<(), Refusal> {
     let limit = registers.limit(set.id);
@@ -82,7 +82,7 @@ pub(crate) fn check(registers: &impl Registers, set: &Set) -> Result<(), Refusal
         }
     }
     let given = registers.lower(set.id, limit, set.value, set.mask);
-    // If they are refused together, the first that is also refused alone is named.
+    // If several fields are refused together, name the first one that is also refused alone.
     let alone = |field: u64| {
         let given = registers.lower(set.id, limit, set.value, field);
         (given ^ set.value) & field != 0

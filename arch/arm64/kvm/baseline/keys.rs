@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a baseline can say besides ID registers, and the names of it.
+//! The numbers and features that a baseline can have besides ID registers, and their names.
 
 use kernel::{
     arm64::sysreg::*,

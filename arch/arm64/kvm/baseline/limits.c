@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What VMs of this host have besides ID registers, as baseline.rs asks for it.
+ * The numbers that VMs of this host have besides ID registers, for baseline.rs.
  */
 
 #include <linux/cpufeature.h>
@@ -65,7 +65,7 @@ static bool is_psci_version(u64 value)
 
 /**
  * kvm_baseline_check() - Check a number of a baseline
- * @key: what it is
+ * @key: the key of the number
  * @value: the number
  * @ssbs: whether VMs with the baseline see FEAT_SSBS
  * @own: where to store the number that VMs of this host have
@@ -80,7 +80,7 @@ bool kvm_baseline_check(enum kvm_baseline_key key, u64 value, bool ssbs, u64 *ow
 	case KVM_BASELINE_PSCI:
 		return is_psci_version(value) && value <= *own;
 	case KVM_BASELINE_WA2:
-		/* The other levels are those of hosts that KVM no longer has */
+		/* KVM no longer reports the other levels */
 		return value == KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_2_NOT_AVAIL || value == *own;
 	case KVM_BASELINE_STD_BMAP:
 	case KVM_BASELINE_STD_HYP_BMAP:
@@ -94,7 +94,7 @@ bool kvm_baseline_check(enum kvm_baseline_key key, u64 value, bool ssbs, u64 *ow
 		return true;
 	case KVM_BASELINE_DCZID:
 	case KVM_BASELINE_CNTFRQ:
-		/* KVM cannot give a VM another one */
+		/* KVM cannot give a VM another value */
 		return value == *own;
 	case KVM_BASELINE_SVE:
 		return value && value % 128 == 0 && value <= *own && sve_vq_available(value / 128);

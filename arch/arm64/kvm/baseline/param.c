@@ -18,7 +18,7 @@
 #define CREATE_RUST_TRACE_POINTS
 #include "trace.h"
 
-/* The text on the command line. What VMs can have is known only when all PMUs are. */
+/* The text on the command line. It can be checked only when all PMUs are known. */
 static char *at_boot;
 static bool has_booted;
 
@@ -59,7 +59,7 @@ static const struct kernel_param_ops baseline_ops = {
 	.get = baseline_get,
 };
 
-/* On the command line it can only be wrong. */
+/* Refuses a value on the command line: the digest follows from the baseline. */
 static int baseline_sha256_set(const char *val, const struct kernel_param *kp)
 {
 	return -EPERM;
@@ -116,7 +116,7 @@ static unsigned int feature_of_cap(long ext)
 	}
 }
 
-/* Says whether VMs lack the feature that a capability offers: @kvm, or one that is created now. */
+/* Returns whether @kvm, or a new VM if @kvm is NULL, lacks the feature that a capability offers. */
 bool kvm_baseline_hides_cap(struct kvm *kvm, long ext)
 {
 	unsigned int feature = feature_of_cap(ext);

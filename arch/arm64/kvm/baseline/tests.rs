@@ -124,7 +124,7 @@ fn encodings() {
     }
 }
 
-/// Noise is refused, or read as what it says.
+/// A random word is refused, or keeps its meaning when it is written again.
 #[test]
 fn noise() {
     let letters = b"ar019fx=/,o \0\xff";
@@ -235,7 +235,7 @@ fn try_value(limit: u64, value: u64, mask: u64, seen: &mut [u32; 3]) {
             assert!(!possible, "{what}");
             assert_eq!(own, limit);
             assert_ne!(field & differs, 0);
-            // It is one that is refused alone, if there is one.
+            // The named field is one that is refused alone, if any field is.
             let alone = |field: u64| !can_have(limit, value & field, field);
             let mut fields = FIELDS.into_iter().chain([0x40, 0x80]);
             let any = fields.any(|field| field & differs != 0 && alone(field));

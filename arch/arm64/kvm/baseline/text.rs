@@ -8,9 +8,9 @@
 //! | `key=value` | a number |
 //! | `key=off` | VMs lack a feature |
 //!
-//! Names are in lower case, and numbers decimal or, after `0x`, hexadecimal. Which names there are
-//! is not decided here. A register that has no name in this kernel can be given by its encoding, as
-//! `s3_0_c0_c5_2`: the text can be the same for several kernels.
+//! Names are in lower case, and numbers decimal or, after `0x`, hexadecimal. This module does not
+//! decide which names exist. A register that has no name in this kernel can be given by its
+//! encoding, as `s3_0_c0_c5_2`, so that several kernels can have the same text.
 
 /// The longest text that a write to sysfs can have, in bytes without the new line.
 pub(crate) const LONGEST: usize = 4095;
@@ -67,7 +67,7 @@ fn split(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
     Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
-/// Returns the number that `text` is.
+/// Parses a number.
 fn number(text: &[u8]) -> Result<u64, Malformed> {
     let (digits, radix) = match text.strip_prefix(b"0x") {
         Some(digits) => (digits, 16),
@@ -121,8 +121,8 @@ pub(crate) fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Encoded(u32);
 
-/// The parts of an encoding in the order of the text: what precedes each, where it is in the number
-/// that `sys_reg()` gives, and its highest value.
+/// The parts of an encoding in the order of the text: the characters before the part, its shift in
+/// the number that `sys_reg()` gives, and its highest value.
 const PARTS: [(&[u8], u32, u64); 5] = [
     (b"s", 19, 3),
     (b"_", 16, 7),

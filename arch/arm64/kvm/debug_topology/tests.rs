@@ -209,7 +209,7 @@ mod images {
         order
     }
 
-    /// Asserts that a VM's registers kept their values, and what has no counterpart is off.
+    /// Asserts that a VM's registers kept their values, and that the CPU's other registers are 0.
     fn assert_rest(mapping: Mapping, written: &Registers, view: &Registers, image: &Registers) {
         let used: Vec<_> = (0..16).filter_map(|n| mapping.physical(n)).collect();
 

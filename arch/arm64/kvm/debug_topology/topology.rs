@@ -15,8 +15,8 @@
 //!
 //! FEAT_Debugv8p9 adds breakpoints after the last context-aware one, and banks of
 //! registers that MDSELR_EL1 selects. KVM gives a VM neither. This file is about the
-//! first bank, whose breakpoints up to the last context-aware one ID_AA64DFR0_EL1
-//! describes. ID_AA64DFR1_EL1 is needed only for the number of registers in that bank.
+//! first bank: ID_AA64DFR0_EL1 describes its breakpoints up to the last context-aware
+//! one. ID_AA64DFR1_EL1 is needed only for the number of registers in that bank.
 //!
 //! Pure logic: no kernel types, no state, every function total.
 
@@ -83,8 +83,8 @@ impl Topology {
 /// Returns the index of the last breakpoint of the first bank, of a CPU with these
 /// registers.
 ///
-/// ID_AA64DFR1_EL1.BRPs is the count of breakpoints minus one if it is not 0; if it is 0,
-/// ID_AA64DFR0_EL1.BRPs is.
+/// If ID_AA64DFR1_EL1.BRPs is not 0, it is the count of breakpoints minus one. Otherwise,
+/// ID_AA64DFR0_EL1.BRPs is that count minus one.
 pub(crate) fn last_breakpoint(dfr0: ID_AA64DFR0_EL1, dfr1: ID_AA64DFR1_EL1) -> usize {
     last(dfr0.BRPs().get() as usize, dfr1.BRPs().get() as usize)
 }

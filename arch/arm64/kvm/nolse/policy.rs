@@ -59,9 +59,9 @@ pub(crate) enum Decision {
     RunContained,
     /// Guests run without restriction.
     RunUncontained,
-    /// Guests do not run: their stage 1 could make memory other than Write-Back.
+    /// Guests do not run: their stage 1 could give memory another type than Write-Back.
     RefuseNoFwb,
-    /// Guests do not run: the owner has not stated that they do no harm.
+    /// Guests do not run: the owner has not stated that atomics of guests do no harm.
     RefuseDenied,
 }
 

@@ -2,8 +2,8 @@
 
 //! The setup by userspace before a VM runs: the SPU, its interrupt, and the CPUs of both.
 //!
-//! `kvm->arch.spe` and the setup of a vCPU change with `config_lock` held. Other tasks read what
-//! describes the unit without it: no reference is made to that.
+//! `kvm->arch.spe` and the setup of a vCPU change with `config_lock` held. Without the lock,
+//! other tasks read the fields that describe the unit, so no reference to these fields is made.
 
 use core::{
     ptr::NonNull,
@@ -54,7 +54,7 @@ struct UnitRef(NonNull<Unit>);
 impl UnitRef {
     /// Returns the unit whose device has this perf type.
     fn get(type_: c_int) -> Option<Self> {
-        // SAFETY: Always safe to call. INVARIANT: What it returns has a reference.
+        // SAFETY: Always safe to call. INVARIANT: The call takes a reference to the returned unit.
         NonNull::new(unsafe { bindings::arm_spe_unit_get(type_) }.cast_mut()).map(UnitRef)
     }
 
@@ -130,8 +130,8 @@ impl Usable<'_> {
 ///
 /// # Invariants
 ///
-/// This task holds `config_lock` of `vm`. `unit` is null, or valid with a reference of the VM; `pmu_cpus`
-/// is null, or a mask that stays valid.
+/// This task holds `config_lock` of `vm`. `unit` is null, or valid with a reference of the VM;
+/// `pmu_cpus` is null, or a mask that stays valid.
 struct Setup<'a> {
     vm: &'a Vm,
     /// Tasks that run a vCPU may be reading this, and the interrupt.
@@ -286,7 +286,7 @@ impl Setup<'_> {
             }
             bindings::kvm_set_vm_id_reg(kvm, id, dfr0.with_PMSVer(version).into());
         }
-        // INVARIANT: `unit` was that of a reference of the VM, and is now.
+        // INVARIANT: The VM takes the reference of the new `unit`, and the old one is put below.
         let old = self.unit.swap(unit.into_raw(), Relaxed);
         drop(NonNull::new(old).map(UnitRef));
     }
@@ -369,7 +369,7 @@ impl Target<'_, '_> {
         vcpu: *mut bindings::kvm_vcpu,
         f: impl FnOnce(&mut Target<'_, '_>) -> Result,
     ) -> Result<c_int> {
-        // SAFETY: By the caller's contract. Of the other fields no reference is made.
+        // SAFETY: By the caller's contract. No reference to the other fields is made.
         unsafe {
             let spe = &raw mut (*vcpu).arch.spe;
 
@@ -415,7 +415,7 @@ impl Target<'_, '_> {
         if !*self.has_irq || self.vm.unit().is_none() {
             return Err(ENXIO);
         }
-        // SAFETY: The vCPU is alive, and the lock is held. The owner is only an identity.
+        // SAFETY: The vCPU is alive, and the lock is held. The owner is only compared.
         unsafe {
             Watched::allocate(vcpu)?;
             let owner = (&raw mut (*vcpu).arch.spe).cast();
@@ -512,8 +512,8 @@ mod tests {
         Ok(mask)
     }
 
-    /// A VM runs on the CPUs that both its PMU and its SPU have; without either of them, that one
-    /// does not matter. A combination without any CPU is refused.
+    /// A VM with a PMU and an SPU runs on the CPUs that have both; with one of them, on the CPUs of
+    /// that one. A combination without any CPU is refused.
     #[test]
     fn usable_cpus_are_those_of_both() -> Result {
         let (all, none) = (mask(|_| true)?, mask(|_| false)?);

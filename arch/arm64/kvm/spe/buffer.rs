@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The buffer of a vCPU: whether it is enabled, what became of it while the guest ran, and whether
-//! the unit gets it at the next entry.
+//! The buffer of a vCPU: decides whether it is enabled and whether the unit gets it at the next
+//! entry, and handles the events that the unit had while the guest ran.
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -44,17 +44,17 @@ struct Enabled {
 }
 
 impl Enabled {
-    /// Makes ready what the unit writes next.
+    /// Makes the window ready.
     fn prepare(&self, guest: &Guest<'_>, window: &mut Window) -> Outcome {
         let limit = self.pmblimitr.into_raw() & PMBLIMITR_EL1::LIMIT_MASK;
 
         if self.pmblimitr.FM() == PMBLIMITR_EL1_FM_DISCARD {
-            // Nothing is written.
+            // The unit writes nothing.
             guest.watched().disarm();
             return Outcome::Ready(limit, How::Compared);
         }
         match window.make_ready(guest, self.pmbptr, limit) {
-            // Nothing is written yet: the guest may go on to set the buffer up.
+            // The unit writes nothing yet: the guest may still be setting up the buffer.
             Outcome::Gone if !self.profiles => Outcome::Later,
             outcome => outcome,
         }
@@ -62,8 +62,8 @@ impl Enabled {
 }
 
 impl Spu<'_> {
-    /// Notes that a register was written: if it says where the unit writes, that has to be made
-    /// ready.
+    /// Notes that a register was written. If the register belongs to the buffer, the window must be
+    /// made ready again.
     pub(super) fn note_write(&mut self, register: Register) {
         use Register::{Pmblimitr, Pmbptr, Pmbsr};
 
@@ -94,8 +94,7 @@ impl Spu<'_> {
         (*self.event, *self.ready) = (false, false);
     }
 
-    /// Returns what PMBSR_EL1 shows to the guest after an event, and counts what the event was for
-    /// the host.
+    /// Returns the PMBSR_EL1 that the guest sees after an event, and updates the statistics.
     fn event_of_guest(&self) -> PMBSR_EL1 {
         let (pmbptr, pmbsr) = (self.registers.pmbptr, self.registers.pmbsr);
         let is_clipped = *self.limit != self.registers.pmblimitr;
@@ -123,9 +122,8 @@ impl Spu<'_> {
     fn set_interrupt(&self, level: bool) {
         let (vcpu, kvm) = (self.vcpu.as_raw(), self.vm.as_raw());
 
-        // SAFETY: By the type invariant. It fails only for an interrupt that does not exist, or
-        // belongs to somebody else; the setup has made it this vCPU's. The owner is only an
-        // identity.
+        // SAFETY: By the type invariant. The call fails only for an interrupt that does not exist
+        // or has another owner; the setup has made this vCPU the owner. The owner is only compared.
         unsafe {
             let owner = (&raw mut (*vcpu).arch.spe).cast();
             let irq = irq_of(self.vm).load(Relaxed);
@@ -133,13 +131,12 @@ impl Spu<'_> {
         }
     }
 
-    /// Takes over what the unit and the registers say: whether the guest's buffer is enabled, and
-    /// whether the unit changes hands at entries from now on. The level of the interrupt is
-    /// PMBSR_EL1.S.
+    /// Takes over an event, and derives from the registers whether the guest's buffer is enabled,
+    /// whether entries switch the unit, and the level of the interrupt, PMBSR_EL1.S.
     ///
-    /// The unit changes hands if the buffer is enabled: what is not ready is tried again after the
-    /// exit. Without fine-grained traps it always does, since PMBIDR_EL1.P says who owns the
-    /// buffer.
+    /// Entries switch the unit if the buffer is enabled: if the window is not ready, KVM tries
+    /// again after the exit. Without fine-grained traps, entries always switch the unit, since the
+    /// guest can read PMBIDR_EL1.P, which says who owns the buffer.
     fn refresh(&mut self) {
         self.take_event();
         let pmbsr = PMBSR_EL1::from_raw(self.registers.pmbsr);
@@ -155,7 +152,7 @@ impl Spu<'_> {
         self.set_interrupt(pmbsr.S().into_bool());
     }
 
-    /// Takes over what has changed. What the unit needs is made ready before the next entry.
+    /// Takes over changes. If the buffer is enabled but the window is not ready, makes a request.
     pub(super) fn update(&mut self) {
         self.refresh();
         if *self.enabled && !*self.ready {
@@ -164,8 +161,8 @@ impl Spu<'_> {
         }
     }
 
-    /// Takes over what has changed, and takes the unit away until it is ready. Returns the guest's
-    /// buffer; [`None`] if it is not enabled.
+    /// Takes over changes, and keeps the unit off until the window is ready. Returns the guest's
+    /// buffer; [`None`] if the buffer is not enabled.
     fn begin(&mut self) -> Option<Enabled> {
         self.refresh();
         *self.ready = false;
@@ -203,7 +200,7 @@ impl Spu<'_> {
             }
             Outcome::Later => {
                 stat_add!(self.vcpu, spe_postponed, 1);
-                // If this task has slept it has a new request, which would keep it from the guest.
+                // If this task has slept, it has made a new request, which would prevent the entry.
                 // SAFETY: By the type invariant.
                 unsafe { bindings::kvm_spe_clear_request(self.vcpu.as_raw()) };
                 bindings::kvm_spe_outcome_KVM_SPE_POSTPONED
@@ -247,10 +244,10 @@ impl Spu<'_> {
     }
 }
 
-/// Takes over what has changed. What the unit needs is made ready before the next entry.
+/// Takes over changes. If the buffer is enabled but the window is not ready, makes a request.
 ///
-/// Called as the vCPU is loaded, since userspace may have changed registers and the vGIC, and
-/// after each change of the registers while it is.
+/// Called when the vCPU is loaded, since userspace may have changed registers and the vGIC, and
+/// before the vCPU waits for interrupts, if the unit had an event.
 ///
 /// Context: any.
 ///
@@ -263,9 +260,8 @@ unsafe extern "C" fn __kvm_spe_update(vcpu: *mut bindings::kvm_vcpu) {
     unsafe { Spu::with(vcpu, |spu| spu.update()) };
 }
 
-/// Takes over what the unit says, and makes ready what it writes next, if the guest's buffer is
-/// enabled. If that does not succeed, the unit stays off until the next exit, or the guest gets an
-/// event.
+/// Takes over the unit's event, and makes the window ready if the guest's buffer is enabled. If the
+/// window cannot be made ready, the unit stays off until the next exit, or the guest gets an event.
 ///
 /// Context: process; may sleep.
 ///
@@ -274,8 +270,8 @@ unsafe extern "C" fn __kvm_spe_update(vcpu: *mut bindings::kvm_vcpu) {
 /// As for [`__kvm_spe_update`]; `kvm->srcu` is held.
 #[export]
 unsafe extern "C" fn __kvm_spe_make_ready(vcpu: *mut bindings::kvm_vcpu) {
-    // SAFETY: As in `__kvm_spe_update()`. If this task sleeps in `prepare()`, it has neither a `Spu`
-    // nor a lock.
+    // SAFETY: As in `__kvm_spe_update()`. If this task sleeps in `prepare()`, it has no `Spu`
+    // and no lock.
     unsafe {
         let Some(buffer) = Spu::with(vcpu, |spu| spu.begin()) else {
             return;
@@ -288,8 +284,8 @@ unsafe extern "C" fn __kvm_spe_make_ready(vcpu: *mut bindings::kvm_vcpu) {
     }
 }
 
-/// Prints the buffer of a vCPU, as far as KVM knows it, and its state. The vCPU may be running: the
-/// values may be of different moments.
+/// Prints the buffer of a vCPU, as KVM has last saved it, and its state. The values may be
+/// inconsistent if the vCPU is running.
 ///
 /// Context: process.
 ///
@@ -298,7 +294,7 @@ unsafe extern "C" fn __kvm_spe_make_ready(vcpu: *mut bindings::kvm_vcpu) {
 /// `m` and `vcpu` are valid, and `m` is not shared.
 #[export]
 unsafe extern "C" fn kvm_spe_show_vcpu(m: *mut bindings::seq_file, vcpu: *mut bindings::kvm_vcpu) {
-    // SAFETY: By the caller's contract. Another task may be changing a value: any will do.
+    // SAFETY: By the caller's contract. Another task may change a value: old and new are valid.
     let (m, id, pmbptr, pmblimitr, enabled, ready) = unsafe {
         let spe = &raw const (*vcpu).arch.spe;
         (

@@ -57,8 +57,8 @@ unsafe extern "C" fn __kvm_spe_to_guest(spe: *mut kvm_vcpu_spe, host: *mut Host,
     };
 }
 
-/// Takes the unit from a guest, whose translation and traps are still in place. Returns whether the
-/// buffer that the guest has enabled needs attention: the unit had an event, or was off.
+/// Takes the unit from a guest, whose translation and traps are still in place. Returns whether KVM
+/// must make the window ready: the unit had an event, or was off while the buffer was enabled.
 ///
 /// # Safety
 ///

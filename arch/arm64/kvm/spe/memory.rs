@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The memory of a guest whose buffer is enabled: what its window is made of, and who stops the
-//! unit before the memory changes.
+//! The memory of a guest whose buffer is enabled: maps the frames of the window, and stops the unit
+//! before the frames change.
 //!
 //! # Access rules
 //!
-//! The frames that a vCPU watches change with `mmu_lock` held for writing, by the task that runs
-//! the vCPU. Mappings of stage 2 are removed, or lose permissions, with that lock held for writing
+//! Only the task that runs a vCPU sets the frames that the vCPU watches, with `mmu_lock` held for
+//! writing. Mappings of stage 2 are removed, or lose permissions, with that lock held for writing
 //! too, and [`__kvm_spe_invalidate`] is called before: it notes the change, and requests of a vCPU
 //! whose watch is armed that the window is made ready again. The request takes the vCPU out of the
 //! guest, which completes all records, before that function returns. A vCPU with a request does
-//! not enter, and the watch is armed with the lock held for reading: a change is either seen then,
-//! or is requested later.
+//! not enter the guest. The watch is armed with the lock held for reading, so a change is either
+//! noted before, and then the watch is not armed, or makes a request.
 
 use core::{
     cell::UnsafeCell,
@@ -60,7 +60,7 @@ declare_trace! {
     unsafe fn kvm_spe_kick(vcpu_id: i32, first: u64, last: u64);
 }
 
-/// What a vCPU needs while its buffer is enabled.
+/// The window of a vCPU, its watch and its faults.
 pub(super) struct Watched {
     /// Belongs to the task that runs the vCPU.
     window: UnsafeCell<Window>,
@@ -68,12 +68,12 @@ pub(super) struct Watched {
     watch: Watch,
     /// Belongs to that task, too, and is accessed with interrupts off.
     pub(super) faults: Faults,
-    /// The value of `kvm->arch.spe.relaxed` whose translations are gone.
+    /// The value of `kvm->arch.spe.relaxed` at the vCPU's last flush of translations.
     flushed: AtomicU32,
 }
 
 impl Watched {
-    /// Allocates what a vCPU needs, unless it has it already.
+    /// Allocates a vCPU's [`Watched`], if there is none yet.
     ///
     /// # Safety
     ///
@@ -88,7 +88,7 @@ impl Watched {
             },
             GFP_KERNEL_ACCOUNT,
         )?;
-        // SAFETY: By the caller's contract. Tasks that change mappings may look at it meanwhile.
+        // SAFETY: By the caller's contract. Tasks that change mappings may read the pointer.
         let place = unsafe { AtomicPtr::from_ptr(&raw mut (*vcpu).arch.spe.window) };
         let new = KBox::into_raw(new).cast::<Opaque>();
 
@@ -96,17 +96,17 @@ impl Watched {
             .compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Relaxed)
             .is_err()
         {
-            // SAFETY: It comes from `into_raw()`, and nobody else has it.
+            // SAFETY: `new` comes from `into_raw()`, and no other task has it.
             drop(unsafe { KBox::from_raw(new.cast::<Self>()) });
         }
         Ok(())
     }
 
-    /// Returns what a vCPU has.
+    /// Returns a vCPU's [`Watched`], if it is allocated.
     ///
     /// # Safety
     ///
-    /// `vcpu` is a vCPU that is there for `'a`. This task holds the vCPU's mutex; or it holds
+    /// `vcpu` is a vCPU that stays alive for `'a`. This task holds the vCPU's mutex; or it holds
     /// `mmu_lock` for `'a`, and uses `watch` only.
     pub(super) unsafe fn of<'a>(vcpu: *mut bindings::kvm_vcpu) -> Option<&'a Self> {
         // SAFETY: By the caller's contract; it is freed with the vCPU.
@@ -118,7 +118,7 @@ impl Watched {
         }
     }
 
-    /// Does not let the unit write any more; for the task that runs the vCPU.
+    /// Stops letting the unit write; for the task that runs the vCPU.
     pub(super) fn disarm(&self) {
         self.watch.disarm();
     }
@@ -130,7 +130,7 @@ impl Watched {
     }
 }
 
-/// Frees what a vCPU had.
+/// Frees the [`Watched`] of a vCPU.
 ///
 /// Context: process.
 ///
@@ -217,7 +217,7 @@ impl<'a> Guest<'a> {
         Some(f(&guest, window))
     }
 
-    /// Returns what the vCPU needs.
+    /// Returns the vCPU's [`Watched`].
     pub(super) fn watched(&self) -> &'a Watched {
         self.watched
     }
@@ -242,7 +242,7 @@ impl<'a> Guest<'a> {
     }
 }
 
-/// What translates, for a walk that shows its descriptors.
+/// The context of a walk of stage 1 that shows its descriptors.
 struct Walk<'a> {
     guest: &'a Guest<'a>,
     va: u64,
@@ -275,7 +275,7 @@ impl Walk<'_> {
         let index = (walk.va & (u64::MAX >> (64 - top))) >> shift;
         let ipa = context.table_ipa | index << 3;
 
-        // The frame matters even if nobody can read it.
+        // Show the frame even if its descriptor cannot be read.
         let value = walk.guest.descriptor(ipa).unwrap_or(0);
         let size = if info.be { 0 } else { 1 << shift };
         (walk.seen)(Descriptor { ipa, value, size });
@@ -422,8 +422,8 @@ impl Guest<'_> {
         };
         let mut result = bindings::s1_walk_result::default();
 
-        // SAFETY: By the type invariant. The walk does not keep what it gets, and one that has
-        // succeeded leaves these fields.
+        // SAFETY: By the type invariant. The walk keeps no pointers, and a walk that succeeds sets
+        // these fields.
         unsafe {
             let vcpu = self.vcpu.as_raw();
 
@@ -438,14 +438,14 @@ impl Guest<'_> {
         }
     }
 
-    /// Returns whether userspace has to come first: for a signal, or for the ring of dirty pages,
-    /// in which each mapping may take a place.
+    /// Returns whether KVM must exit to userspace first: for a signal, or to empty the dirty ring,
+    /// in which each mapping may use an entry.
     fn has_to_stop(&self) -> bool {
         // SAFETY: By the type invariant.
         unsafe { bindings::kvm_spe_has_to_stop(self.vcpu.as_raw()) }
     }
 
-    /// Returns whether the guest lets the hardware note that a page is dirty.
+    /// Returns whether the guest enables the hardware update of the dirty state.
     fn has_dirty(&self) -> bool {
         TCR_EL1::from_raw(self.register(bindings::vcpu_sysreg_TCR_EL1))
             .HD()
@@ -453,8 +453,8 @@ impl Guest<'_> {
     }
 }
 
-/// Returns the number of permissions that have been added to mappings of a VM. CPUs may still have
-/// translations without them.
+/// Returns the counter of permissions that have been added to mappings of a VM. TLBs may still hold
+/// translations without these permissions.
 fn relaxed(vm: &Vm) -> &AtomicU32 {
     // SAFETY: The VM is alive, and all accesses are atomic.
     unsafe { AtomicU32::from_ptr(&raw mut (*vm.as_raw()).arch.spe.relaxed) }
@@ -472,7 +472,7 @@ unsafe extern "C" fn __kvm_spe_relax(kvm: *mut bindings::kvm) {
     // SAFETY: By the caller's contract.
     let vm = unsafe { Vm::from_raw(kvm) };
 
-    // Who sees the permission sees that it has been counted.
+    // A task that sees the permission must also see the new count.
     relaxed(vm).fetch_add(1, Ordering::SeqCst);
 }
 
@@ -513,8 +513,8 @@ impl<'a> Locked<'a> {
         }
     }
 
-    /// Notes that some frames are about to change, and requests of the vCPUs whose units may be
-    /// writing to them that their windows are made ready again.
+    /// Notes that some frames are about to change. If the unit of a vCPU may be writing to them,
+    /// requests that the window of that vCPU is made ready again.
     fn invalidate(&self, first: u64, last: u64) {
         const BITS: usize = c_ulong::BITS as usize;
         let mut armed = [0 as c_ulong; (bindings::KVM_MAX_VCPUS as usize).div_ceil(BITS)];
@@ -546,8 +546,7 @@ impl<'a> Locked<'a> {
         found
     }
 
-    /// Returns whether the frames are to be left young. What is watched without that is noted as
-    /// changed.
+    /// Returns whether the frames must stay young. A watch that is not armed notes a change.
     fn keeps_young(&self, first: u64, last: u64) -> bool {
         let mut keeps = false;
 
@@ -556,8 +555,8 @@ impl<'a> Locked<'a> {
     }
 }
 
-/// Says that the mappings of the frames from `first` to `last` are about to change. No unit writes
-/// to them when this returns.
+/// Notes that the mappings of the frames from `first` to `last` are about to change. When this
+/// returns, no unit writes to these frames.
 ///
 /// Context: `mmu_lock` is held for writing.
 ///
@@ -583,8 +582,8 @@ unsafe extern "C" fn __kvm_spe_is_watched(kvm: *mut bindings::kvm, first: u64, l
     unsafe { Locked::from_raw(kvm) }.is_watched(first, last)
 }
 
-/// Returns whether the frames from `first` to `last` are to be left young: a unit may be writing to
-/// them. What is watched without that is noted as changed.
+/// Returns whether the frames from `first` to `last` must stay young, since a unit may be writing
+/// to them. A watch that is not armed notes a change.
 ///
 /// Context: `mmu_lock` is held for writing.
 ///

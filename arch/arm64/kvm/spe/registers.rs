@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The registers of a guest's statistical profiling unit (SPU): which there are, which of their
-//! bits, and what they say of the unit.
+//! The registers of a guest's statistical profiling unit (SPU): the registers and bits that a VM
+//! has, and the meaning of the unit's status.
 
 use kernel::{arm64::sysreg::*, num::Bounded};
 
 /// `ID_AA64DFR0_EL1.PMSVer`.
 pub(crate) type Version = Bounded<u64, 4>;
 
-/// The newest version of FEAT_SPE that guests can get: what later ones add would have to be
-/// switched, too.
+/// The newest version of FEAT_SPE that guests can get: KVM does not switch the registers that later
+/// versions add.
 pub(crate) const NEWEST: Version = ID_AA64DFR0_EL1_PMSVer_V1P2;
 
 /// A register that a guest may write.
@@ -52,7 +52,7 @@ pub(crate) enum Name {
 }
 
 impl Name {
-    /// Returns what the value of a C macro `SYS_<register>` names.
+    /// Returns the register whose C macro `SYS_<register>` has this value.
     pub(crate) fn of(encoding: u32) -> Option<Self> {
         if encoding == PMSIDR_EL1::ENCODING.as_u32() {
             return Some(Name::Pmsidr);
@@ -90,7 +90,7 @@ const PMSIDR_KNOWN: u64 = PMSIDR_EL1::PBT_MASK
     | PMSIDR_EL1::FT_MASK
     | PMSIDR_EL1::FE_MASK;
 
-/// The same for PMBIDR_EL1, without P: the buffer is the guest's.
+/// The same for PMBIDR_EL1, except P, which is 0 since the guest owns the buffer.
 const PMBIDR_KNOWN: u64 = PMBIDR_EL1::EA_MASK | PMBIDR_EL1::F_MASK | PMBIDR_EL1::ALIGN_MASK;
 
 impl View {
@@ -195,12 +195,11 @@ pub(crate) enum Event {
 /// `PMBSR_EL1.MSS` for EC 0: the buffer is full (BSC).
 const BUFFER_FULL: Bounded<u64, 16> = Bounded::<u64, 16>::new::<1>();
 
-/// Returns what the status of a unit that has stopped means, and the guest's new status.
-/// `before` is the status with which the unit started, `is_clipped` says that the unit has less of
-/// the buffer than the guest has given it.
+/// Returns the meaning of the status of a unit that has stopped, with the guest's new status.
+/// `before` is the status with which the unit started. If `is_clipped`, the unit has had only a
+/// part of the guest's buffer.
 ///
-/// A guest that sees no event has the status that it had before; COLL stays what the unit has set
-/// it to.
+/// A guest that sees no event keeps the status from before, with the COLL that the unit has set.
 pub(crate) fn what_of(pmbsr: PMBSR_EL1, before: PMBSR_EL1, is_clipped: bool) -> Event {
     let event = before.with_COLL(pmbsr.COLL());
     let lost = pmbsr.DL().into_bool();
@@ -217,9 +216,9 @@ pub(crate) fn what_of(pmbsr: PMBSR_EL1, before: PMBSR_EL1, is_clipped: bool) -> 
     }
 }
 
-/// Returns the event that says that records are lost: the buffer is full (`EC_BUF`), or, if the
-/// memory is not there, an IMPLEMENTATION DEFINED one (`EC_IMP_DEF`). A guest has no stage 2 of its
-/// own that it could be told of.
+/// Returns the event that reports lost records: a full buffer (`EC_BUF`) or, if there is no memory,
+/// an IMPLEMENTATION DEFINED event (`EC_IMP_DEF`). A guest has no stage 2 of its own, so the event
+/// is never a fault at stage 2.
 pub(crate) fn lost(pmbsr: PMBSR_EL1, class: Bounded<u64, 6>) -> PMBSR_EL1 {
     let event = PMBSR_EL1::from_raw(0)
         .with_EC(class)

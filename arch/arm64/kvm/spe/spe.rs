@@ -2,20 +2,20 @@
 
 //! Statistical profiling (FEAT_SPE) in guests.
 //!
-//! A VM gets the SPU that userspace names, which the CPUs of that unit have. On other CPUs its
-//! vCPUs do not run: `KVM_RUN` returns with `KVM_EXIT_FAIL_ENTRY`. Everything else works on any
-//! CPU, and touches no register of the unit.
+//! A VM gets the SPU that userspace names, and its vCPUs run only on the CPUs of that unit. On
+//! other CPUs, `KVM_RUN` returns with `KVM_EXIT_FAIL_ENTRY`. All other calls work on any CPU, and
+//! touch no register of the unit.
 //!
-//! While the guest's buffer is enabled, what the unit writes next is mapped at stage 2, and KVM
-//! stops the unit before that changes: see `memory.rs` for how, and `window.rs` for what.
-//! Otherwise the unit stays off: see `buffer.rs`.
+//! While the guest's buffer is enabled, KVM keeps the window that the unit writes next mapped at
+//! stage 2 (`window.rs`), and stops the unit before a mapping of the window changes (`memory.rs`).
+//! While the window is not ready, the unit stays off (`buffer.rs`).
 //!
 //! # Access rules
 //!
-//! `kvm->arch.spe` changes with `config_lock` held, and no more once a vCPU has run; `relaxed` is a
-//! counter. `vcpu->arch.spe` belongs to the task that holds the vCPU's mutex. That task may be
-//! preempted, and takes over what the unit says when it loads the vCPU again, so interrupts are off
-//! while it accesses the registers and the state of the buffer: see `vcpu.rs`.
+//! `kvm->arch.spe` changes with `config_lock` held, and only until a vCPU has run, except the
+//! counter `relaxed`. `vcpu->arch.spe` belongs to the task that holds the vCPU's mutex. That task
+//! may be preempted, and takes over the unit's event when it loads the vCPU again, so interrupts
+//! are off while it accesses the registers and the state of the buffer: see `vcpu.rs`.
 //!
 //! C header: [`asm/kvm_spe.h`](srctree/arch/arm64/include/asm/kvm_spe.h)
 
@@ -96,7 +96,7 @@ unsafe extern "C" fn kvm_spe_has_reg(kvm: *mut bindings::kvm, reg: u32) -> bool 
 ///
 /// # Safety
 ///
-/// `vcpu` is a vCPU that this task runs; `val` is the value to write, or where to put what is read.
+/// `vcpu` is a vCPU that this task runs; `val` has the value to write, or receives the value read.
 #[export]
 unsafe extern "C" fn kvm_spe_access(
     vcpu: *mut bindings::kvm_vcpu,
@@ -139,7 +139,7 @@ unsafe extern "C" fn kvm_spe_set_reg(vcpu: *mut bindings::kvm_vcpu, reg: u32, va
     from_result(|| unsafe { Spu::with(vcpu, |spu| spu.write(reg, val)) }.map(|()| 0))
 }
 
-/// Stores what the first run of the VM fixes.
+/// Stores the properties of the unit that the first run of the VM fixes.
 ///
 /// Context: process.
 ///

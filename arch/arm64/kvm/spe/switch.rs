@@ -2,12 +2,12 @@
 
 //! Gives the unit of this CPU to a guest, and takes it back.
 //!
-//! The guest's values are in the hardware between entry and exit alone: host code always finds the
-//! host's. All records are in memory before the buffer, its owner or its translation changes. The
-//! order follows the rules of the Arm ARM for "Synchronization and Statistical Profiling".
+//! The hardware has the guest's values only between entry and exit: host code always finds the
+//! host's values. All records are in memory before the buffer, its owner or its translation
+//! changes. The order follows the Arm ARM, "Synchronization and Statistical Profiling".
 //!
-//! Pure logic: the registers are behind [`Access`], for which tests have a fake. PMSCR_EL1 has
-//! another one beside it for EL2; the other registers have no copy for each exception level.
+//! Pure logic: the registers are behind [`Access`], for which tests have a fake. EL2 has a register
+//! PMSCR_EL2 beside PMSCR_EL1; all exception levels share each of the other registers.
 
 use super::{Host, Registers};
 use kernel::arm64::{access::Access, sysreg::*};
@@ -30,12 +30,12 @@ const E2PB_EL1: u64 = 0b11;
 impl<A: Access> Switch<'_, A> {
     /// Reads a register of the unit, or one that exists at EL2.
     fn read<R: SystemRegister>(&self) -> u64 {
-        // SAFETY: A value of this type is made where FEAT_SPE is, at EL2.
+        // SAFETY: A value of this type exists only at EL2 of a CPU with FEAT_SPE.
         unsafe { self.cpu.read_present::<R>() }.into()
     }
 
-    /// Writes such a register. Nothing that the kernel relies on changes: the host gets back what
-    /// it has had.
+    /// Writes such a register. The kernel does not rely on the change: the host gets its old values
+    /// back.
     fn write<R: SystemRegister>(&self, value: u64) {
         // SAFETY: As for `read()`.
         unsafe { self.cpu.write(R::from(value)) };
@@ -98,7 +98,7 @@ impl<A: Access> Switch<'_, A> {
         self.cpu.synchronise();
     }
 
-    /// Disables the buffer, in which all records are.
+    /// Disables the buffer, after all records have been written to it.
     fn disable_buffer(&self) {
         self.write::<PMBLIMITR_EL1>(0);
         self.cpu.synchronise();
@@ -124,8 +124,8 @@ impl<A: Access> Switch<'_, A> {
         self.disable_buffer();
     }
 
-    /// Gives the unit to a guest whose translation and traps are in place, with this PMBLIMITR_EL1.
-    /// Without one nothing is written, and all accesses trap.
+    /// Gives the unit to a guest whose translation and traps are in place, with `limit` as
+    /// PMBLIMITR_EL1. Without a limit, the unit writes nothing, and all accesses trap.
     pub(crate) fn give_to_guest(&self, guest: &Registers, limit: Option<u64>, host: &mut Host) {
         let (owner, open) = if self.fine_grained && limit.is_some() {
             (E2PB_EL1, MDCR_EL2::TPMS_MASK)

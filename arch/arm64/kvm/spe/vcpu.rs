@@ -32,8 +32,8 @@ impl Identity {
     /// Returns the registers of a VM's unit. Until a vCPU runs, the answer may be out of date
     /// unless `config_lock` is held.
     pub(super) fn of(vm: &Vm) -> Self {
-        // SAFETY: The VM is alive. Another task may be changing a value: what is read was stored
-        // at once, and both accesses are marked.
+        // SAFETY: The VM is alive. Another task may write a value concurrently, with a single
+        // store; both accesses are marked.
         let (pmsidr, pmbidr, events) = unsafe {
             let spe = &raw const (*vm.as_raw()).arch.spe;
 
@@ -71,7 +71,7 @@ pub(super) fn view_of(vm: &Vm) -> Option<View> {
 pub(super) struct Spu<'a> {
     pub(super) vcpu: &'a Vcpu,
     pub(super) vm: &'a Vm,
-    /// What it needs while its buffer is enabled; [`None`] before the setup is complete.
+    /// The window and its watch; [`None`] before the setup is complete.
     pub(super) watched: Option<&'a Watched>,
     pub(super) registers: &'a mut Registers,
     /// PMBSR_EL1 before the event.
@@ -83,13 +83,13 @@ pub(super) struct Spu<'a> {
     pub(super) enabled: &'a mut bool,
     /// What the unit writes next is mapped.
     pub(super) ready: &'a mut bool,
-    /// The unit had an event, which is in PMBSR_EL1 as it was there.
+    /// The unit had an event: `registers` still has the unit's PMBSR_EL1, not the guest's.
     pub(super) event: &'a mut bool,
     /// The unit changes hands at entries and exits.
     pub(super) switched: &'a mut u32,
 }
 
-/// What the first run of the VM fixes for a vCPU.
+/// The properties of the unit that the first run of the VM fixes.
 pub(super) struct Fixed<'a> {
     present: &'a mut bool,
     fne: &'a mut bool,
@@ -98,7 +98,7 @@ pub(super) struct Fixed<'a> {
 
 impl Spu<'_> {
     /// Calls `f` with the SPU of a vCPU, and returns its result. Interrupts are off meanwhile: a
-    /// task that is preempted loads its vCPU again, which takes over what the unit says.
+    /// task that is preempted loads its vCPU again, which takes over the unit's event.
     ///
     /// # Safety
     ///
@@ -108,8 +108,8 @@ impl Spu<'_> {
         f: impl FnOnce(&mut Spu<'_>) -> R,
     ) -> R {
         let _guard = local_interrupt_disable();
-        // SAFETY: By the caller's contract; a vCPU's VM outlives it. Other tasks may change
-        // `window`, of which no reference is made; debugfs reads some values, whatever they are.
+        // SAFETY: By the caller's contract; the VM outlives the vCPU. Other tasks may change
+        // `window`, to which no reference is made; debugfs may read old or new values.
         // INVARIANT: By the caller's contract.
         let mut spu = unsafe {
             let spe = &raw mut (*vcpu).arch.spe;
@@ -210,10 +210,10 @@ impl Spu<'_> {
         }
     }
 
-    /// Stores what the first run of the VM fixes.
+    /// Stores the properties of the unit that the first run of the VM fixes.
     ///
-    /// Fine-grained traps do not suffice where a guest could reach PMSDSFR_EL1, which is never
-    /// switched: FEAT_FGT2 traps it.
+    /// If the unit has PMSDSFR_EL1, which KVM never switches, fine-grained traps suffice only with
+    /// FEAT_FGT2, which traps that register.
     pub(super) fn fix(&mut self) {
         let Some(view) = view_of(self.vm) else {
             return;

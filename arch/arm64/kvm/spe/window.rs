@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The window: the part of the buffer to which the unit writes next, and what has to be mapped at
-//! stage 2 while it does.
+//! The window: the part of the buffer to which the unit writes next, and the frames that must be
+//! mapped at stage 2 meanwhile.
 //!
-//! The unit does not wait for a page: a fault may lose what it was about to write. So it gets the
-//! buffer up to the end of a window whose pages are mapped, and so are the tables of stage 1 that
-//! translate them. When the window is full, it moves on.
+//! The unit does not wait for a page: a fault may lose the data that it was about to write. So the
+//! unit gets the buffer only up to the end of a window. The window's pages, and the stage-1 tables
+//! that translate them, are mapped. When the window is full, KVM moves it on.
 //!
 //! Pure logic: the guest's memory is behind [`Memory`], for which tests have a simulation.
 
@@ -16,24 +16,24 @@ use core::{
 
 /// The unit in which `PMBLIMITR_EL1.LIMIT` counts, and the smallest page of a guest.
 pub(crate) const PAGE: u64 = 4096;
-/// The length of a window: its frames are as many pages, whatever the sizes of pages are.
+/// The number of pages in a window. They are in at most 32 frames, for all page sizes.
 const PAGES: usize = 32;
 const LENGTH: u64 = PAGES as u64 * PAGE;
-/// What is left of a window in which profiling starts once more, and needs no other one.
+/// The space that must be left in a window to use it when profiling starts again.
 const REST: u64 = PAGE;
 /// The levels of stage 1, from -1 to 3.
 const LEVELS: usize = 5;
-/// A window crosses at most one boundary of each level, so its descriptors are in two frames of
-/// each.
+/// A window crosses at most one table boundary at each level, so its descriptors of a level are in
+/// at most two frames.
 const FRAMES: usize = PAGES + 2 * LEVELS;
 /// The descriptors of the pages, and two of each level above.
 const DESCRIPTORS: usize = PAGES + 2 * (LEVELS - 1);
-/// How often a window is made ready again that changes meanwhile, before the vCPU goes on with its
-/// unit off until the next exit. A fault of the CPU would wait for the memory, too.
+/// The number of attempts to make a window ready that changes meanwhile. After them, the vCPU runs
+/// with its unit off until the next exit. A fault of the CPU would wait for the memory, too.
 pub(crate) const ATTEMPTS: usize = 100;
 /// The largest record of any unit (`PMSIDR_EL1.MaxSize`): with less space its buffer is full.
 const MAX_RECORD: u64 = 2048;
-/// How many faults in a row, at the same place, are resolved.
+/// The number of faults in a row at the same address that are resolved.
 const FAULTS: u32 = 8;
 
 /// A list of limited length.
@@ -109,8 +109,8 @@ impl Frames {
     }
 }
 
-/// Frames whose changes matter to a vCPU. The lock of the VM's stage 2 is held for all that it
-/// does, except for [`Watch::disarm`] and [`Watch::forget`].
+/// The frames that a vCPU watches. Callers hold the lock of the VM's stage 2, except for
+/// [`Watch::disarm`] and [`Watch::forget`].
 pub(crate) struct Watch {
     /// The numbers of the frames: the first `len` ones.
     gfns: [Cell<u64>; FRAMES],
@@ -142,7 +142,7 @@ impl Watch {
         self.valid.store(true, Relaxed);
     }
 
-    /// Returns whether a frame at `first` to `last` is one of them, and none has changed.
+    /// Returns whether a watched frame is in `first..=last`, and none of them has changed.
     pub(crate) fn has(&self, first: u64, last: u64) -> bool {
         let mut gfns = self.gfns.iter().take(self.len.get());
 
@@ -166,7 +166,7 @@ impl Watch {
         keeps
     }
 
-    /// Lets the unit write, unless something has changed, or not everything is `mapped`.
+    /// Lets the unit write, and returns true, if no frame has changed and `mapped` returns true.
     pub(crate) fn arm(&self, mapped: impl FnOnce() -> bool) -> bool {
         let arms = self.valid.load(Relaxed) && mapped();
 
@@ -174,25 +174,25 @@ impl Watch {
         arms
     }
 
-    /// Does not let the unit write any more. By the task that runs the vCPU, without the lock: who
-    /// finds it armed meanwhile requests something for nothing.
+    /// Stops letting the unit write. Called by the task that runs the vCPU, without the lock: a
+    /// task that still sees the watch armed makes an unnecessary request.
     pub(crate) fn disarm(&self) {
         self.armed.store(false, Relaxed);
     }
 
-    /// Notes that what is known of the frames is of no use any more.
+    /// Marks the frames as changed.
     pub(crate) fn outdate(&self) {
         self.valid.store(false, Relaxed);
     }
 
-    /// Watches nothing any more. As [`Watch::disarm`]; others may see its parts in any order.
+    /// Stops watching. Called like [`Watch::disarm`]; others may see the two stores in any order.
     pub(crate) fn forget(&self) {
         self.disarm();
         self.outdate();
     }
 }
 
-/// Where the unit has faulted last at stage 2, and how often in a row.
+/// The address of the unit's last fault at stage 2, and the number of faults there in a row.
 pub(crate) struct Faults(Cell<(u64, u32)>);
 
 impl Faults {
@@ -220,7 +220,7 @@ impl Faults {
 pub(crate) struct Descriptor {
     pub(crate) ipa: u64,
     pub(crate) value: u64,
-    /// What it translates, in bytes; 0 if `value` is in the other byte order.
+    /// The size of the range that it translates, in bytes; 0 if `value` has the other byte order.
     pub(crate) size: u64,
 }
 
@@ -232,12 +232,12 @@ impl Descriptor {
     };
     /// The access flag. A walk sets it.
     const AF: u64 = 1 << 10;
-    /// Bits of the output address which any output address has: no size of addresses is smaller.
+    /// Bits of the output address that exist for every size of output addresses.
     const ADDRESS: u64 = 0xffff_f000;
 
-    /// Returns the next page's descriptor, and the address of that page, where this one translates
-    /// the page at `page`. They differ in nothing but the address, so that no walk is needed.
-    /// Returns [`None`] if they may, or are not in one table.
+    /// Returns the next page's descriptor, and the address of that page, without a walk. `page` is
+    /// the address of this descriptor's page. Returns [`None`] if the two descriptors are in
+    /// different tables, or may differ in more than the address.
     fn next<M: Memory>(&self, memory: &M, page: u64) -> Option<(Self, u64)> {
         let ipa = self.ipa + 8;
 
@@ -276,13 +276,13 @@ pub(crate) enum Page {
     At(u64),
     /// Stage 1 does not let the unit write to it.
     Unwritable,
-    /// Somebody is changing what translates it.
+    /// The page cannot be translated now.
     Later,
 }
 
 /// The guest's memory.
 pub(crate) trait Memory {
-    /// Returns what the translation of an address depends on.
+    /// Returns the registers on which the translation of an address depends.
     fn context(&self, va: u64) -> Context;
 
     /// Translates the address of a write at EL1. Shows each descriptor before the walk reads it.
@@ -297,28 +297,28 @@ pub(crate) trait Memory {
     /// Returns whether the unit writes to descriptors (TCR_EL1.HA, PMBIDR_EL1.F).
     fn updates_tables(&self) -> bool;
 
-    /// Says of each change of these frames, and of no others', that it happens, from now on. No
-    /// change is under way when it returns.
+    /// Watches these frames, and no others, from now on. When this returns, no change of them is
+    /// under way.
     fn watch(&self, frames: &Frames);
 
     /// Maps a frame. Returns whether it had to be mapped.
     fn map(&self, frame: Frame) -> Result<bool, Unmapped>;
 
-    /// Lets others complete what they have begun. Returns false if there is no time for that.
+    /// Lets other tasks complete their changes. Returns false if this task must not wait.
     fn wait(&self) -> bool;
 
     /// Arms the watch if nothing has changed since [`Memory::watch`]: from now on, a change stops
     /// the unit first.
     fn arm(&self) -> bool;
 
-    /// Does the same if all frames are mapped, too, and no CPU has an older translation of them.
+    /// Does the same if all frames are mapped, and ensures that no CPU has older translations.
     fn arm_if_mapped(&self, frames: &Frames) -> bool;
 
     /// Disarms the watch.
     fn disarm(&self);
 }
 
-/// What becomes of a buffer that the guest has enabled.
+/// The outcome of making a window ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The unit may write up to this limit.
@@ -334,7 +334,7 @@ pub(crate) enum Outcome {
 pub(crate) enum How {
     /// By comparison with the last one.
     Compared,
-    /// By a walk, after which so many frames had to be mapped.
+    /// By a walk, after which this number of frames had to be mapped.
     Walked(u32),
 }
 
@@ -358,7 +358,7 @@ impl Window {
         }
     }
 
-    /// Makes ready what the unit needs to write at `pointer`, in a buffer that ends at `limit`.
+    /// Makes the window ready for writes at `pointer`, in a buffer that ends at `limit`.
     pub(crate) fn make_ready<M: Memory>(
         &mut self,
         memory: &M,
@@ -411,19 +411,19 @@ impl Window {
         }
     }
 
-    /// Leaves no window. Returns `outcome`.
+    /// Disarms the watch, and empties the window. Returns `outcome`.
     fn give_up<M: Memory>(&mut self, memory: &M, outcome: Outcome) -> Outcome {
         memory.disarm();
         self.end = self.start;
         outcome
     }
 
-    /// Returns whether this window will do for a write at `pointer`.
+    /// Returns whether this window is large enough for writes at `pointer`.
     fn covers(&self, pointer: u64, end: u64) -> bool {
         self.start <= pointer && (end <= self.end || pointer.saturating_add(REST) <= self.end)
     }
 
-    /// Returns whether the guest's translation is what it was.
+    /// Returns whether the guest's translation is unchanged.
     fn is_unchanged<M: Memory>(&self, memory: &M) -> bool {
         memory.context(self.start) == self.context
             && self
@@ -433,15 +433,16 @@ impl Window {
                 .all(|known| memory.descriptor(known.ipa) == Some(known.value))
     }
 
-    /// Finds the frames of the window that begins with the page of `pointer`. It ends where stage
-    /// 1 does not let the unit write. Without space for a record before that page, the page is
-    /// part of it, so that the unit says what is wrong. Returns false if it has to be done again.
+    /// Finds the frames of the window that begins with the page of `pointer`. The window ends at a
+    /// page that stage 1 does not let the unit write: before that page, or after it if there is no
+    /// space for a record before it, so that the unit reports the fault. Returns false if the walk
+    /// must be repeated.
     fn walk<M: Memory>(&mut self, memory: &M, pointer: u64, end: u64) -> bool {
         let write = memory.updates_tables();
         let mut page = 0;
 
         self.begin(memory, pointer & !(PAGE - 1));
-        // What translated the page before, and its address.
+        // The descriptor of the previous page, and the address of that page.
         let (mut leaf, mut before) = (Descriptor::NONE, None);
         while self.end < end {
             let found = match before.and_then(|at| leaf.next(memory, at)) {
@@ -499,8 +500,8 @@ impl Window {
         }
     }
 
-    /// Adds the page at an address, and what translates it, of which the last one is the `leaf`.
-    /// What does not fit is for the next window.
+    /// Adds the page at `va`, and the descriptors that translate it. Stores the last descriptor in
+    /// `leaf`. Returns [`Page::Later`] if the arrays have no room.
     fn add_page<M: Memory>(
         &mut self,
         memory: &M,
@@ -525,7 +526,7 @@ impl Window {
             let write = true;
             fits &= frames.add(Frame { gfn, write, page });
         }
-        // The arrays have a place for all that a window can have.
+        // The arrays have room for all frames and descriptors of a window.
         if fits {
             translated
         } else {
@@ -533,8 +534,8 @@ impl Window {
         }
     }
 
-    /// Maps all frames, and counts those that had to be. The window ends before a page for which
-    /// one is gone; fails with [`Unmapped::Gone`] without space for a record before it.
+    /// Maps all frames, and counts new mappings in `mapped`. The window ends before the first page
+    /// whose frame is gone; fails with [`Unmapped::Gone`] if that leaves no space for a record.
     fn map<M: Memory>(
         &mut self,
         memory: &M,
@@ -562,8 +563,8 @@ impl Window {
     }
 }
 
-/// Returns the end of the window at `pointer`. A pointer that is not below the limit has no space:
-/// what the unit makes of that is up to it.
+/// Returns the end of the window at `pointer`. If `pointer` is not below `limit`, the buffer has no
+/// space, and the window is one page; the unit decides how it handles this.
 fn end_of(pointer: u64, limit: u64) -> u64 {
     let start = pointer & !(PAGE - 1);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
  * Statistical profiling (FEAT_SPE) in guests. The numbers are far from the next free ones of KVM,
- * so that neither gets in the way of the other.
+ * so that new numbers of KVM do not conflict with them.
  */
 
 #ifndef _UAPI__ASM_KVM_SPE_H
@@ -13,7 +13,7 @@
 /* A bit of struct kvm_vcpu_init.features[0] */
 #define KVM_ARM_VCPU_SPE	24
 
-/* A group of vCPU attributes, whose addresses are those of an int */
+/* A group of vCPU attributes; kvm_device_attr.addr points to an int */
 #define KVM_ARM_VCPU_SPE_CTRL	64
 #define   KVM_ARM_VCPU_SPE_IRQ	0 /* the interrupt, a PPI */
 #define   KVM_ARM_VCPU_SPE_INIT	1 /* no value */

@@ -16,8 +16,8 @@ fn controls() -> impl Iterator<Item = u64> {
     })
 }
 
-/// Returns what the CPU's register gets for breakpoint `n` of the VM, which is linked to the CPU's
-/// context-aware breakpoint `linked_to`, if it may be.
+/// Returns the expected DBGBCR of the CPU for breakpoint `n` of the VM. `linked_to` is the CPU's
+/// context-aware breakpoint that the VM's LBN maps to, if any.
 fn expected_breakpoint(mapping: Mapping, n: usize, control: u64, linked_to: Option<usize>) -> u64 {
     let bt = (control >> DBGBCRn_EL1_BT_SHIFT) % 16;
     let bt = if mapping.vm().is_context_aware(n) {
@@ -94,7 +94,7 @@ fn every_bit() {
     assert_eq!(watchpoint(u64::MAX), 0x1f1f_ffff);
 }
 
-/// Of addresses, a watchpoint's have no bits 1:0.
+/// The address of a watchpoint has no bits 1:0; a breakpoint's register keeps all bits.
 #[test]
 fn every_bit_of_an_address() {
     let guest = features(topology(4, 2));

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory in which nothing happens.
+//! Memory that never changes.
 
 use super::super::window::*;
 use std::cell::Cell;
 
-/// Memory of which every page says the same, and that takes everything.
+/// Memory in which every translation has the same result, and everything can be mapped.
 pub(super) struct Always {
     page: Page,
     /// The number of translations.

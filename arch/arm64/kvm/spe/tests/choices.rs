@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens in a run of a simulation: at random, or all there is.
+//! The choices in a run of a simulation: random ones, or all combinations in turn.
 
-/// Where choices come from.
+/// The source of the choices.
 pub(super) enum Choices {
     /// A small generator of random numbers (xorshift).
     Random(u64),
-    /// All there are, one run after the other. `path` has what is chosen, and of how many; so far
-    /// this run has chosen `done` of them. Others act `left` times in the rest of the run.
+    /// All combinations, one in each run. `path` has each choice and the number of alternatives; so
+    /// far this run has made `done` choices. Others act up to `left` times in the rest of the run.
     All {
         path: Vec<(u64, u64)>,
         done: usize,

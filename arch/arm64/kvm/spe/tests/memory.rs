@@ -42,12 +42,12 @@ pub(super) struct Host {
     pub(super) dirty: bool,
 }
 
-/// What is left out, to see that the checks notice it.
+/// The parts of the protocol that a run leaves out, to test that the checks notice.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Broken {
     /// A change does not stop the unit.
     pub(super) no_kick: bool,
-    /// A change of a block says so of the page alone.
+    /// A change of a block is reported for one page only.
     pub(super) no_widening: bool,
     /// Faults that are under way are not waited for.
     pub(super) no_drain: bool,
@@ -116,7 +116,7 @@ pub(super) struct State {
     pub(super) host: [Host; FRAMES],
     /// The guest's descriptors: of the tables, and of the pages.
     pub(super) descriptors: [u64; 2 + VAS],
-    /// A fault on another CPU has decided to map a block here; and has removed what was there.
+    /// A fault on another CPU that maps a block here; whether it has removed the old mappings.
     pub(super) fault: Option<(usize, bool)>,
     pub(super) relaxed: u64,
     pub(super) flushed: u64,
@@ -125,7 +125,7 @@ pub(super) struct State {
     pub(super) in_guest: bool,
     /// Others do not see yet that the watch was disarmed; and that it is outdated.
     pub(super) unseen: [bool; 2],
-    /// How often other CPUs act: once in so many calls.
+    /// Other CPUs act once in this number of calls.
     pub(super) quiet: u64,
     pub(super) kicks: u64,
     /// How often an address was translated by a walk.
@@ -223,7 +223,7 @@ impl Sim {
         }
     }
 
-    /// Writes at an address, as the unit does: as the guest's tables say.
+    /// Writes at an address like the unit, by the guest's tables. Fails if the unit must not.
     pub(super) fn write(&self, va: u64) -> Result<(), String> {
         let state = &mut *self.state.borrow_mut();
         let page = ((va - BASE) >> 12) as usize;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What other CPUs and the host do to the memory of a guest that profiles.
+//! Changes of other CPUs and the host to the memory of a guest that profiles.
 
 use super::memory::*;
 
@@ -81,7 +81,7 @@ impl Sim {
         }
     }
 
-    /// Mappings of stage 2 are about to change: the lock is held for writing.
+    /// Prepares a change of stage-2 mappings; the lock is held for writing.
     pub(super) fn before_change(&self, state: &mut State, frame: usize) {
         self.end_fault(state);
         let mut range = self.leaf(state, frame);

@@ -115,7 +115,7 @@ fn synchronised(steps: &[Step], from: usize, to: usize) -> bool {
     from < to && steps[from..to].contains(&Step::Synchronise)
 }
 
-/// Asserts that a guest with the unit gets neither EL2's times, addresses nor its context
+/// Asserts that a guest with the unit gets none of EL2's times, addresses and context
 /// (PMSCR_EL2.{PCT, PA, CX}); and that, without fine-grained traps, E2PB and TPMS trap all of EL1's
 /// accesses.
 fn assert_el2_gives_nothing(cpu: &Fake, fine_grained: bool) {
@@ -169,7 +169,7 @@ fn there_and_back(on: (bool, bool, bool), own: &Registers, mut guest: Registers)
     assert_eq!(cpu.get::<PMSCR_EL2>(), 0xfb);
 }
 
-/// Everything that a guest and the host have comes back, and nothing of the other one is left.
+/// The guest and the host each get all their values back, and never see the other's values.
 #[test]
 fn everything_comes_back() {
     everywhere(|e2h, fne, fine_grained| {

@@ -29,7 +29,7 @@ fn version_0_has_nothing() {
     assert!(view(0).is_none());
 }
 
-/// PMSNEVFR_EL1 is there with FEAT_SPEv1p2, if PMSIDR_EL1.FnE says so.
+/// A VM with FEAT_SPEv1p2 has PMSNEVFR_EL1 if PMSIDR_EL1.FnE is 1.
 #[test]
 fn the_inverted_filter_needs_version_3_and_fne() {
     for version in 1..=3 {
@@ -152,9 +152,9 @@ fn on_is_enabled_and_not_stopped() {
     }
 }
 
-/// PMBSR_EL1.EC: a fault of stage 2 (0x25) or a granule protection check fault (0x1e) is not the
-/// guest's; the buffer is full (EC 0, BSC 1) is not either if the unit has less of it, and no data
-/// is lost (DL). Everything else is what it is.
+/// PMBSR_EL1.EC: the guest does not get a fault at stage 2 (0x25) or a granule protection check
+/// fault (0x1e), nor a full buffer (EC 0, BSC 1) if the unit has only a part of the buffer and no
+/// data is lost (DL). The guest gets all other events unchanged.
 #[test]
 fn events_of_the_guest() {
     for ec in 0..=0x3f_u64 {
@@ -182,8 +182,8 @@ fn events_of_the_guest() {
     }
 }
 
-/// Lost records: DL is 1, and S; a buffer that is full has BSC 1, an IMPLEMENTATION DEFINED event
-/// (EC 0x1f) nothing.
+/// Lost records: DL and S are 1. A full buffer has BSC 1; an IMPLEMENTATION DEFINED event (EC 0x1f)
+/// has MSS 0.
 #[test]
 fn lost_records() {
     for collided in [0, 1_u64 << 16] {

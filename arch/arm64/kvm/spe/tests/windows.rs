@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The window, against memory that other CPUs change at any time, and in order.
+//! Tests the window with memory that other CPUs change at any time, and with memory that is still.
 
 use super::{super::window::*, always::Always, choices::Choices, memory::*};
 
-/// What a run has come to, for the judgement that it tests something.
+/// The numbers of outcomes, to check that the runs test something.
 #[derive(Default)]
 struct Seen {
     writes: u64,
@@ -106,8 +106,7 @@ impl<'a> Profiler<'a> {
         Ok(())
     }
 
-    /// Starts once more, at a place that the guest has had, or at another one; or its vCPU has been
-    /// reset.
+    /// Starts profiling again at one of the first pages, in some cases after a reset of the vCPU.
     fn start_again(&mut self) {
         let places = self.sim.state.borrow().extent.places;
 
@@ -141,8 +140,8 @@ fn run(sim: &Sim, seen: &mut Seen) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs all short sequences in which others act so often. Returns how many there are, or which of
-/// them fails, and why.
+/// Runs all short sequences in which others act up to `acts` times. Returns their number, or the
+/// sequence that fails and the reason.
 fn run_all(acts: usize, broken: Broken, seen: &mut Seen) -> Result<u64, String> {
     let mut choices = Some(Choices::All {
         path: vec![],
@@ -164,8 +163,8 @@ fn run_all(acts: usize, broken: Broken, seen: &mut Seen) -> Result<u64, String> 
     Ok(runs)
 }
 
-/// Random sequences, as many as SEQUENCES says: the unit writes only to pages that the guest has,
-/// faults on none, and none of them is clean.
+/// Runs SEQUENCES random sequences: the unit does not fault, and writes only to pages that the
+/// guest has and that are dirty.
 #[test]
 fn nothing_is_written_elsewhere_or_lost() {
     let mut seen = Seen::default();
@@ -222,7 +221,7 @@ fn every_part_is_needed() {
     }
 }
 
-/// The same of the short sequences.
+/// Each part of the protocol is needed: without it, one of the short sequences fails.
 #[test]
 fn every_part_is_needed_by_a_short_sequence() {
     for broken in without_a_part() {
@@ -342,8 +341,8 @@ fn what_stage_1_does_not_map() {
     }
 }
 
-/// Without space for a record before a page that the unit cannot write, the page is part of the
-/// window: the unit says what is wrong. If the host has no memory for it, it is gone.
+/// If there is no space for a record before a page that the unit cannot write, the window includes
+/// the page, and the unit reports the fault. If the host lacks the page, the outcome is `Gone`.
 #[test]
 fn no_space_before_what_is_missing() {
     let (first, limit) = (BASE + PAGE, BASE + 64 * PAGE);
@@ -374,7 +373,7 @@ fn no_space_before_what_is_missing() {
     }
 }
 
-/// Somebody who is changing the tables all the time does not keep the vCPU.
+/// Tables that change all the time do not delay the vCPU for ever.
 #[test]
 fn what_cannot_be_walked() {
     let memory = Always::new(Page::Later);
@@ -413,8 +412,8 @@ fn what_is_gone() {
     }
 }
 
-/// A start at the same place compares, and looks up nothing; after any change of a descriptor, of a
-/// register or of a frame it walks.
+/// A start at the same place compares without a walk. After a change of a descriptor or a frame of
+/// the window, the next start walks.
 #[test]
 fn the_same_place_compares() {
     let (sim, mut window) = (still(), Window::new());
