@@ -5,13 +5,13 @@ set -eu -o pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/build/lib.sh"
 
-# help: prints what the commands are.
+# help: prints the list of commands.
 help() {
 	cat "$here/armature.help"
 }
 
-# test_for NAME REMEDY COMMAND...: says whether the command succeeds, or else what does it, and sets
-# `bad`.
+# test_for NAME REMEDY COMMAND...: prints whether the command succeeds. If it fails, also prints the
+# remedy and sets `bad`.
 test_for() {
 	if "${@:3}" > /dev/null 2>&1; then
 		printf '  ok      %s\n' "$1"
@@ -21,7 +21,7 @@ test_for() {
 	fi
 }
 
-# user_namespaces: says whether a user who is not root may enter the build root.
+# user_namespaces: prints whether a user who is not root may enter the build root.
 user_namespaces() {
 	test_for newuidmap "apt-get install uidmap" command -v newuidmap
 	test_for "subordinate user ids" \
@@ -31,7 +31,7 @@ user_namespaces() {
 kernel.apparmor_restrict_unprivileged_userns=0; or run as root" unshare -Ur true
 }
 
-# doctor: says what this host lacks; fails if it is something.
+# doctor: prints what this host lacks; fails if anything is missing.
 doctor() {
 	bad=0
 	for tool in git make mmdebstrap bwrap; do
@@ -55,8 +55,8 @@ doctor() {
 	return $bad
 }
 
-# python COMMAND...: tools/armature, by the Python of the build root and with its loader and
-# libraries, so that this host needs none.
+# python COMMAND...: runs tools/armature with the Python of the build root, its loader and its
+# libraries, so that this host needs no Python.
 python() {
 	local root usr loader
 
@@ -97,7 +97,7 @@ edit | refresh) exec "$here/build/series.sh" "$1" ;;
 series) exec "$here/build/series.sh" mail ;;
 clean | distclean)
 	work=$("$here/build/series.sh" unsaved) ||
-		die "build/edit cannot be looked at: see there, or remove it"
+		die "git cannot read build/edit: repair it, or remove it"
 	[ -z "$work" ] ||
 		die "build/edit has work that is not in patches/: 'make refresh', or remove build/edit"
 	[ "$1" = clean ] || sole_user

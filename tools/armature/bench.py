@@ -172,8 +172,8 @@ def facts(mode: str) -> collections.abc.Iterator[tuple[str, Rules]]:
 
 
 def step() -> list[Result]:
-    """Returns the results for these facts, on the kernel of the tests: the tests are off, and add
-    nothing to what is measured here, so that it needs no kernel of its own."""
+    """Returns the results for these facts, on the kernel of the tests: the tests are off and do not
+    change these figures, so no separate kernel is needed."""
     build.all_of({"kernel:vanilla", "kernel:armature", "model"})
     results = []
     for mode in ("vhe", "nvhe"):

@@ -162,8 +162,8 @@ def judge_console(boot: Boot, console: str) -> collections.abc.Iterator[Result]:
 
 
 def judge_samples(boot: Boot, messages: str) -> collections.abc.Iterator[Result]:
-    """Yields what the emulator's counters say of the samples of FEAT_SPE on each CPU: none is
-    missing, and software has never taken the buffer away while records were in the unit."""
+    """Yields whether the emulator's counters account for every sample of FEAT_SPE on each CPU, and
+    whether software never took the buffer away while records were in the unit."""
     counted = re.findall(r"^arm_spe_counts cpu (\d+): (.*)$", messages, re.M)
     if not counted:
         yield Result(boot.name, "spe/the emulator counts samples", "fail", "its log has no figures")
@@ -235,7 +235,7 @@ def judge_same(boot: Boot) -> collections.abc.Iterator[Result]:
 
 
 def late(boot: Boot) -> list[Result]:
-    """Returns a result that says that there was no time for a boot."""
+    """Returns the result of a boot for which there was no time."""
     return [Result(boot.name, "machine/ran", "skip", f"no time left after {asked('DEADLINE')} s")]
 
 

@@ -43,7 +43,7 @@ def apply(patches: collections.abc.Sequence[pathlib.Path]) -> None:
     git("checkout", "-q", "-f")
     for patch in patches:
         if git("apply", str(patch)):
-            raise Failure(f"{patch.name} no longer applies: make it anew for what it breaks")
+            raise Failure(f"{patch.name} no longer applies: update it")
 
 
 def failed(results: list[Result], where: str, test: str) -> bool:

@@ -158,8 +158,8 @@ def with_crates() -> list[str]:
 
 
 def with_tables() -> list[str]:
-    """Returns the same for the build of the tool that finds a common CPU, with the path of what
-    orders the values of fields."""
+    """Returns the same for the build of the tool that finds a common CPU, with the path of
+    cpufeature.c, which orders the values of fields."""
     return [*with_sysreg(), f"CPUFEATURE={TREE / 'arch/arm64/kernel/cpufeature.c'}"]
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Gives VMs of unlike machines the same CPU: each machine is asked what it can give, the tool finds
-what all have, and every kernel is given that.
+"""Gives VMs of machines that differ the same CPU: the tool asks each machine what it can give, and
+finds the common CPU, which every kernel then gets as its baseline.
 
-The machines have other CPUs, of which three are those of public clouds. All that a VMM sees of a
+Each machine has a different CPU; three are those of public clouds. All that a VMM sees of a
 vCPU (tools/baseline/test/registers.c) must then be equal, for vCPUs as several VMMs make them.
 """
 
@@ -26,8 +26,8 @@ HOSTS = {
     "n1": Machine(cpu="neoverse-n1"),
     "max": Machine(cpu="max,cntfrq=62500000,brps=16,ctx-cmps=4"),
 }
-# Sets of them; each gets one baseline. Neoverse N1 has neither SVE nor PAuth, so that with it no VM
-# has them.
+# Sets of hosts; each gets one baseline. Neoverse N1 has neither SVE nor PAuth, so VMs of a set with
+# N1 have neither.
 FLEETS = {"fleet": tuple(HOSTS), "fleet-sve": ("v1", "n2", "max")}
 TOOL = BUILD / "baseline"
 REPORT = BUILD / "report/fleet"
@@ -99,8 +99,8 @@ def differences(all_of: dict[str, list[str]]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Fleet:
-    """What machines have in common, as texts for the kernel, by the name of the fleet; without
-    them, what VMMs see of vCPUs on each machine; and the first sentences of the report."""
+    """The baselines, as texts for the kernel, by the name of the fleet; the registers that VMMs see
+    without a baseline, by machine; and the first sentences of the report."""
 
     texts: dict[str, pathlib.Path]
     seen: dict[str, list[str]]

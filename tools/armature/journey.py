@@ -3,10 +3,10 @@
 
 The machines of fleet.py run at the same time, with a network between them. Debian's QEMU, with -cpu
 host, moves a Linux guest from each to the next and back to the first, by its own live migration. On
-each, the guest looks at its CPU, fires all breakpoints and watchpoints, which are armed since it
-has booted, measures its clock, and reboots. Before that, machines refuse the VM: without a
-baseline, with one that does not identify the CPU, and with one that leaves a firmware workaround as
-it is.
+each machine, the guest checks its CPU, fires all breakpoints and watchpoints, which it has armed at
+boot, measures its clock, and reboots. Before that, machines refuse the VM in three cases: without a
+baseline, with one that does not identify the CPU, and with one that does not lower the level of a
+firmware workaround.
 """
 
 import collections.abc
@@ -55,8 +55,8 @@ def level(seen: list[str], n: int) -> int:
 
 
 def refusals(text: str, seen: dict[str, list[str]]) -> list[Refusal]:
-    """Returns the refusals that are shown, for a fleet with this baseline, and without one with
-    these registers. Raises Failure if the machines are too much alike."""
+    """Returns the refusals to show, for a fleet with the baseline `text`; `seen` has the registers
+    of each machine without a baseline. Raises Failure if the machines are too much alike."""
     first, second = NAMES[:2]
     unknown = without(text, *IDENTITY)
     found = [
@@ -188,8 +188,8 @@ def judge(
 
 @dataclasses.dataclass(frozen=True)
 class Journey:
-    """What the report says, what was tried, what the guest has to say of its breakpoints, and what
-    the machines have printed."""
+    """The first sentences of the report, the refusals that were tried, the breakpoints that the
+    guest must report as fired, and the output of the machines."""
 
     says: str
     shown: list[Refusal]
@@ -256,7 +256,7 @@ def summary(journey: Journey) -> collections.abc.Iterator[str]:
 
 
 def main() -> int:
-    """Shows the journey; returns 1 if something was not as it should be."""
+    """Shows the journey; returns 1 if a result is a failure."""
     (BUILD / "report/boots").mkdir(parents=True, exist_ok=True)
     journey = go(ready())
     print("\n".join(summary(journey)))

@@ -20,8 +20,8 @@ CONFIGS = TOP / "tools/machine/config"
 SOURCE, OBJECTS = "/armature/src", "/armature/obj"
 # The version of the base kernel's build: a new number rebuilds it.
 FORMAT = "2"
-# What the series changes whatever the options: the numbers of CPU capabilities, and what the first
-# so many patches mend in the base.
+# Changes of the series that depend on no option: the numbers of CPU capabilities, and the fixes in
+# the first FIXES patches.
 NUMBERS = "arch/arm64/tools/cpucaps"
 FIXES = 2
 
@@ -44,8 +44,8 @@ VARIANTS = {
     # The base alone, with the same configuration; only the second's C code is counted.
     "vanilla": "base",
     "vanilla64k": "base small 64k norust",
-    # Without Rust, and so without our options; and the base with what the series changes in any
-    # case, with which the C code of the former is compared.
+    # Without Rust, and so without our options; and the reference for the C code of that kernel: the
+    # base with the changes that depend on no option.
     "off": "base norust",
     "reference": "base norust",
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Checks everything that a maintainer would run over the series before reading it."""
+"""Runs the checks that a maintainer would run on the series before reading it."""
 
 import collections.abc
 import pathlib
@@ -43,12 +43,12 @@ IGNORED_BY_CHECKPATCH = (
 IGNORED_BY_SHELLCHECK = "SC2319,SC2034"
 # pycodestyle: the formatter has a space before a colon that is an operator.
 IGNORED_BY_PYCODESTYLE = "E203,W503,E704"
-# What would only be true on the machine where it was written.
+# Hosts of registries, and paths of the machine on which the series was written.
 TRACES = r"deb\.debian\.org|/root/|/home/"
 
 
 class Log:
-    """What a check runs, and all that was said."""
+    """The log of a check: the output of its commands, and its complaints."""
 
     def __init__(self, name: str) -> None:
         """Begins an empty log."""
@@ -214,7 +214,7 @@ def python_sources(log: Log) -> bool:
 
 
 def breaks_apply(log: Log) -> bool:
-    """Checks that what is broken on purpose is still there to be broken, and names who notices."""
+    """Checks that each patch of tools/test/breaks applies, and names a test that notices it."""
     good = []
     for patch in sorted((TOP / "tools/test/breaks").glob("*.patch")):
         good.append(log.run(["git", "-C", str(TREE), "apply", "--check", str(patch)]))

@@ -28,8 +28,8 @@ class Cpu:
     """A CPU, and the properties that the image must find: counts of breakpoints, context-aware
     ones and watchpoints, features, CTR_EL0.IminLine, the memory model control, FEAT_SPE: its
     version, for how many instructions a record stays in the unit (in units of 1024),
-    PMBIDR_EL1.F, PMBSR_EL1.DL after a fault. `only_counts`: run nothing but the work whose samples
-    are known in number."""
+    PMBIDR_EL1.F, PMBSR_EL1.DL after a fault. `only_counts`: run only the work with a known number
+    of samples."""
 
     name: str
     brps: int = 6

@@ -2,10 +2,10 @@
 """Moves a Linux guest to another host, and back, in the middle of a `perf record` with FEAT_SPE.
 
 On both hosts, one of two CPUs has FEAT_SPE. First, tools/vmm copies the guest's memory while it
-profiles (precopy): a page that the unit has written, and KVM does not report, would have old
-records there, or none. On the way back the memory follows while the guest profiles (postcopy): what
-the window needs has to be there first. A host whose VMM has no unit for the guest refuses it, and
-it runs on where it is. The guest's kernel is the base's.
+profiles (precopy): if the unit wrote to a page and KVM did not report it, the page would have old
+records, or none, on the other host. On the way back, the memory follows while the guest profiles
+(postcopy): the pages of the window must arrive before the unit writes. A host whose VMM has no unit
+for the guest refuses the guest, which continues on its own host. The guest's kernel is the base's.
 """
 
 import collections.abc

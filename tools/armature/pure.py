@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests what needs no machine: the pure modules on the build host, the generator against C, and
-what judges.
+"""Runs the tests that need no machine: the pure modules on the build host, the generator against C,
+and the code that judges results.
 
 The modules' tests.rs are programs for the build host. The crate `kernel` that they use is a small
 one: the kernel's own files, and tools/test/host for the rest.
@@ -26,7 +26,7 @@ BARRIER = "        cpu.complete();\n"
 # icache_inval_all_pou() has a test of its own.
 BARRIERS = 2
 EXPLORATION = "every_interleaving"
-# What else it has to miss: what is replaced in EPOCH by what, and what that takes away.
+# Other changes of EPOCH that it must notice: the old text, the new text, and what they take away.
 MUTATIONS = (
     ("for _ in 0..turns {", "for _ in 0..u64::from(turns) << 40 {", "the bound of a wait"),
     (
@@ -127,7 +127,7 @@ def greater() -> Result:
 
 
 def mutations() -> list[tuple[str, str]]:
-    """Returns (EPOCH with something taken away, what that is)."""
+    """Returns texts of EPOCH that lack one thing each, and the names of these things."""
     text = (TOP / EPOCH).read_text()
     ends = [match.end() for match in re.finditer(re.escape(BARRIER), text)]
     found = [
@@ -165,7 +165,7 @@ def constants() -> Result:
 
 
 def judges() -> Result:
-    """Returns whether what judges does so."""
+    """Returns whether the tests of the code that judges results pass."""
     log = Log("pure-judges")
     words = "env PYTHONPATH=tools python3 -B -m unittest discover -t tools -s tools/armature/tests"
     good = log.run(inside(*words.split()))

@@ -232,7 +232,7 @@ def show(scene: Scene) -> None:
         wrong.append(splat.group(0))
     if code != 0 or "shown" not in said or wrong:
         raise Failure(
-            f"this is not as it should be{': ' + wrong[0] if wrong else ''}; "
+            f"the output is not as expected{': ' + wrong[0] if wrong else ''}; "
             "the machine's console is build/show/console.log"
         )
 

@@ -37,9 +37,9 @@ READERS_SHARE = 0.85
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A step besides the boots of the matrix: `run` returns its results. ONLY= with its name
-    selects it, or with one of its subjects, or boots with goals that need its results; a plain
-    `make test` does unless it is for ONLY= alone."""
+    """A step besides the boots of the matrix: `run` returns its results. ONLY= selects the step by
+    its name, by one of its subjects, or by boots with goals that need its results; `make test`
+    without ONLY= selects the step unless `alone` is set."""
 
     name: str
     run: collections.abc.Callable[[], list[Result]]

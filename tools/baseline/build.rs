@@ -38,7 +38,7 @@ struct Order {
 const SYSREG: u64 = 0x6030_0000_0013_0000;
 /// The encodings of ID registers: op0 3, op1 0, CRn 0, CRm 1 to 7.
 const ID: std::ops::Range<u64> = 0xc008..0xc040;
-/// Others that say who made the CPU, and what caches it has.
+/// Other registers, which identify the CPU or describe its caches.
 const OTHERS: [&str; 4] = ["MIDR_EL1", "REVIDR_EL1", "AIDR_EL1", "CLIDR_EL1"];
 /// Fields which KVM orders, though cpufeature.c does not (`kvm_arm64_ftr_safe_value`).
 const ORDERED: [&str; 3] = [

@@ -89,7 +89,7 @@ static void measure_pipe(void)
 	waitpid(child, NULL, 0);
 }
 
-/* As x86 emulators have it, which older headers do not. */
+/* The numbers that x86 emulators use; older headers lack them. */
 #ifndef PR_SET_MEM_MODEL
 #define PR_SET_MEM_MODEL	0x4d4d444c
 #define PR_SET_MEM_MODEL_TSO	1
@@ -102,7 +102,7 @@ static void *yield_until(void *stop)
 	return NULL;
 }
 
-/* The same with a memory model of its own, where there is such a thing. */
+/* The same with total store order, on CPUs that can switch. */
 static void *yield_until_tso(void *stop)
 {
 	prctl(PR_SET_MEM_MODEL, PR_SET_MEM_MODEL_TSO, 0, 0, 0);

@@ -84,8 +84,8 @@ locked() {
 }
 
 # alone: allows one command at a time in this checkout, and keeps the cache while it
-# runs. Child processes inherit the locks, so that none that a killed command has left
-# runs beside the next command.
+# runs. Child processes inherit the locks, so the next command waits for child processes
+# that a killed command has left.
 alone() {
 	[ -z "${ARMATURE_ALONE:-}" ] || return 0
 	export ARMATURE_ALONE=1

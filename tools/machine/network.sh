@@ -4,7 +4,7 @@
 # Functions of machines that are on a network (tools/armature/network.py); each machine has this
 # file as /network.sh.
 
-# tell WORD...: prints that, also to the console, from which it is shown as it is printed.
+# tell WORD...: prints the words, also to the console, so that they are shown at once.
 tell() {
 	echo "$*"
 	echo "host: $*" > /dev/console

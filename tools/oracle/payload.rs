@@ -475,9 +475,9 @@ fn spe_read(number: u8) -> u64 {
     }
 }
 
-/// Profiles a loop with so many turns of four instructions, one sample in 257, and traces what
-/// became of the buffer. An exit of a vCPU may lose a sample: from then on, until it is written,
-/// the pointer is not traced, only whether it has moved.
+/// Profiles a loop of `turns` turns of four instructions, one sample in 257, and traces the state
+/// of the buffer. An exit of a vCPU may lose a sample: from then on, until the pointer is written,
+/// the trace has only whether the pointer has moved.
 fn profile(turns: u64, trace: &mut Trace<'_>) {
     for filter in [PMSICR, PMSFCR, PMSEVFR, PMSLATFR, PMSNEVFR] {
         spe_write(filter, 0);

@@ -200,7 +200,7 @@ class Ends(Logs):
         self.assertIn("status 1", str(boot.how_it_ended(ran)))
 
     def test_what_is_started_ends_with_the_block(self) -> None:
-        """Checks this, and that the exit status is known if the process ends by itself."""
+        """Checks that a process ends with the block, and leaves its status if it ends by itself."""
         with tempfile.TemporaryDirectory() as where:
             log = pathlib.Path(where) / "log"
             with process.started(["sleep", "60"], log) as child:

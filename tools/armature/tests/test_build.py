@@ -113,7 +113,7 @@ class Configuration(unittest.TestCase):
     """Tests the configuration of a kernel."""
 
     def test_options_are_those_of_the_menu(self) -> None:
-        """Checks this, and that test options are separate."""
+        """Checks that the options are those of the menu, and that test options are separate."""
         self.assertIn("CONFIG_KVM_ARM64_DEBUG_TOPOLOGY=y\n", kernels.options())
         self.assertNotIn("_TEST", kernels.options())
         self.assertEqual(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests of what the moves around a fleet are judged by."""
+"""Tests the judging of the moves around a fleet."""
 
 import unittest
 

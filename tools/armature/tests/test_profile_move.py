@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests of what the move of a guest that profiles is judged by."""
+"""Tests the judging of the move of a guest that profiles."""
 
 import unittest
 

@@ -10,13 +10,13 @@ use crate::{
     Error,
 };
 
-/// One of the two.
+/// One side of the comparison.
 pub enum Side {
     Host(Box<Host>),
     Text(Text),
 }
 
-/// What is not in ID registers: its name, and what is known of it.
+/// A fact that is not in ID registers: its name, and its value if that is known.
 type Fact = (&'static str, Option<String>);
 
 impl Side {
@@ -98,7 +98,7 @@ fn facts_of_host(host: &Host) -> Vec<Fact> {
     others.into_iter().chain(features).collect()
 }
 
-/// Returns the same, in the same order.
+/// Returns the facts of a text, in the order of [`facts_of_host`].
 fn facts_of_text(text: &Text) -> Vec<Fact> {
     let hex = |value: Option<u64>| spelled(value.map(Hex));
     let who = text.who().map(|(name, _, value)| (name, hex(value)));
@@ -121,7 +121,7 @@ fn el2(text: &Text) -> Option<String> {
     off.then(|| on_or_off(false))
 }
 
-/// Returns in what something differs. Returns [`None`] if it does not.
+/// Returns a line with two values if they differ, and [`None`] if not.
 fn difference(what: &str, one: Option<String>, other: Option<String>) -> Option<String> {
     let named = |value: &Option<String>| value.clone().unwrap_or("not named".into());
     (one != other).then(|| format!("{what}: {}, and {}", named(&one), named(&other)))
@@ -176,7 +176,7 @@ fn details(host: &Host) -> [Fact; 7] {
     .map(|(what, value)| (what, Some(value)))
 }
 
-/// Returns in what facts differ, that are in the same order.
+/// Returns a line for each fact that differs. Both sides have the facts in the same order.
 fn of_facts(
     a: impl IntoIterator<Item = Fact>,
     b: impl IntoIterator<Item = Fact>,

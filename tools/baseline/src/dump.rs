@@ -49,7 +49,7 @@ const OF_FEATURES: &[(&str, &str, &[&str])] = &[
     ("pmu", "ID_DFR0_EL1", &["PerfMon"]),
 ];
 
-/// Registers that say who made the CPU: MIDR_EL1, REVIDR_EL1 and AIDR_EL1, and KVM's identifiers.
+/// Registers that identify the CPU: MIDR_EL1, REVIDR_EL1 and AIDR_EL1, and KVM's identifiers.
 const IMPLEMENTATION: [(&str, u64); 3] = [
     ("MIDR_EL1", MIDR_EL1),
     ("REVIDR_EL1", REVIDR_EL1),

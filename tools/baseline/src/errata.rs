@@ -25,7 +25,7 @@ impl Range {
     }
 }
 
-/// Who made a CPU: MIDR_EL1 and REVIDR_EL1.
+/// The identification of a CPU: MIDR_EL1 and REVIDR_EL1.
 pub type Cpu = (u64, u64);
 
 fn is_in(ranges: &[Range], (midr, revidr): Cpu) -> bool {
@@ -43,7 +43,7 @@ fn branches(cpu: Cpu) -> Option<u32> {
 }
 
 impl Erratum {
-    /// Returns what a guest does wrong because of it, if it does: see [`missed`].
+    /// Returns the mistake that a guest makes about this erratum, if any: see [`missed`].
     fn missed(&self, real: Cpu, told: Cpu, dic: bool) -> Option<String> {
         let (needed, done) = (is_in(self.ranges, real), is_in(self.ranges, told));
         let wrong = match self.kind {
@@ -73,9 +73,9 @@ fn missed_branches(real: Cpu, told: Cpu) -> Option<String> {
     }
 }
 
-/// Returns what a guest does wrong on CPU `real` if it is told that it has CPU `told`: errata that
-/// it does not work around, workarounds that do harm there, and what it takes for granted. `says`
-/// tells what the VM's ID registers say, and `dic` is CTR_EL0.DIC of the VM.
+/// Returns the mistakes that a guest makes on CPU `real` if it is told that it has CPU `told`:
+/// missing workarounds, harmful workarounds, and properties that the CPU does not have. `says`
+/// returns whether the VM's ID registers state a property, and `dic` is CTR_EL0.DIC of the VM.
 pub fn missed(real: Cpu, told: Cpu, dic: bool, says: impl Fn(Says) -> bool) -> Vec<String> {
     let errata = ERRATA.iter().filter_map(|one| one.missed(real, told, dic));
     let unsafe_here = SAFE

@@ -62,7 +62,7 @@ pub struct Host {
     pub name: String,
     /// The release of its kernel.
     pub kernel: String,
-    /// Where the host was not asked: the one whose kernel was assumed.
+    /// If the host was not probed: the probed host whose kernel was assumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub derived_from: Option<String>,
     /// Whether its KVM has `kvm.baseline=`.
@@ -97,7 +97,7 @@ pub struct Choice {
     pub accepted: BTreeSet<Vec<u64>>,
 }
 
-/// Who made the CPU. Guests choose workarounds for errata by it.
+/// The registers that identify the CPU. Guests choose workarounds for errata by them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Implementation {
@@ -108,7 +108,7 @@ pub struct Implementation {
     pub writable: bool,
 }
 
-/// What KVM cannot change, or not through registers.
+/// Properties that KVM cannot change, or not through registers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
@@ -297,7 +297,7 @@ impl Host {
         Some(format!("there is no feature {feature:?}"))
     }
 
-    /// Returns what no host can have.
+    /// Returns a message if a fact has a value that no host can have.
     fn wrong_fact(&self) -> Option<String> {
         // SVE_VL_MAX of the kernel's interface, in bits; PMCR_EL0.N has five bits.
         let is_length = |bits: &u32| bits % 128 == 0 && (128..=65536).contains(bits);

@@ -69,8 +69,8 @@ enum Command {
     Merge(Merge),
     /// Tells whether this host accepts a merged CPU, or the text for the kernel.
     ///
-    /// Sets it in a scratch VM, runs that, and names the first field that KVM refuses. Run this
-    /// before the VMM's daemon starts.
+    /// Gives the CPU to a scratch VM, runs the VM, and names the first field that KVM refuses. Run
+    /// this before the VMM's daemon starts.
     Check {
         /// What "merge" has written, as JSON or for the kernel.
         file: PathBuf,
@@ -78,13 +78,13 @@ enum Command {
         #[arg(long)]
         applied: bool,
     },
-    /// Tells in what two hosts, fleets or texts for the kernel differ.
+    /// Compares two hosts, fleets or texts for the kernel, and prints the differences.
     ///
-    /// Exits with 1 if they do. A field that only one of them names may be of a newer kernel.
+    /// Exits with 1 if they differ. A field that only one of them names may be of a newer kernel.
     Diff {
         /// A file of this program, or a text for the kernel.
         a: PathBuf,
-        /// Another one.
+        /// Another such file or text.
         b: PathBuf,
     },
     /// Prints what hosts have, a field a line: KVM's identifier and the bits, the name, the value,
@@ -138,13 +138,13 @@ struct Dump {
 
 #[derive(clap::Args)]
 struct Out {
-    /// Where to write it, if not to the standard output.
+    /// The file to write; the standard output if not given.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
 impl Out {
-    /// Writes all of it, or nothing. What is no regular file is written to as it is.
+    /// Writes the whole text, or nothing. Writes directly to a file that is not a regular one.
     fn write(&self, text: &str) -> Result<(), Error> {
         let Some(path) = &self.output else {
             return print(text);
@@ -170,7 +170,7 @@ impl Out {
     }
 }
 
-/// Writes to the standard output. It is no error if nobody reads that any more.
+/// Writes to the standard output. A closed pipe is not an error.
 fn print(text: &str) -> Result<(), Error> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

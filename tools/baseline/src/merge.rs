@@ -39,7 +39,7 @@ pub struct Baseline {
     pub sve_length: Option<u32>,
     /// Event counters, if the VM has any.
     pub pmu_counters: Option<u32>,
-    /// Who made the CPU, if that is known of all hosts, or differs.
+    /// The registers that identify the CPU, if known of all hosts, or if they differ.
     pub implementation: Option<Implementation>,
     /// What all hosts have in common, and what a host must have that joins.
     pub cntfrq_el0: Option<u64>,
@@ -69,7 +69,7 @@ pub struct Row {
     pub limiting: Vec<usize>,
 }
 
-/// Why there is no such CPU, a line a reason.
+/// The reasons why there is no common CPU, one per line.
 pub type Reasons = Vec<String>;
 
 /// Finds the CPU. Returns all reasons if there is none.
@@ -103,7 +103,7 @@ struct Answer {
 struct Merge<'a> {
     hosts: &'a [Host],
     without: Vec<&'static str>,
-    /// A feature of which all hosts have other kinds.
+    /// A feature of which the hosts have no kind in common.
     unlike: Option<&'static str>,
     values: BTreeMap<&'static str, (u64, u64)>,
     rows: Vec<Row>,

@@ -35,7 +35,7 @@ pub enum Format {
     Html,
 }
 
-/// What nothing can tell from ID registers.
+/// Differences between hosts that ID registers do not show.
 const LIMITS: &str = "Not covered: events that performance counters know, \
     behaviour of interrupt controllers that no ID register describes, what is left to the \
     implementation, and programs that try instructions instead of asking for them. Hidden fields \

@@ -22,8 +22,8 @@ pub const COMMAND_LINE: usize = 2048;
 pub struct Text {
     /// ID registers and pseudo registers.
     pub sets: Vec<Set>,
-    /// Those that the text has by their encoding: no VM has anything there, and so a kernel may not
-    /// know the name.
+    /// The registers that the text names by their encodings: they are 0 on all hosts, so a kernel
+    /// may not know their names.
     pub encoded: Vec<&'static str>,
     pub midr_el1: Option<u64>,
     pub revidr_el1: Option<u64>,
@@ -192,8 +192,7 @@ impl Text {
         Ok(())
     }
 
-    /// Returns the registers that say who made the CPU: their names, KVM's identifiers, and the
-    /// values.
+    /// Returns the registers that identify the CPU: their names, KVM's identifiers, and the values.
     pub fn who(&self) -> [(&'static str, u64, Option<u64>); 3] {
         [
             ("MIDR_EL1", MIDR_EL1, self.midr_el1),
@@ -214,7 +213,7 @@ impl Text {
     }
 }
 
-/// Returns whether a host has something else than a set in these bits.
+/// Returns whether the value of a host differs from `set` in the bits of `mask`.
 fn differs(baseline: &Baseline, fleet: &Fleet, set: &Set, mask: u64) -> bool {
     let register = registers::named(set.register);
     fleet.hosts.iter().any(|host| {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The program of the guest that `make fleet` moves: does what the console says, a word a line, and
-//! answers with "guest: WORD ...".
+//! The program of the guest that `make fleet` moves: executes commands from the console, one word
+//! per line, and answers with "guest: WORD ...".
 //!
-//! All breakpoints and watchpoints of its CPU are armed from the beginning, whatever it executes,
-//! and memory is written all the time, so that a move takes them along.
+//! It arms all breakpoints and watchpoints of its CPU at its start, and writes to memory all the
+//! time, so that a move must transfer both.
 
 use std::{
     arch::asm,

@@ -6,7 +6,7 @@
 # /fleet/host.sh. The VMM is Debian's QEMU with -cpu host; /fleet/Image and /fleet/initrd are the
 # guest's.
 PARAMETER=/sys/module/kvm/parameters/baseline
-# The refusals have the ports after it.
+# The port of the journey. The refusals use the ports after it.
 PORT=4444
 CR=$(printf '\r')
 . /network.sh
@@ -18,7 +18,7 @@ fail() {
 	exit 1
 }
 
-# baseline FILE: gives it to the VMs of this host.
+# baseline FILE: gives the baseline in FILE to the VMs of this host.
 baseline() {
 	cat "$1" > $PARAMETER || fail "$1 is refused"
 }

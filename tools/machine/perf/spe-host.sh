@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Tests that the host profiles, with Debian's perf, all of the time that a guest does; prints TAP.
+# Tests that the host can profile with Debian's perf while a guest profiles; prints TAP.
 # usage: spe-host.sh PROGRAM; PROGRAM runs guests, and prints TAP.
 program=$1
 . /tap.sh

@@ -70,7 +70,7 @@ pub fn hot_branches(turns: u64) -> u64 {
     odd
 }
 
-/// Returns `n + 1`: what a breakpoint is put on.
+/// Returns `n + 1`. Breakpoints are set on this function.
 #[no_mangle]
 #[inline(never)]
 pub extern "C" fn target(n: u64) -> u64 {
@@ -122,8 +122,8 @@ fn target_address() -> u64 {
 struct Child(i32);
 
 impl Child {
-    /// Starts one and waits until it stops. Then it calls [`target`] and ends, with 0 if that has
-    /// done what it has to.
+    /// Starts a child and waits until it stops. When it continues, the child calls [`target`] and
+    /// exits, with 0 if the result is right.
     fn start() -> Self {
         let null = null_mut;
 
@@ -223,8 +223,8 @@ fn stopped_by(status: i32, signal: i32) -> bool {
     status & 0xff == 0x7f && status >> 8 == signal
 }
 
-/// Checks that a breakpoint can be set, the last of so many, that it is hit, and that there is no
-/// other one.
+/// Checks that there are `expected` breakpoints and no more, and that the last one can be set and
+/// is hit.
 fn breakpoints(expected: usize) -> ! {
     let mut report = Report(Vec::new());
     let child = Child::start();

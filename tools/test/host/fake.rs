@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A CPU that is not there: registers are numbers, and what is done to them is noted.
+//! A fake CPU: its registers are numbers, and it records the accesses to them.
 
 use super::{
     access::Access,
@@ -45,7 +45,7 @@ impl Fake {
         self
     }
 
-    /// Changes a register behind the back of who is tested.
+    /// Changes a register without recording a step.
     pub fn set<R: SystemRegister>(&self, value: R) {
         self.registers
             .borrow_mut()
@@ -57,7 +57,7 @@ impl Fake {
         *self.registers.borrow().get(&R::ENCODING).expect(R::NAME)
     }
 
-    /// Returns what was done, and forgets it.
+    /// Returns the recorded steps, and clears the record.
     pub fn take_steps(&self) -> Vec<Step> {
         self.steps.take()
     }

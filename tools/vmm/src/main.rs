@@ -306,7 +306,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     result
 }
 
-/// Runs a machine until it is not here any more.
+/// Runs a machine until it is off, saved, or on another host.
 fn run_to_end(
     arguments: &Arguments,
     machine: &mut Machine,
@@ -345,7 +345,7 @@ fn leave(
         return Ok(true);
     }
     let Some(mut sending) = sending else {
-        // Nothing has been said about where to.
+        // No option names a destination.
         return Ok(false);
     };
     if let Err(failure) = sending.finish(machine, port) {

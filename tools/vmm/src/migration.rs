@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The way of a running guest to another host.
+//! Moves a running guest to another host.
 //!
-//! Its memory is copied while it runs, in rounds: what it has written in one is copied in the next.
-//! Once that is little, the guest stops, and the rest follows (precopy). Or it stops at once, and
-//! its memory follows while it runs on the other host, first what is waited for there (postcopy).
+//! Its memory is copied while it runs, in rounds: each round copies the pages that the guest wrote
+//! in the previous one. Once these are few, the guest stops, and the rest follows (precopy). Or the
+//! guest stops at once, and its memory follows while it runs on the other host; pages for which a
+//! thread waits there come first (postcopy).
 //!
 //! The other host answers when all is ready to run there; without an answer the guest continues
 //! here. It runs on both hosts if the answer is lost, or comes as this host gives up: nothing here
@@ -116,7 +117,7 @@ impl Sending {
     pub fn finish(&mut self, machine: &Machine, port: PortState) -> Result {
         let result = self.last(machine, port);
         if result.is_err() && !self.postcopy {
-            // What is noted for nobody costs time, and is not worth the guest.
+            // A dirty log without a reader costs time. If it stays on, the guest can still run.
             let _ = machine.ram.log_writes(false);
         }
         result

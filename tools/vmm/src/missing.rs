@@ -40,8 +40,8 @@ pub struct Missing {
 }
 
 impl Missing {
-    /// Lets whoever accesses a page of a VM that has not run wait until it is there. What is not
-    /// in `pages` is 0.
+    /// Makes accesses to the memory of a VM that has not run wait until the page is there. Pages
+    /// that are not in `pages` are 0.
     pub fn new(ram: &Ram, pages: Vec<u64>) -> Result<Self> {
         // SAFETY: Always safe to call.
         if unsafe { libc::sysconf(libc::_SC_PAGESIZE) } != PAGE as libc::c_long {
@@ -57,7 +57,7 @@ impl Missing {
         };
         // SAFETY: Always safe to call; the descriptor is new.
         let uffd = unsafe {
-            // poll() is for descriptors that do not block: who waits may be gone before it is read.
+            // poll() needs a non-blocking descriptor: the waiting thread may be gone by then.
             match libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | libc::O_NONBLOCK) {
                 fd @ 0.. => File::from_raw_fd(fd as c_int),
                 _ => return Err(io::Error::last_os_error()).during("userfaultfd"),
@@ -73,7 +73,7 @@ impl Missing {
         Ok(missing)
     }
 
-    /// Makes a request of userfaultfd, again as long as the kernel says so.
+    /// Makes a request of userfaultfd, and repeats it while the kernel returns EAGAIN.
     fn request<T>(&self, number: u32, value: &mut T) -> io::Result<()> {
         loop {
             // SAFETY: The kernel reads and writes what `number` says, which the callers pass.

@@ -42,7 +42,7 @@ fn register(set: &Set) -> &'static Register {
     registers::named(set.register).expect("the text has known ones")
 }
 
-/// Checks what no VM can have otherwise than the host.
+/// Checks the values that KVM cannot change for a VM.
 fn check_fixed(text: &Text) -> Result<(), Error> {
     for (what, wanted, own) in [
         ("CNTFRQ_EL0", text.cntfrq_el0, cntfrq_el0()),
@@ -149,7 +149,7 @@ pub fn applied(text: &Text) -> Result<(), Error> {
     })
 }
 
-/// Returns what is offered though it is off.
+/// Returns a feature that KVM offers although the text turns it off.
 fn offered(host: &Here, text: &Text) -> Option<String> {
     let offers = |feature: &&String| match feature.as_str() {
         "el2" => host.has(EL2) > 0,
@@ -159,7 +159,7 @@ fn offered(host: &Here, text: &Text) -> Option<String> {
     Some(format!("{feature} is offered"))
 }
 
-/// Returns which number of a VM is not the one that the text has.
+/// Returns the first number of a VM that differs from the text.
 fn other_number(scratch: &Scratch, text: &Text) -> Option<String> {
     let longest = scratch.lengths().last().copied().unwrap_or(0);
     let own = |id| scratch.get(id).unwrap_or(0);

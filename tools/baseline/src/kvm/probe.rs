@@ -144,7 +144,7 @@ fn accepted(
         if !taken.contains(&false) && keeps(&mut scratch, group, &value)? {
             found.insert(value);
         }
-        // What was taken, and a run, would have a part in the next trial.
+        // The values that were accepted, and the run, would affect the next trial.
         if taken.contains(&true) {
             scratch = host.scratch(features, How::default())?;
         }

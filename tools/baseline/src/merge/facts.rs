@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What hosts must have in common that is not in fields of ID registers, and what the user has to
-//! know.
+//! Properties outside of ID registers that hosts must have in common, and notes for the user.
 
 use std::collections::BTreeSet;
 
@@ -141,7 +140,7 @@ impl<'a> Merge<'a> {
         })
     }
 
-    /// Notes what not all hosts say.
+    /// Notes facts that are not known of all hosts.
     fn note_unknown(&mut self) {
         self.unknown("CNTFRQ_EL0", |host| host.facts.cntfrq_el0.is_some());
         self.unknown("DCZID_EL0", |host| host.facts.dczid_el0.is_some());
@@ -155,7 +154,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Notes in what hosts differ without a part in the choice.
+    /// Notes differences between hosts that do not affect the choice.
     fn note_differing(&mut self) {
         self.note("the size of guests' physical addresses, in bits", |host| {
             Some(host.facts.ipa_bits?.to_string())
@@ -223,7 +222,7 @@ impl<'a> Merge<'a> {
         })
     }
 
-    /// Notes that not all hosts say something.
+    /// Notes the hosts of which a fact is not known.
     pub(super) fn unknown(&mut self, what: &str, is_known: impl Fn(&Host) -> bool) {
         let names = self.names(|host| !is_known(host));
         let note = format!("{what}: not known of {}", names.join(", "));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Chooses who made the CPU, by which guests choose workarounds for errata.
+//! Chooses the registers that identify the CPU, by which guests choose workarounds for errata.
 
 use std::{cmp::Reverse, collections::BTreeSet};
 

@@ -100,10 +100,10 @@ fn table(fleet: &Fleet, baseline: &Baseline) -> String {
     }
     let name = |host: &Host| format!("<th>{}</th>", escape(&host.name));
     format!(
-        "<h2>In what they differ</h2>\n<div class=\"scroll\"><table>\n<thead><tr>\
+        "<h2>Differences</h2>\n<div class=\"scroll\"><table>\n<thead><tr>\
          <th>field</th><th>all get</th>{}</tr></thead>\n<tbody>\n{}\
          </tbody>\n</table></div>\n<p><span class=\"key\">Marked</span>: \
-         because of this host, others give up what they have.</p>\n",
+         this host makes others give up a value.</p>\n",
         fleet.hosts.iter().map(name).collect::<String>(),
         baseline.rows.iter().map(table_row).collect::<String>()
     )

@@ -36,7 +36,7 @@ fn limits(fleet: &Fleet, baseline: &Baseline) -> String {
             1 => (1, "thing"),
             count => (count, "things"),
         };
-        format!("{name} alone is why the others give up {count} {things}.\n")
+        format!("{name} alone makes the others give up {count} {things}.\n")
     };
     let names = fleet.hosts.iter().map(|host| host.name.as_str());
     names.enumerate().map(sentence).collect()
@@ -49,7 +49,7 @@ fn table(names: &[String], baseline: &Baseline) -> String {
     }
     format!(
         "\n| field | about | all get | {} |\n|---|---|---|{}\n{}\
-         \nHosts in bold are why others give up something.\n",
+         \nHosts in bold make others give up a value.\n",
         names.join(" | "),
         "---|".repeat(names.len()),
         baseline.rows.iter().map(table_row).collect::<String>()

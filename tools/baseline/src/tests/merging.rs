@@ -303,7 +303,7 @@ fn aarch64_only() {
     assert!(!baseline.without.contains(&"pmu"));
 }
 
-/// Hosts are unlike if they differ in what no VM can be spared.
+/// Hosts have no CPU in common if they differ in a value that KVM cannot change for a VM.
 #[test]
 fn clocks() {
     let host = |name: &str, hertz| {
@@ -488,7 +488,7 @@ fn spectre_v4() {
     );
 }
 
-/// It is noted what one host does not say, and taken from the others.
+/// A value that is not known of one host is taken from the others, with a note.
 #[test]
 fn unknown_registers() {
     let field = &["ID_AA64ISAR0_EL1.RNDR"][..];

@@ -997,8 +997,7 @@ static void test_aarch32_el1(bool had)
 	kvm_vm_free(vm);
 }
 
-/* A VM without AArch32 has no such ID registers, as on a host that has none. */
-/* The values that AArch32's ID registers have on a host without it do not matter. */
+/* A baseline without AArch32 may have the host's own values of the AArch32 ID registers. */
 static void test_aarch32_own(void)
 {
 	static const struct reg dfr0 = REG(ID_DFR0_EL1);
@@ -1073,7 +1072,7 @@ static void test_vectors(void)
 	kvm_vm_free(vm);
 }
 
-/* Checks that a host refuses the baseline which differs in what KVM cannot give a VM. */
+/* Checks that a baseline cannot change CNTFRQ_EL0 and DCZID_EL0. */
 static void test_assertions(void)
 {
 	u64 frequency = read_sysreg(cntfrq_el0), zero = read_sysreg(dczid_el0);
@@ -1087,7 +1086,7 @@ static void test_assertions(void)
 	set_baseline("");
 }
 
-/* EVT, FWB and IDS, of which VMs without EL2 lose nothing. */
+/* A baseline can lower EVT, FWB and IDS of VMs without EL2. */
 static void test_mmfr2(void)
 {
 	static const struct reg mmfr2 = REG(ID_AA64MMFR2_EL1);
@@ -1104,7 +1103,7 @@ static void test_mmfr2(void)
 			 value_in_new_vm(&mmfr2));
 }
 
-/* A baseline that has a host's own values gives a VM with EL2 what it has without one. */
+/* A baseline of the host's own values does not change a VM with EL2. */
 static void test_el2(void)
 {
 	u64 own[ARRAY_SIZE(regs)], before[ARRAY_SIZE(regs)], after[ARRAY_SIZE(regs)];

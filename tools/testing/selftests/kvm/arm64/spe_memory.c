@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * spe_memory - Check that a guest's profile goes on whatever the host does to its memory.
+ * spe_memory - Check that a guest can profile while the host changes the guest's memory.
  *
  * One sample in PERIOD is in the buffer, without a gap, and the guest gets no event, unless the
- * memory is gone. Statistics show that the host has done what the test is about.
+ * memory is gone. Statistics show that the host has made the change under test.
  *
  * usage: spe_memory [-l] [-t TRAPS]
  *   -l		faults of this unit lose data: only the facts in which it faults are checked
@@ -36,9 +36,9 @@
 #define SHORT_TURNS	400000
 #define PAIRS		10000
 #define BATCH		100
-/* Between one thing that the host does and the next, in microseconds */
+/* The pause between two changes by the host, in microseconds */
 #define PAUSE		2000UL
-/* What a unit may have under way, and drops, when the window is full, or a page is not there */
+/* The operations that a unit may drop when the window is full, or a page is missing */
 #define DROPPED		20
 /* KVM's window: 32 pages of 4 KiB */
 #define WINDOW		SZ_128K
@@ -567,7 +567,7 @@ static void by_punching(void)
 	fallocate(run.memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, SIZE - SZ_64K, SZ_64K);
 }
 
-/* Somebody looks into debugfs. */
+/* Reads the VM's file in debugfs. */
 static void by_looking(void)
 {
 	char path[256], line[256], unit[64], limit[64];
@@ -585,7 +585,7 @@ static void by_looking(void)
 	fclose(file);
 }
 
-/* Something else of the process comes and goes all the time. */
+/* Maps and unmaps memory of the process that is not the guest's. */
 static void by_others(void)
 {
 	void *other = mmap(NULL, SZ_2M, PROT_READ | PROT_WRITE,
@@ -606,7 +606,7 @@ static u64 page_at(void *where)
 	return entry & BIT(63) ? entry & GENMASK(54, 0) : 0;
 }
 
-/* A page, once the unit has come near it. */
+/* Unmaps a page once the unit has come near it. */
 static void by_munmap(void)
 {
 	while (!READ_ONCE(run.done) && !READ_ONCE(run.mem[SZ_512K]))
@@ -643,7 +643,7 @@ static void give_away(void)
 	}
 }
 
-/* Memory goes away, or elsewhere, all of it: nothing is written from then on. */
+/* Deletes or moves the memslot: the unit writes nothing from then on. */
 static void change_slot(const struct kvm_userspace_memory_region2 *region)
 {
 	while (!READ_ONCE(run.done) && !READ_ONCE(run.mem[SZ_512K]))
@@ -1064,7 +1064,7 @@ static void start_others(const struct fact *fact)
 static void stop_others(const struct fact *fact)
 {
 	if (fact->other) {
-		/* If the guest could not say so */
+		/* In case the first vCPU could not end the other one */
 		over = 1;
 		sync_global_to_guest(run.vm, over);
 		pthread_join(run.other_thread, NULL);
