@@ -228,7 +228,8 @@ def configurations(log: Log) -> bool:
     built."""
     wrong = []
     for kernel in map(Kernel, VARIANTS):
-        if kernel.of_base:
+        # step() has configured the one with which the checks run.
+        if kernel.of_base or kernel.objects() == CLIPPY.objects():
             continue
         kernel.prepare(kernel.objects())
         with process.resumed(kernel.objects()):

@@ -317,8 +317,8 @@ unsafe extern "C" fn kvm_spe_check_pmu_cpus(
     kvm: *mut bindings::kvm,
     cpus: *const bindings::cpumask,
 ) -> c_int {
-    // SAFETY: By the caller's contract.
     from_result(|| {
+        // SAFETY: By the caller's contract.
         unsafe { Setup::with(kvm, |vm| vm.check_pmu(Cpumask::from_raw(cpus))) }.map(|()| 0)
     })
 }
