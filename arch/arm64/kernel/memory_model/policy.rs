@@ -124,7 +124,8 @@ pub(crate) fn all_always_tso(mut midrs: impl Iterator<Item = MIDR_EL1>) -> bool 
 }
 
 /// A register that holds a memory model. All except [`Register::Own`] come from
-/// [`register_of_guests`], which returns only registers that the CPU has.
+/// [`register_of_guests`], which returns only registers that the CPU has, or from the number that
+/// the same CPU has stored for its register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Register {

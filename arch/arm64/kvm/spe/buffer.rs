@@ -20,7 +20,7 @@ use super::{
     memory::Guest,
     registers::{is_enabled, lost, what_of, Event, Register},
     vcpu::Spu,
-    window::{How, Outcome, Window}, //
+    window::{How, Memory as _, Outcome, Window}, //
 };
 
 declare_trace! {
@@ -50,7 +50,7 @@ impl Enabled {
 
         if self.pmblimitr.FM() == PMBLIMITR_EL1_FM_DISCARD {
             // The unit writes nothing.
-            guest.watched().disarm();
+            guest.disarm();
             return Outcome::Ready(limit, How::Compared);
         }
         match window.make_ready(guest, self.pmbptr, limit) {

@@ -194,7 +194,7 @@ pub(super) struct Guest<'a> {
     watched: &'a Watched,
 }
 
-impl<'a> Guest<'a> {
+impl Guest<'_> {
     /// Calls `f` with the memory and the window of a vCPU, and returns its result; [`None`] for a
     /// vCPU that has not been set up.
     ///
@@ -215,11 +215,6 @@ impl<'a> Guest<'a> {
         };
 
         Some(f(&guest, window))
-    }
-
-    /// Returns the vCPU's [`Watched`].
-    pub(super) fn watched(&self) -> &'a Watched {
-        self.watched
     }
 
     /// Returns a system register of the guest.
