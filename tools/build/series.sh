@@ -77,6 +77,37 @@ open_repo() {
 	g update-ref refs/heads/base "$BASE_COMMIT"
 }
 
+# later_modules: prints "FILE MODULE" for each Rust file and each module in its folder that lands
+# with a later patch.
+later_modules() {
+	awk '/^[^#[:space:]]/ { patch++ }
+		/^[[:space:]]/ { at[$1] = patch }
+		END {
+			for (file in at) {
+				parent = file
+				if (sub(/\/[^\/]*$/, ".rs", parent) && parent in at && at[file] > at[parent])
+					print parent, file
+			}
+		}' "$PATCHES/series"
+}
+
+# add_declaring FILE: adds a Rust file without the lines that declare modules which have not landed
+# yet. Rust's formatter does not accept a module without a file.
+add_declaring() {
+	local parent file missing=
+
+	while read -r parent file; do
+		[ "$parent" != "$1" ] || [[ $LANDED == *$'\n'"$file"$'\n'* ]] ||
+			missing+=${missing:+|}$(basename "$file" .rs)
+	done <<< "$LATER"
+	g update-index --add --cacheinfo "100644,$(
+		awk -v missing="^pub mod ($missing);$" '
+			/^#\[cfg/ { above = above $0 "\n"; next }
+			$0 !~ missing { printf "%s%s\n", above, $0 }
+			{ above = "" }' "$TOP/$1" | cat -s | g hash-object -w --no-filters --stdin
+	),$1"
+}
+
 # add_file PATH: adds a new file to the index, but never replaces an upstream file.
 add_file() {
 	local mode=100644
@@ -86,9 +117,10 @@ add_file() {
 	g update-index --add --cacheinfo "$mode,$(g hash-object -w --no-filters "$TOP/$1"),$1"
 }
 
-# commit_patch PARENT MAIL FILE...: commits one patch and its new files.
+# commit_patch PARENT MAIL FILE...: commits one patch and its new files. LANDED names these files
+# and those before, a line each, and LATER is the output of later_modules.
 commit_patch() {
-	local parent=$1 mail=$PATCHES/$2 tmp=$scratch/mail
+	local parent=$1 mail=$PATCHES/$2 tmp=$scratch/mail file module
 
 	mkdir -p "$tmp"
 	shift 2
@@ -101,6 +133,11 @@ commit_patch() {
 	for file; do
 		add_file "$file"
 	done
+	while read -r file module; do
+		[[ " $* " != *" $file "* && " $* " != *" $module "* ]] || echo "$file"
+	done <<< "$LATER" | sort -u | while read -r file; do
+		[[ $LANDED != *$'\n'"$file"$'\n'* ]] || add_declaring "$file"
+	done
 	field() { sed -n "s/^$1: //p" "$tmp/info"; }
 	GIT_AUTHOR_NAME=$(field Author) GIT_AUTHOR_EMAIL=$(field Email) GIT_AUTHOR_DATE=$(field Date) \
 		GIT_COMMITTER_DATE=$(field Date) \
@@ -109,16 +146,20 @@ commit_patch() {
 
 # stack: creates the commits of base + series and prints the last one. Touches no work tree.
 stack() {
-	local tip=$BASE_COMMIT patch='' files=() line
+	local tip=$BASE_COMMIT patch='' files=() line LATER LANDED=$'\n'
 
 	check_series
+	LATER=$(later_modules)
 	rm -f "$scratch/index"
 	export GIT_INDEX_FILE=$scratch/index
 	g read-tree "$BASE_COMMIT"
 	while IFS= read -r line; do
 		case $line in
 		'#'* | '') ;;
-		[[:space:]]*) files+=("${line#"${line%%[![:space:]]*}"}") ;;
+		[[:space:]]*)
+			line=${line#"${line%%[![:space:]]*}"}
+			files+=("$line") LANDED+=$line$'\n'
+			;;
 		*)
 			[ -z "$patch" ] || tip=$(commit_patch "$tip" "$patch" "${files[@]}")
 			patch=$line files=()
