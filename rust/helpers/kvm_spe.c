@@ -29,6 +29,26 @@ __rust_helper void rust_helper_kvm_spe_request_of(struct kvm *kvm, unsigned long
 	kvm_spe_request_of(kvm, vcpus);
 }
 
+__rust_helper bool rust_helper_kvm_spe_is_fixed(struct kvm *kvm)
+{
+	return kvm_vm_has_ran_once(kvm) ||
+	       test_bit(KVM_ARCH_FLAG_FGU_INITIALIZED, &kvm->arch.flags);
+}
+
+__rust_helper bool rust_helper_kvm_spe_has_vgic(struct kvm *kvm)
+{
+	return irqchip_in_kernel(kvm) && vgic_initialized(kvm);
+}
+
+__rust_helper bool rust_helper_kvm_spe_is_timer_irq(struct kvm *kvm, u32 irq)
+{
+	for (int i = 0; i < NR_KVM_TIMERS; i++)
+		if (READ_ONCE(kvm->arch.timer_data.ppi[i]) == irq)
+			return true;
+
+	return false;
+}
+
 __rust_helper void rust_helper_kvm_spe_add_user(void)
 {
 	kvm_spe_add_user();

@@ -6,5 +6,7 @@
 
 pub mod access;
 pub mod cpufeature;
+#[cfg(CONFIG_ARM_SPE_UNIT)]
+pub mod spe_unit;
 pub mod sysreg;
 pub mod this_cpu;

@@ -3,7 +3,8 @@
 //! Kernel-based Virtual Machine.
 //!
 //! Views of the C structures of a VM and of a vCPU, for components that C calls. They own
-//! nothing, and live no longer than the call from C that provides them.
+//! nothing, and live no longer than the call from C that provides them. The modules have the
+//! functions of KVM that components need, so that these are safe to call.
 //!
 //! C header: [`include/linux/kvm_host.h`](srctree/include/linux/kvm_host.h)
 
@@ -14,12 +15,18 @@ use crate::{
     types::Opaque, //
 };
 
+#[cfg(CONFIG_KVM_ARM64_BASELINE)]
+pub mod id_register;
+#[cfg(CONFIG_KVM_ARM64_SPE)]
+pub mod memory;
+#[cfg(CONFIG_KVM_ARM64_SPE)]
+pub mod spe;
+
 /// Adds to one of the counters that `KVM_GET_STATS_FD` of a [`Vm`] or of a [`Vcpu`] shows.
 ///
 /// Userspace may be reading the counter, and clearing it through debugfs, at the same time.
 ///
 /// Context: any, except EL2 in nVHE mode.
-#[doc(hidden)]
 #[macro_export]
 macro_rules! kvm_stat_add {
     ($of:expr, $($counter:ident).+, $n:expr) => {{
@@ -33,6 +40,38 @@ macro_rules! kvm_stat_add {
     }};
 }
 pub use kvm_stat_add as stat_add;
+
+/// Declares tracepoints that can be called with any arguments of these types, as the caller of the
+/// macro promises by `unsafe`.
+///
+/// # Examples
+///
+/// ```ignore
+/// declare_traces! {
+///     // SAFETY: It records its arguments, which are integers.
+///     unsafe extern {
+///         safe fn kvm_spe_kick(vcpu_id: i32, first: u64, last: u64);
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! kvm_declare_traces {
+    (unsafe extern { $(safe fn $name:ident($($arg:ident: $type:ty),* $(,)?);)* }) => {$(
+        #[inline(always)]
+        fn $name($($arg: $type),*) {
+            $crate::tracepoint::declare_trace! {
+                /// # Safety
+                ///
+                /// Always safe to call, by the contract of `declare_traces!`.
+                unsafe fn $name($($arg: $type),*);
+            }
+
+            // SAFETY: By the contract of `declare_traces!`.
+            unsafe { $name($($arg),*) }
+        }
+    )*}
+}
+pub use kvm_declare_traces as declare_traces;
 
 /// An object with counters: a [`Vm`] or a [`Vcpu`].
 ///
@@ -79,14 +118,56 @@ impl Vm {
         self.0.get()
     }
 
-    /// Returns the configuration of this VM.
+    /// Returns the encoding of an ID register for which KVM keeps a value for each VM. Fails at
+    /// build time unless it has op0 3, op1 0, CRn 0 and CRm 1 to 7.
+    const fn id_register_encoding<R: SystemRegister>() -> u32 {
+        const {
+            let first = Encoding::new::<3, 0, 0, 1, 0>().as_u32();
+            let last = Encoding::new::<3, 0, 0, 7, 7>().as_u32();
+            assert!(first <= R::ENCODING.as_u32() && R::ENCODING.as_u32() <= last);
+        }
+        R::ENCODING.as_u32()
+    }
+
+    /// Returns the value of `R`, an ID register with op0 3, op1 0, CRn 0 and CRm 1 to 7, in the VM.
+    /// Until a vCPU runs, the answer may be out of date unless `config_lock` is held.
     ///
-    /// # Safety
+    /// Context: any.
+    #[inline]
+    pub fn id_register<R: SystemRegister>(&self) -> R {
+        // SAFETY: The VM is alive by the type invariant, and has a value of this register. Where
+        // another task may be writing it, both accesses are single-copy atomic (READ_ONCE() and
+        // WRITE_ONCE()).
+        unsafe { bindings::kvm_read_vm_id_reg(self.as_raw(), Self::id_register_encoding::<R>()) }
+            .into()
+    }
+
+    /// Sets the value of `R`, one of the registers that [`Vm::id_register`] returns.
     ///
-    /// `kvm->arch.config_lock` is held, or a vCPU has run, for as long as the result is used.
-    pub unsafe fn config(&self) -> Config<'_> {
-        // INVARIANT: Userspace may change the configuration only with the lock, until a vCPU runs.
-        Config(self)
+    /// Context: process; `config_lock` is held, and no vCPU has run: otherwise, C warns, and stops
+    /// a VM that has run.
+    #[inline]
+    pub fn set_id_register<R: SystemRegister>(&self, value: R) {
+        let encoding = Self::id_register_encoding::<R>();
+
+        // SAFETY: As in `id_register()`.
+        unsafe { bindings::kvm_set_vm_id_reg(self.as_raw(), encoding, value.into()) };
+    }
+
+    /// Returns whether the vCPUs have `FEATURE`, one of `KVM_ARM_VCPU_*`; [`None`] before the
+    /// first vCPU is initialised. The answer may be out of date unless `config_lock` is held. Fails
+    /// at build time if there is no such feature.
+    ///
+    /// Context: any.
+    #[inline]
+    pub fn has_vcpu_feature<const FEATURE: u32>(&self) -> Option<bool> {
+        const { assert!(FEATURE < bindings::KVM_VCPU_MAX_FEATURES) }
+        // SAFETY: The VM is alive by the type invariant.
+        if !unsafe { bindings::kvm_vcpu_features_configured(self.as_raw()) } {
+            return None;
+        }
+        // SAFETY: As above, and the feature is a valid bit number.
+        Some(unsafe { bindings::kvm_vcpu_has_feature(self.as_raw(), FEATURE as i32) })
     }
 }
 
@@ -97,47 +178,6 @@ unsafe impl HasStat for Vm {
     fn stat(&self) -> *mut Self::Stat {
         // SAFETY: As above; no reference is made.
         unsafe { &raw mut (*self.0.get()).stat }
-    }
-}
-
-/// The ID registers and vCPU features of a VM, which userspace may change until a vCPU runs.
-///
-/// # Invariants
-///
-/// The registers and features do not change while this value exists.
-#[derive(Clone, Copy)]
-pub struct Config<'a>(&'a Vm);
-
-impl Config<'_> {
-    /// Returns the value of `R` in the VM.
-    ///
-    /// Fails at build time unless `R` is one of the registers with op0 3, op1 0, CRn 0 and
-    /// CRm 1 to 7, for which KVM keeps a value for each VM.
-    ///
-    /// Context: any.
-    pub fn id_register<R: SystemRegister>(self) -> R {
-        const {
-            let first = Encoding::new::<3, 0, 0, 1, 0>().as_u32();
-            let last = Encoding::new::<3, 0, 0, 7, 7>().as_u32();
-            assert!(first <= R::ENCODING.as_u32() && R::ENCODING.as_u32() <= last);
-        }
-        // SAFETY: The VM is alive by the invariant of `Vm`, and has a value of this register,
-        // which does not change by the invariant of this type.
-        unsafe { bindings::kvm_read_vm_id_reg(self.0.as_raw(), R::ENCODING.as_u32()) }.into()
-    }
-
-    /// Returns whether the vCPUs have `FEATURE`, one of `KVM_ARM_VCPU_*`; [`None`] before the
-    /// first vCPU is initialised. Fails at build time if there is no such feature.
-    ///
-    /// Context: any.
-    pub fn has_vcpu_feature<const FEATURE: u32>(self) -> Option<bool> {
-        const { assert!(FEATURE < bindings::KVM_VCPU_MAX_FEATURES) }
-        // SAFETY: The VM is alive by the invariant of `Vm`.
-        if !unsafe { bindings::kvm_vcpu_features_configured(self.0.as_raw()) } {
-            return None;
-        }
-        // SAFETY: As above, and the feature is a valid bit number.
-        Some(unsafe { bindings::kvm_vcpu_has_feature(self.0.as_raw(), FEATURE as i32) })
     }
 }
 
@@ -229,10 +269,10 @@ mod tests {
     };
 
     /// Returns whether the vCPUs of a VM have these features.
-    fn sve_and_aarch32(config: &Config<'_>) -> (Option<bool>, Option<bool>) {
+    fn sve_and_aarch32(vm: &Vm) -> (Option<bool>, Option<bool>) {
         (
-            config.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_SVE }>(),
-            config.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_EL1_32BIT }>(),
+            vm.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_SVE }>(),
+            vm.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_EL1_32BIT }>(),
         )
     }
 
@@ -284,13 +324,11 @@ mod tests {
         assert!(core::ptr::eq(vm.as_raw(), kvm));
         // SAFETY: As above; no reference is made.
         assert!(core::ptr::eq(vm.stat(), unsafe { &raw mut (*kvm).stat }));
-        // SAFETY: No other code has access to this VM.
-        let config = unsafe { vm.config() };
-        assert_eq!(config.id_register::<ID_AA64DFR0_EL1>().BRPs().get(), 5);
-        assert_eq!(sve_and_aarch32(&config), (None, None));
+        assert_eq!(vm.id_register::<ID_AA64DFR0_EL1>().BRPs().get(), 5);
+        assert_eq!(sve_and_aarch32(vm), (None, None));
         // SAFETY: As above.
         unsafe { (*kvm).arch.flags |= 1 << bindings::KVM_ARCH_FLAG_VCPU_FEATURES_CONFIGURED };
-        assert_eq!(sve_and_aarch32(&config), (Some(true), Some(false)));
+        assert_eq!(sve_and_aarch32(vm), (Some(true), Some(false)));
         Ok(())
     }
 }

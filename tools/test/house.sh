@@ -112,6 +112,23 @@ says "patches/series and the overlay differ" "a new file that no patch names is 
 	sh -c 'cd "$1" && touch arch/arm64/kvm/stray.c && tools/build/series.sh tip' sh "$copy"
 fresh_copy
 "$copy/tools/build/series.sh" edit > "$work/edit.log" 2>&1
+# Prints the modules that a Rust file declares in a commit which does not have their files.
+without_files() {
+	local commit file module
+
+	for commit in $(git rev-list base..HEAD); do
+		for file in rust/kernel/arm64.rs rust/kernel/kvm.rs; do
+			git show "$commit:$file" 2> /dev/null | sed -n 's/^pub mod \(.*\);$/\1/p' |
+				while read -r module; do
+					git cat-file -e "$commit:${file%.rs}/$module.rs" 2> /dev/null ||
+						echo "$commit: $file: $module"
+				done
+		done
+	done
+}
+(cd "$copy/build/edit" && [ -z "$(without_files)" ] &&
+	git show HEAD:rust/kernel/kvm.rs | grep -q '^pub mod spe;$')
+ok $? "a module is declared when its file lands"
 git -C "$copy/build/edit" -c user.name=a -c user.email=a@a commit -q --amend -m "another subject"
 touch "$copy/arch/arm64/kvm/later.c"
 printf '\tarch/arm64/kvm/later.c\n' >> "$copy/patches/series"

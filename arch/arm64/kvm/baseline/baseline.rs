@@ -17,6 +17,7 @@ use kernel::{
     bindings,
     error::from_result,
     kvm::{
+        id_register::{visible_aidr, IdRegister, Owner},
         Vcpu,
         Vm, //
     },
@@ -44,7 +45,7 @@ use keys::IMPLEMENTATION;
 declare_trace! {
     /// # Safety
     ///
-    /// Always safe: the arguments are plain integers.
+    /// `id` is the encoding of an ID register.
     unsafe fn kvm_baseline_lower(vcpu_id: i32, id: u32, limit: u64, value: u64);
 }
 
@@ -106,16 +107,16 @@ fn lowered(baseline: &Baseline, vcpu: &Vcpu, id: u32, limit: u64) -> u64 {
 
     if let Some((_, key)) = implementation {
         return match baseline.number(*key) {
-            // SAFETY: Always safe to call.
-            Some(aidr) if *key == keys::AIDR => unsafe { bindings::kvm_visible_aidr(aidr) },
+            Some(aidr) if *key == keys::AIDR => visible_aidr(aidr),
             number => number.unwrap_or(limit),
         };
     }
     let Some(set) = baseline.set(id) else {
         return limit;
     };
-    // SAFETY: The vCPU is alive, and a baseline has only registers that VMs have.
-    unsafe { bindings::kvm_id_reg_lower(vcpu.as_raw(), 0, id, limit, set.value, set.mask) }
+    IdRegister::new(id).map_or(limit, |it| {
+        it.lower(Owner::Vcpu(vcpu), limit, set.value, set.mask)
+    })
 }
 
 /// Calls [`lowered`] with the baseline of the vCPU's VM; returns `limit` if there is none.
@@ -127,8 +128,7 @@ fn lower(vcpu: &Vcpu, id: u32, limit: u64) -> u64 {
 fn show(m: &SeqFile, baseline: &Baseline, vcpu: &Vcpu) {
     seq_print!(m, "{}\n", BStr::from_bytes(&baseline.text));
     for set in &baseline.sets {
-        // SAFETY: The vCPU is alive, and the register is one that VMs have.
-        let limit = unsafe { bindings::kvm_id_reg_limit(vcpu.as_raw(), 0, set.id) };
+        let limit = IdRegister::new(set.id).map_or(0, |it| it.limit(Owner::Vcpu(vcpu)));
         let value = lowered(baseline, vcpu, set.id, limit);
 
         if value != limit {
@@ -327,7 +327,7 @@ pub unsafe extern "C" fn __kvm_baseline_reset(
     let value = lower(vcpu, id, limit);
 
     if value != limit {
-        // SAFETY: The arguments are plain integers.
+        // SAFETY: By the caller's contract.
         unsafe { kvm_baseline_lower(vcpu.id(), id, limit, value) };
     }
     value
@@ -452,13 +452,14 @@ mod tests {
     /// Names are those of the architecture.
     #[test]
     fn names() {
-        let find = |name: &str| {
-            // SAFETY: The name is valid for reads of this length.
-            unsafe { bindings::kvm_id_reg_find(name.as_ptr(), name.len()) }
-        };
+        let find = |name: &str| IdRegister::find(name.as_bytes()).map(IdRegister::encoding);
 
-        assert_eq!(find("id_aa64pfr0_el1"), ID_AA64PFR0_EL1::ENCODING.as_u32());
-        assert_eq!(find("ctr_el0"), CTR_EL0::ENCODING.as_u32());
+        for (name, encoding) in [
+            ("id_aa64pfr0_el1", ID_AA64PFR0_EL1::ENCODING),
+            ("ctr_el0", CTR_EL0::ENCODING),
+        ] {
+            assert_eq!(find(name), Some(encoding.as_u32()));
+        }
         for name in [
             "",
             "id_aa64pfr0",
@@ -467,7 +468,7 @@ mod tests {
             "midr_el1",
             "clidr_el1",
         ] {
-            assert_eq!(find(name), 0);
+            assert_eq!(find(name), None);
         }
     }
 }

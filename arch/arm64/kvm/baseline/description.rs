@@ -2,12 +2,11 @@
 
 //! The meaning of a baseline's text, and the check that VMs of this host can have the baseline.
 
-use core::ptr::null_mut;
-
 use kernel::{
     arm64::sysreg::*,
     bindings,
     fmt::{self, Write},
+    kvm::id_register::{IdRegister, Owner},
     prelude::*,
     str::{BStr, Formatter},
     sync::Arc, //
@@ -31,18 +30,17 @@ pub(super) struct Host {
 
 impl Registers for Host {
     fn limit(&self, id: u32) -> u64 {
-        // SAFETY: Without a vCPU, always safe to call with the encoding of an ID register.
-        unsafe { bindings::kvm_id_reg_limit(null_mut(), self.features, id) }
+        IdRegister::new(id).map_or(0, |it| it.limit(Owner::Features(self.features)))
     }
 
     fn field(&self, id: u32, bit: u32) -> u64 {
-        // SAFETY: Always safe to call with the encoding of an ID register.
-        unsafe { bindings::kvm_id_reg_field(id, bit) }
+        IdRegister::new(id).map_or(0, |it| it.field(bit))
     }
 
     fn lower(&self, id: u32, limit: u64, want: u64, mask: u64) -> u64 {
-        // SAFETY: As in `limit()`.
-        unsafe { bindings::kvm_id_reg_lower(null_mut(), self.features, id, limit, want, mask) }
+        IdRegister::new(id).map_or(limit, |it| {
+            it.lower(Owner::Features(self.features), limit, want, mask)
+        })
     }
 }
 
@@ -55,8 +53,7 @@ impl fmt::Display for Name {
             let [op0, op1, crn, crm, op2] = Encoded::parts(self.0.id);
             return f.write_fmt(fmt!("s{op0}_{op1}_c{crn}_c{crm}_{op2}"));
         }
-        // SAFETY: The encoding is that of an ID register, whose name is static.
-        let name = unsafe { CStr::from_char_ptr(bindings::kvm_id_reg_name(self.0.id)) };
+        let name = IdRegister::new(self.0.id).map_or(c"", IdRegister::name);
 
         name.to_bytes()
             .iter()
@@ -167,17 +164,14 @@ impl Baseline {
     fn read_bits(&mut self, word: &Word<'_>, value: u64, mask: u64) -> Result<Option<bool>> {
         let encoding = Encoded::read(word.name).map(Encoded::id);
         let encoded = encoding.is_some();
-        let id = match encoding {
-            // SAFETY: Always safe to call.
-            Some(id) if unsafe { bindings::kvm_id_reg_exists(id) } => id,
-            Some(_) => 0,
-            // SAFETY: The name is valid for reads of this length.
-            None => unsafe { bindings::kvm_id_reg_find(word.name.as_ptr(), word.name.len()) },
+        let found = match encoding {
+            Some(id) => IdRegister::new(id),
+            None => IdRegister::find(word.name),
+        };
+        let Some(id) = found.map(IdRegister::encoding) else {
+            return Ok(None);
         };
 
-        if id == 0 {
-            return Ok(None);
-        }
         let Err(at) = self.sets.binary_search_by_key(&id, |it| it.id) else {
             return Ok(Some(false));
         };

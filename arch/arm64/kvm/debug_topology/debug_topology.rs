@@ -38,11 +38,10 @@ use kernel::{
     cpu::CpuId,
     cpucap,
     error::{from_result, to_result},
-    kvm::{Config, Vcpu, Vm},
+    kvm::{declare_traces, Vcpu, Vm},
     prelude::*,
     seq_file::SeqFile,
     seq_print,
-    tracepoint::declare_trace,
 };
 
 mod topology;
@@ -51,13 +50,13 @@ mod translate;
 use topology::{is_valid, last_breakpoint, last_watchpoint, Mapping, Topology, MAX};
 use translate::{Features, Guest, Register};
 
-declare_trace! {
-    /// # Safety
-    ///
-    /// Always safe: the arguments are plain integers.
-    unsafe fn kvm_debug_topology_write(
-        vcpu_id: i32, op2: u32, number: u32, value: u64, phys_number: u32, phys_value: u64,
-    );
+declare_traces! {
+    // SAFETY: It records its arguments, which are integers.
+    unsafe extern {
+        safe fn kvm_debug_topology_write(
+            vcpu_id: i32, op2: u32, number: u32, value: u64, phys_number: u32, phys_value: u64,
+        );
+    }
 }
 
 /// Returns whether the breakpoints of VMs without AArch32 at EL1 can be mapped.
@@ -72,7 +71,7 @@ fn supported() -> bool {
 ///
 /// FEAT_FGT does not trap AArch32 at EL1. The answer for a VM changes only once: as long as the VM
 /// could still get AArch32 at EL1, the answer is no.
-fn offered(vm: Config<'_>) -> bool {
+fn offered(vm: &Vm) -> bool {
     supported()
         && !vm
             .has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_EL1_32BIT }>()
@@ -90,7 +89,7 @@ fn any_cpu(f: impl Fn(Option<Topology>) -> bool) -> bool {
 }
 
 /// Returns the debug features that the ID registers of a VM describe.
-fn features_of(vm: Config<'_>) -> Features {
+fn features_of(vm: &Vm) -> Features {
     let dfr0 = vm.id_register::<ID_AA64DFR0_EL1>();
 
     Features {
@@ -201,17 +200,14 @@ impl Loaded<'_> {
             return;
         };
         let (op2, crm) = register.encoding();
-        // SAFETY: The arguments are plain integers.
-        unsafe {
-            kvm_debug_topology_write(
-                self.vcpu.id(),
-                op2.into(),
-                crm.into(),
-                register.of(self.view),
-                number as u32,
-                value,
-            )
-        };
+        kvm_debug_topology_write(
+            self.vcpu.id(),
+            op2.into(),
+            crm.into(),
+            register.of(self.view),
+            number as u32,
+            value,
+        );
     }
 }
 
@@ -227,7 +223,7 @@ pub unsafe extern "C" fn __kvm_debug_topology_writable(kvm: *mut bindings::kvm) 
         supported()
     } else {
         // SAFETY: By the caller's contract.
-        offered(unsafe { Vm::from_raw(kvm).config() })
+        offered(unsafe { Vm::from_raw(kvm) })
     };
 
     if writable {
@@ -276,14 +272,16 @@ pub unsafe extern "C" fn kvm_debug_topology_last_watchpoint(dfr0: u64, dfr1: u64
 /// `kvm` points to a VM that has not run, and its `config_lock` is held.
 #[export]
 pub unsafe extern "C" fn kvm_debug_topology_fix(kvm: *mut bindings::kvm) {
-    // SAFETY: By the caller's contract.
-    let vm = unsafe { Vm::from_raw(kvm).config() };
+    // SAFETY: By the caller's contract. No vCPU has run, so no other code accesses the field
+    // without the lock.
+    let (vm, stored) = unsafe { (Vm::from_raw(kvm), &mut (*kvm).arch.debug_topology) };
+
     if vm.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_EL1_32BIT }>() == Some(true) {
         return;
     }
     let it = features_of(vm);
     let differs = |cpu| Mapping::new(it.topology, cpu).is_some();
-    let stored = Stored {
+    *stored = Stored {
         breakpoints: it.topology.breakpoints() as u8,
         context_aware: it.topology.context_aware() as u8,
         watchpoints: it.watchpoints as u8,
@@ -292,9 +290,6 @@ pub unsafe extern "C" fn kvm_debug_topology_fix(kvm: *mut bindings::kvm) {
         // A CPU that has not come up yet may have any topology.
         mappable: offered(vm) && any_cpu(|cpu| cpu.is_none_or(differs)),
     };
-
-    // SAFETY: No vCPU has run, so no other code accesses the field without the lock.
-    unsafe { (*kvm).arch.debug_topology = stored };
 }
 
 /// Allocates the image of a vCPU. Returns 0, or `-ENOMEM`.
@@ -304,8 +299,8 @@ pub unsafe extern "C" fn kvm_debug_topology_fix(kvm: *mut bindings::kvm) {
 /// `vcpu` is alive, its mutex is held by this task, and it is not loaded.
 #[export]
 pub unsafe extern "C" fn kvm_debug_topology_create(vcpu: *mut bindings::kvm_vcpu) -> c_int {
-    // SAFETY: By the caller's contract no other code accesses the field.
-    let slot = unsafe { &mut (*vcpu).arch.debug_mapping };
+    // SAFETY: By the caller's contract no other code accesses the fields.
+    let (slot, cpu) = unsafe { (&mut (*vcpu).arch.debug_mapping, &mut (*vcpu).arch.debug_cpu) };
 
     from_result(|| {
         // An earlier KVM_RUN has allocated the image and then failed.
@@ -319,8 +314,7 @@ pub unsafe extern "C" fn kvm_debug_topology_create(vcpu: *mut bindings::kvm_vcpu
             bindings::kvm_share_hyp(start.cast_mut().cast(), start.add(1).cast_mut().cast())
         })?;
         *slot = KBox::into_raw(image).cast();
-        // SAFETY: As above.
-        unsafe { (*vcpu).arch.debug_cpu = -1 };
+        *cpu = -1;
         Ok(0)
     })
 }
@@ -332,12 +326,13 @@ pub unsafe extern "C" fn kvm_debug_topology_create(vcpu: *mut bindings::kvm_vcpu
 /// `vcpu` is not used any more.
 #[export]
 pub unsafe extern "C" fn kvm_debug_topology_destroy(vcpu: *mut bindings::kvm_vcpu) {
-    // SAFETY: By the caller's contract no other code accesses the field.
-    let image = unsafe { (*vcpu).arch.debug_mapping }.cast::<Image>();
-
-    if !image.is_null() {
-        // SAFETY: The pointer comes from `KBox::into_raw()`, and no other reference exists.
-        drop(unsafe { KBox::from_raw(image) });
+    // SAFETY: By the caller's contract no other code accesses the field. A pointer that is not null
+    // comes from `KBox::into_raw()`.
+    unsafe {
+        let image = (*vcpu).arch.debug_mapping.cast::<Image>();
+        if !image.is_null() {
+            drop(KBox::from_raw(image));
+        }
     }
 }
 
@@ -447,7 +442,7 @@ pub unsafe extern "C" fn kvm_debug_topology_show(
     kvm: *mut bindings::kvm,
 ) {
     // SAFETY: By the caller's contract.
-    let (m, vm) = unsafe { (SeqFile::from_raw(m), Vm::from_raw(kvm).config()) };
+    let (m, vm) = unsafe { (SeqFile::from_raw(m), Vm::from_raw(kvm)) };
 
     seq_print!(m, "VM: ");
     show_topology(m, features_of(vm).topology);
@@ -466,8 +461,7 @@ pub unsafe extern "C" fn kvm_debug_topology_show_vcpu(
 ) {
     // SAFETY: By the caller's contract.
     let (m, vcpu) = unsafe { (SeqFile::from_raw(m), Vcpu::from_raw(vcpu)) };
-    // SAFETY: The caller holds the lock.
-    let vm = unsafe { vcpu.vm().config() };
+    let vm = vcpu.vm();
 
     seq_print!(m, "vCPU {}: ", vcpu.id());
     let Some((cpu, topology)) = vcpu.cpu().and_then(|cpu| Some((cpu, topology_of(cpu)?))) else {

@@ -30,12 +30,13 @@ pub unsafe extern "C" fn __kvm_icache_request(
     max_lines: u64,
 ) -> bindings::kvm_icache_result {
     let outcome = request::request(ctr.into(), aliasing, size, max_lines);
-    if !vcpu.is_null() {
-        // SAFETY: By the caller's contract the vCPU is alive. The host may write to the
-        // counters: no code here relies on their values.
-        unsafe { request::count(&raw mut (*vcpu).stat, outcome) };
+    // SAFETY: By the caller's contract the vCPU is alive. The host may write to the counters: no
+    // code here relies on their values. The arguments of the trace are integers.
+    unsafe {
+        if !vcpu.is_null() {
+            request::count(&raw mut (*vcpu).stat, outcome);
+        }
+        bindings::__kvm_icache_trace(size, outcome as u32);
     }
-    // SAFETY: The arguments are plain integers.
-    unsafe { bindings::__kvm_icache_trace(size, outcome as u32) };
     outcome as bindings::kvm_icache_result
 }

@@ -10,11 +10,11 @@
 use kernel::{
     bindings,
     kvm::{
+        declare_traces,
         HasStat,
         Vcpu, //
     },
     prelude::*,
-    tracepoint::declare_trace, //
 };
 
 mod cpu;
@@ -22,11 +22,11 @@ mod epoch;
 mod plan;
 mod request;
 
-declare_trace! {
-    /// # Safety
-    ///
-    /// Always safe: the arguments are plain integers.
-    unsafe fn kvm_icache_inval(size: u64, result: u32);
+declare_traces! {
+    // SAFETY: It records its arguments, which are integers.
+    unsafe extern {
+        safe fn kvm_icache_inval(size: u64, result: u32);
+    }
 }
 
 /// Serves a request for `size` bytes; see `kvm_icache_request()` and
@@ -49,8 +49,7 @@ pub unsafe extern "C" fn __kvm_icache_request(
         // SAFETY: By the caller's contract the vCPU is alive.
         unsafe { request::count(Vcpu::from_raw(vcpu).stat(), outcome) };
     }
-    // SAFETY: The arguments are plain integers.
-    unsafe { kvm_icache_inval(size, outcome as u32) };
+    kvm_icache_inval(size, outcome as u32);
     outcome as bindings::kvm_icache_result
 }
 

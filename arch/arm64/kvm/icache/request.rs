@@ -65,15 +65,15 @@ pub(crate) fn request(ctr: CTR_EL0, aliasing: bool, size: u64, max_lines: u64) -
 /// `stat` points to the counters of a vCPU.
 #[inline]
 pub(crate) unsafe fn count(stat: *mut bindings::kvm_vcpu_stat, outcome: Outcome) {
-    // SAFETY: By the caller's contract the fields exist.
-    let counter = unsafe {
-        match outcome {
+    // SAFETY: By the caller's contract the fields exist. Volatile accesses of an aligned word are
+    // single-copy atomic.
+    unsafe {
+        let counter = match outcome {
             Outcome::Nothing => return,
             Outcome::ByLine => &raw mut (*stat).icache_by_line,
             Outcome::Full => &raw mut (*stat).icache_full,
             Outcome::Shared => &raw mut (*stat).icache_shared,
-        }
-    };
-    // SAFETY: As above. Volatile accesses of an aligned word are single-copy atomic.
-    unsafe { counter.write_volatile(counter.read_volatile().wrapping_add(1)) };
+        };
+        counter.write_volatile(counter.read_volatile().wrapping_add(1));
+    }
 }

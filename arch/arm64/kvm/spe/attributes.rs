@@ -5,32 +5,31 @@
 //! `kvm->arch.spe` and the setup of a vCPU change with `config_lock` held. Without the lock,
 //! other tasks read the fields that describe the unit, so no reference to these fields is made.
 
-use core::{
-    ptr::NonNull,
-    sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed}, //
-};
+use core::ptr::NonNull;
 
 use kernel::{
     arm64::{
-        cpufeature::{any_possible_cpu, possible_cpus},
+        cpufeature::any_possible_cpu,
+        spe_unit::{Unit, UnitRef},
         sysreg::*, //
     },
     bindings::{
         self,
-        arm_spe_unit as Unit,
         kvm_device_attr as Attribute,
         KVM_ARM_VCPU_SPE_INIT as INIT,
         KVM_ARM_VCPU_SPE_IRQ as IRQ,
         KVM_ARM_VCPU_SPE_SPU as SPU, //
     },
     cpu::CpuId,
-    cpumask::{Cpumask, CpumaskVar},
-    error::{from_result, to_result},
+    cpumask::Cpumask,
+    error::from_result,
     kvm::{
+        spe::add_user,
         Vcpu,
         Vm, //
     },
     prelude::*,
+    sync::atomic::{Atomic, Relaxed},
     uaccess::{UserPtr, UserSlice},
 };
 
@@ -43,42 +42,6 @@ use super::{
 const PPIS: core::ops::Range<u32> = 16..32;
 /// The maintenance interrupt that KVM gives to a virtual GIC by default (Arm BSA).
 const MAINTENANCE: u32 = 25;
-
-/// A reference to a unit, and to its module.
-///
-/// # Invariants
-///
-/// `arm_spe_unit_get()` has returned the pointer, and nobody has put the reference.
-struct UnitRef(NonNull<Unit>);
-
-impl UnitRef {
-    /// Returns the unit whose device has this perf type.
-    fn get(type_: c_int) -> Option<Self> {
-        // SAFETY: Always safe to call. INVARIANT: The call takes a reference to the returned unit.
-        NonNull::new(unsafe { bindings::arm_spe_unit_get(type_) }.cast_mut()).map(UnitRef)
-    }
-
-    /// Gives the reference away.
-    fn into_raw(self) -> *mut Unit {
-        core::mem::ManuallyDrop::new(self).0.as_ptr()
-    }
-}
-
-impl core::ops::Deref for UnitRef {
-    type Target = Unit;
-
-    fn deref(&self) -> &Unit {
-        // SAFETY: A registered unit is valid and not written, and this reference keeps its module.
-        unsafe { self.0.as_ref() }
-    }
-}
-
-impl Drop for UnitRef {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::arm_spe_unit_put(self.0.as_ptr()) };
-    }
-}
 
 /// The CPUs on which a VM may run: those that its PMU and its SPU both have.
 #[derive(Clone, Copy)]
@@ -103,24 +66,44 @@ impl Usable<'_> {
             Err(EINVAL)
         }
     }
+}
 
-    /// Stores the CPUs in the mask of a VM. Tasks that load a vCPU may test bits of it meanwhile.
-    ///
-    /// # Safety
-    ///
-    /// `config_lock` of the VM is held.
-    unsafe fn store(self, vm: &Vm) {
-        // SAFETY: The VM is alive, and the mask is not moved; C accesses it bit by bit, too. By the
-        // caller's contract nobody else changes it.
+/// The SPU of a VM: `kvm->arch.spe`. Tasks read it while another task, which holds `config_lock`,
+/// may change it.
+///
+/// # Invariants
+///
+/// `unit` is null, or a unit with a reference of the VM, and changes with `config_lock` held.
+pub(super) struct VmSpu<'a> {
+    unit: &'a Atomic<*mut Unit>,
+    pmsver: &'a Atomic<i8>,
+    pub(super) pmsidr: &'a Atomic<u64>,
+    pub(super) pmbidr: &'a Atomic<u64>,
+    /// The filters of events that the unit has.
+    pub(super) events: &'a Atomic<u64>,
+    /// The interrupt of each vCPU, or 0.
+    pub(super) irq: &'a Atomic<u32>,
+    /// Counts the permissions that mappings have got. TLBs may hold translations without them.
+    pub(super) relaxed: &'a Atomic<u32>,
+}
+
+impl<'a> VmSpu<'a> {
+    /// Returns the SPU of a VM.
+    pub(super) fn of(vm: &'a Vm) -> Self {
+        // SAFETY: The VM is alive. Accesses that may be concurrent are single-copy atomic, also
+        // those of C. INVARIANT: C initialises `unit` with null, and then only `Setup::store()`
+        // changes it.
         unsafe {
-            let mask = CpumaskVar::from_raw(&raw const (*vm.as_raw()).arch.supported_cpus).as_raw();
+            let spe = &raw mut (*vm.as_raw()).arch.spe;
 
-            for cpu in possible_cpus() {
-                if self.has(cpu) {
-                    bindings::__cpumask_set_cpu(cpu.as_u32(), mask);
-                } else {
-                    bindings::__cpumask_clear_cpu(cpu.as_u32() as c_int, mask);
-                }
+            Self {
+                unit: Atomic::from_ptr((&raw mut (*spe).unit).cast()),
+                pmsver: Atomic::from_ptr((&raw mut (*spe).pmsver).cast()),
+                pmsidr: Atomic::from_ptr(&raw mut (*spe).pmsidr),
+                pmbidr: Atomic::from_ptr(&raw mut (*spe).pmbidr),
+                events: Atomic::from_ptr(&raw mut (*spe).events),
+                irq: Atomic::from_ptr(&raw mut (*spe).irq),
+                relaxed: Atomic::from_ptr(&raw mut (*spe).relaxed),
             }
         }
     }
@@ -130,13 +113,12 @@ impl Usable<'_> {
 ///
 /// # Invariants
 ///
-/// This task holds `config_lock` of `vm`. `unit` is null, or valid with a reference of the VM;
-/// `pmu_cpus` is null, or a mask that stays valid.
-struct Setup<'a> {
+/// This task holds `config_lock` of `vm`, whose SPU is `spu`.
+pub(super) struct Setup<'a> {
     vm: &'a Vm,
-    /// Tasks that run a vCPU may be reading this, and the interrupt.
-    unit: &'a AtomicPtr<Unit>,
-    pmu_cpus: &'a mut *const bindings::cpumask,
+    spu: VmSpu<'a>,
+    /// The CPUs of the PMU, if userspace has named one.
+    pmu: &'a mut Option<&'static Cpumask>,
 }
 
 impl Setup<'_> {
@@ -146,15 +128,15 @@ impl Setup<'_> {
     ///
     /// `kvm` is a VM whose `config_lock` is held; this task has no other [`Setup`] of it.
     unsafe fn with<R>(kvm: *mut bindings::kvm, f: impl FnOnce(&mut Setup<'_>) -> R) -> R {
-        // SAFETY: By the caller's contract. INVARIANT: By the caller's contract; C initialises the
-        // pointers with null.
+        // SAFETY: By the caller's contract. C initialises `pmu_cpus` with null, which stands for
+        // `None`, and then only `set_pmu()` writes it. INVARIANT: By the caller's contract.
         let mut setup = unsafe {
-            let spe = &raw mut (*kvm).arch.spe;
+            let vm = Vm::from_raw(kvm);
 
             Setup {
-                vm: Vm::from_raw(kvm),
-                unit: AtomicPtr::from_ptr((&raw mut (*spe).unit).cast()),
-                pmu_cpus: &mut (*spe).pmu_cpus,
+                vm,
+                spu: VmSpu::of(vm),
+                pmu: &mut *(&raw mut (*kvm).arch.spe.pmu_cpus).cast(),
             }
         };
 
@@ -163,10 +145,7 @@ impl Setup<'_> {
 
     /// Fails with `ENXIO` if the vCPUs do not have the feature.
     fn check_feature(&self) -> Result {
-        // SAFETY: By the type invariant.
-        let config = unsafe { self.vm.config() };
-
-        match config.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_SPE }>() {
+        match self.vm.has_vcpu_feature::<{ bindings::KVM_ARM_VCPU_SPE }>() {
             Some(true) => Ok(()),
             _ => Err(ENXIO),
         }
@@ -174,29 +153,24 @@ impl Setup<'_> {
 
     /// Returns the unit of the VM.
     fn unit(&self) -> Option<&Unit> {
-        // SAFETY: By the type invariant.
-        unsafe { self.unit.load(Relaxed).as_ref() }
+        // SAFETY: The VM has a reference, which changes only with the lock, and by the type invariant
+        // this task holds the lock.
+        unsafe { self.spu.unit.load(Relaxed).as_ref() }
     }
 
     /// Returns the interrupt of the SPU, or 0.
     fn irq(&self) -> u32 {
-        irq_of(self.vm).load(Relaxed)
-    }
-
-    /// Returns the CPUs of the PMU, if userspace has named one.
-    fn pmu(&self) -> Option<&Cpumask> {
-        // SAFETY: By the type invariant.
-        (!self.pmu_cpus.is_null()).then(|| unsafe { Cpumask::from_raw(*self.pmu_cpus) })
+        self.spu.irq.load(Relaxed)
     }
 
     /// Returns the CPUs of the VM's SPU.
-    fn spu(&self) -> Option<&Cpumask> {
-        self.unit().map(cpus_of)
+    fn spu_cpus(&self) -> Option<&Cpumask> {
+        self.unit().map(Unit::cpus)
     }
 
     /// Checks that the VM can have a PMU of these CPUs.
     fn check_pmu(&self, pmu: &Cpumask) -> Result {
-        let Some(spu) = self.spu() else {
+        let Some(spu) = self.spu_cpus() else {
             return Ok(());
         };
 
@@ -209,99 +183,55 @@ impl Setup<'_> {
 
     /// Sets the CPUs of the PMU, which have been checked.
     fn set_pmu(&mut self, pmu: &'static Cpumask) {
-        *self.pmu_cpus = pmu.as_raw();
+        *self.pmu = Some(pmu);
         let usable = Usable {
             pmu: Some(pmu),
-            spu: self.spu(),
+            spu: self.spu_cpus(),
         };
-        // SAFETY: By the type invariant.
-        unsafe { usable.store(self.vm) };
-    }
-
-    /// Returns whether the VM's features are fixed: a vCPU has run, or is about to.
-    fn is_fixed(&self) -> bool {
-        let flags = (1 << bindings::KVM_ARCH_FLAG_HAS_RAN_ONCE)
-            | (1 << bindings::KVM_ARCH_FLAG_FGU_INITIALIZED);
-
-        // SAFETY: The VM is alive. The flags are set with the lock held.
-        unsafe { (*self.vm.as_raw()).arch.flags & flags != 0 }
+        self.vm.set_supported_cpus(|cpu| usable.has(cpu));
     }
 
     /// Returns whether an interrupt belongs to a timer or to the GIC.
     fn is_taken(&self, irq: u32) -> bool {
-        // SAFETY: The VM is alive. The numbers are set with the lock held.
-        let timers = unsafe { (*self.vm.as_raw()).arch.timer_data.ppi };
-
-        irq == MAINTENANCE || timers.contains(&irq)
-    }
-
-    /// Returns whether the VM has a virtual GIC that is initialised.
-    fn has_vgic(&self) -> bool {
-        // SAFETY: The VM is alive. These are set with the lock held.
-        unsafe {
-            let vgic = &raw const (*self.vm.as_raw()).arch.vgic;
-
-            (*vgic).in_kernel && (*vgic).initialized
-        }
+        irq == MAINTENANCE || self.vm.is_timer_interrupt(irq)
     }
 
     /// Gives the VM the unit whose device has this perf type.
     fn set_spu(&mut self, type_: c_int) -> Result {
         let unit = UnitRef::get(type_).ok_or(ENXIO)?;
 
-        if self.is_fixed() {
+        if self.vm.is_fixed() {
             return Err(EBUSY);
         }
         let usable = Usable {
-            pmu: self.pmu(),
-            spu: Some(cpus_of(&unit)),
+            pmu: *self.pmu,
+            spu: Some(unit.cpus()),
         };
         usable.check()?;
-        // SAFETY: By the type invariant.
-        unsafe { usable.store(self.vm) };
+        self.vm.set_supported_cpus(|cpu| usable.has(cpu));
         self.store(unit);
         Ok(())
     }
 
     /// Stores the unit, and shows the guest FEAT_SPE.
     fn store(&mut self, unit: UnitRef) {
-        let version = Version::try_new(unit.pmsver.into())
+        let version = Version::try_new(unit.pmsver().into())
             .unwrap_or(NEWEST)
             .min(NEWEST);
-        let kvm = self.vm.as_raw();
-        let id = ID_AA64DFR0_EL1::ENCODING.as_u32();
+        let dfr0 = self.vm.id_register::<ID_AA64DFR0_EL1>();
 
-        // SAFETY: The VM is alive, and has a value of the register, which changes with the lock
-        // held. Other tasks read each of the values with one load.
-        unsafe {
-            let spe = &raw mut (*kvm).arch.spe;
-            let dfr0 = self.vm.config().id_register::<ID_AA64DFR0_EL1>();
-
-            (&raw mut (*spe).pmsver).write_volatile(version.get() as u8);
-            (&raw mut (*spe).pmsidr).write_volatile(unit.pmsidr);
-            (&raw mut (*spe).pmbidr).write_volatile(unit.pmbidr);
-            (&raw mut (*spe).events).write_volatile(unit.events);
-            if self.unit().is_none() {
-                bindings::kvm_spe_add_user();
-            }
-            bindings::kvm_set_vm_id_reg(kvm, id, dfr0.with_PMSVer(version).into());
+        self.spu.pmsver.store(version.get() as i8, Relaxed);
+        self.spu.pmsidr.store(unit.pmsidr().into(), Relaxed);
+        self.spu.pmbidr.store(unit.pmbidr().into(), Relaxed);
+        self.spu.events.store(unit.events(), Relaxed);
+        if self.unit().is_none() {
+            add_user();
         }
-        // INVARIANT: The VM takes the reference of the new `unit`, and the old one is put below.
-        let old = self.unit.swap(unit.into_raw(), Relaxed);
-        drop(NonNull::new(old).map(UnitRef));
+        self.vm.set_id_register(dfr0.with_PMSVer(version));
+        let old = self.spu.unit.xchg(unit.into_raw().as_ptr(), Relaxed);
+        // SAFETY: The VM had a reference of the old unit, and has it no more.
+        drop(NonNull::new(old).map(|old| unsafe { UnitRef::from_raw(old) }));
     }
-}
-
-/// Returns the interrupt of the SPU on each vCPU of a VM, or 0.
-pub(super) fn irq_of(vm: &Vm) -> &AtomicU32 {
-    // SAFETY: The VM is alive, and all accesses while vCPUs run are atomic.
-    unsafe { AtomicU32::from_ptr(&raw mut (*vm.as_raw()).arch.spe.irq) }
-}
-
-/// Returns the CPUs of a unit.
-fn cpus_of(unit: &Unit) -> &Cpumask {
-    // SAFETY: The mask of a unit is valid as long as the unit.
-    unsafe { Cpumask::from_raw(unit.cpus) }
 }
 
 /// Checks that a VM can have a PMU of these CPUs. Fails with `EINVAL` if the VM has an SPU, and no
@@ -397,30 +327,24 @@ impl Target<'_, '_> {
         if !PPIS.contains(&irq) || self.vm.is_taken(irq) || (others != 0 && others != irq) {
             return Err(EINVAL);
         }
-        irq_of(self.vm.vm).store(irq, Relaxed);
+        self.vm.spu.irq.store(irq, Relaxed);
         *self.has_irq = true;
         Ok(())
     }
 
     /// Completes the setup of the vCPU.
     fn init(&mut self) -> Result {
-        let vcpu = self.vcpu.as_raw();
-
         if *self.initialized {
             return Err(EBUSY);
         }
-        if !self.vm.has_vgic() {
+        if !self.vm.vm.has_vgic() {
             return Err(ENODEV);
         }
         if !*self.has_irq || self.vm.unit().is_none() {
             return Err(ENXIO);
         }
-        // SAFETY: The vCPU is alive, and the lock is held. The owner is only compared.
-        unsafe {
-            Watched::allocate(vcpu)?;
-            let owner = (&raw mut (*vcpu).arch.spe).cast();
-            to_result(bindings::kvm_vgic_set_owner(vcpu, self.vm.irq(), owner))?;
-        }
+        Watched::allocate(self.vcpu, self.vm)?;
+        self.vcpu.own_spu_interrupt(self.vm.irq())?;
         *self.initialized = true;
         Ok(())
     }
@@ -502,6 +426,8 @@ unsafe extern "C" fn __kvm_spe_has_attr(
 mod tests {
     use super::*;
 
+    use kernel::{arm64::cpufeature::possible_cpus, cpumask::CpumaskVar};
+
     /// Returns a mask of some possible CPUs.
     fn mask(which: impl Fn(CpuId) -> bool) -> Result<CpumaskVar> {
         let mut mask = CpumaskVar::new_zero(GFP_KERNEL)?;
@@ -542,33 +468,6 @@ mod tests {
                 let both = [pmu, spu].iter().flatten().all(|mask| mask.test(cpu));
                 assert_eq!(usable.has(cpu), both);
             }
-        }
-        Ok(())
-    }
-
-    /// The mask of a VM is replaced as a whole.
-    #[test]
-    fn the_mask_of_a_vm_is_replaced() -> Result {
-        let even = mask(|cpu| cpu.as_u32() % 2 == 0)?;
-        let mut kvm = KVBox::<bindings::kvm>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
-        let kvm = kvm.as_mut_ptr();
-
-        // With this option the mask is not part of the structure.
-        if cfg!(CONFIG_CPUMASK_OFFSTACK) {
-            return Ok(());
-        }
-        // SAFETY: It is in its own zeroed memory, to which no other code has access.
-        let found = unsafe {
-            CpumaskVar::from_raw_mut(&raw mut (*kvm).arch.supported_cpus).setall();
-            Usable {
-                pmu: None,
-                spu: Some(&even),
-            }
-            .store(Vm::from_raw(kvm));
-            CpumaskVar::from_raw(&raw const (*kvm).arch.supported_cpus)
-        };
-        for cpu in possible_cpus() {
-            assert_eq!(found.test(cpu), even.test(cpu));
         }
         Ok(())
     }

@@ -3,36 +3,30 @@
 //! The buffer of a vCPU: decides whether it is enabled and whether the unit gets it at the next
 //! entry, and handles the events that the unit had while the guest ran.
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use kernel::{
     arm64::sysreg::*,
     bindings,
-    kvm::stat_add,
+    kvm::{declare_traces, stat_add, Vcpu},
     prelude::*,
     seq_file::SeqFile,
     seq_print,
-    tracepoint::declare_trace, //
+    sync::atomic::Relaxed, //
 };
 
 use super::{
-    attributes::irq_of,
+    attributes::VmSpu,
     memory::Guest,
     registers::{is_enabled, lost, what_of, Event, Register},
     vcpu::Spu,
     window::{How, Memory as _, Outcome, Window}, //
 };
 
-declare_trace! {
-    /// # Safety
-    ///
-    /// Always safe: the arguments are plain integers.
-    unsafe fn kvm_spe_enable(vcpu_id: i32, pmbptr: u64, limit: u64, outcome: u32);
-
-    /// # Safety
-    ///
-    /// Always safe: the arguments are plain integers.
-    unsafe fn kvm_spe_event(vcpu_id: i32, pmbptr: u64, pmbsr: u64, seen: u64);
+declare_traces! {
+    // SAFETY: They record their arguments, which are integers.
+    unsafe extern {
+        safe fn kvm_spe_enable(vcpu_id: i32, pmbptr: u64, limit: u64, outcome: u32);
+        safe fn kvm_spe_event(vcpu_id: i32, pmbptr: u64, pmbsr: u64, seen: u64);
+    }
 }
 
 /// A buffer that a guest has enabled.
@@ -88,8 +82,7 @@ impl Spu<'_> {
         let (pmbptr, pmbsr) = (self.registers.pmbptr, self.registers.pmbsr);
         let seen = self.event_of_guest().into();
 
-        // SAFETY: The arguments are plain integers.
-        unsafe { kvm_spe_event(self.vcpu.id(), pmbptr, pmbsr, seen) };
+        kvm_spe_event(self.vcpu.id(), pmbptr, pmbsr, seen);
         self.registers.pmbsr = seen;
         (*self.event, *self.ready) = (false, false);
     }
@@ -120,15 +113,9 @@ impl Spu<'_> {
 
     /// Sets the level of the vCPU's interrupt.
     fn set_interrupt(&self, level: bool) {
-        let (vcpu, kvm) = (self.vcpu.as_raw(), self.vm.as_raw());
+        let irq = VmSpu::of(self.vm).irq.load(Relaxed);
 
-        // SAFETY: By the type invariant. The call fails only for an interrupt that does not exist
-        // or has another owner; the setup has made this vCPU the owner. The owner is only compared.
-        unsafe {
-            let owner = (&raw mut (*vcpu).arch.spe).cast();
-            let irq = irq_of(self.vm).load(Relaxed);
-            bindings::kvm_vgic_inject_irq(kvm, vcpu, irq, level, owner);
-        }
+        self.vcpu.set_spu_interrupt(irq, level);
     }
 
     /// Takes over an event, and derives from the registers whether the guest's buffer is enabled,
@@ -156,8 +143,7 @@ impl Spu<'_> {
     pub(super) fn update(&mut self) {
         self.refresh();
         if *self.enabled && !*self.ready {
-            // SAFETY: By the type invariant.
-            unsafe { bindings::kvm_spe_request(self.vcpu.as_raw()) };
+            self.vcpu.request_window();
         }
     }
 
@@ -201,8 +187,7 @@ impl Spu<'_> {
             Outcome::Later => {
                 stat_add!(self.vcpu, spe_postponed, 1);
                 // If this task has slept, it has made a new request, which would prevent the entry.
-                // SAFETY: By the type invariant.
-                unsafe { bindings::kvm_spe_clear_request(self.vcpu.as_raw()) };
+                self.vcpu.clear_window_request();
                 bindings::kvm_spe_outcome_KVM_SPE_POSTPONED
             }
         }
@@ -217,8 +202,7 @@ impl Spu<'_> {
             buffer.pmbptr
         };
 
-        // SAFETY: The arguments are plain integers.
-        unsafe { kvm_spe_enable(self.vcpu.id(), buffer.pmbptr, limit, outcome) };
+        kvm_spe_enable(self.vcpu.id(), buffer.pmbptr, limit, outcome);
     }
 
     /// Resets the registers: the buffer is off, and nothing is watched.
@@ -276,7 +260,9 @@ unsafe extern "C" fn __kvm_spe_make_ready(vcpu: *mut bindings::kvm_vcpu) {
         let Some(buffer) = Spu::with(vcpu, |spu| spu.begin()) else {
             return;
         };
-        let outcome = Guest::with(vcpu, |guest, window| buffer.prepare(guest, window));
+        let outcome = Guest::with(Vcpu::from_raw(vcpu), |guest, window| {
+            buffer.prepare(guest, window)
+        });
 
         Spu::with(vcpu, |spu| {
             spu.finish(&buffer, outcome.unwrap_or(Outcome::Later))

@@ -20,24 +20,26 @@ use core::{
 };
 
 use kernel::{
-    arm64::{cpufeature::system_has, sysreg::*},
+    arm64::sysreg::*,
     bindings::{
         self,
         kvm_spe_window as Opaque, //
     },
-    cpucap,
-    error::to_result,
     kvm::{
+        declare_traces,
+        memory::{Loaded, LockedVm, MmuLock, Stage1, Step},
+        spe::VcpuMask,
         stat_add,
         Vcpu,
         Vm, //
     },
     prelude::*,
+    sync::atomic::{Acquire, Full},
     time::{delay::fsleep, Delta},
-    tracepoint::declare_trace, //
 };
 
 use super::{
+    attributes::{Setup, VmSpu},
     vcpu::Identity,
     window::{
         Context,
@@ -53,11 +55,11 @@ use super::{
     },
 };
 
-declare_trace! {
-    /// # Safety
-    ///
-    /// Always safe: the arguments are plain integers.
-    unsafe fn kvm_spe_kick(vcpu_id: i32, first: u64, last: u64);
+declare_traces! {
+    // SAFETY: It records its arguments, which are integers.
+    unsafe extern {
+        safe fn kvm_spe_kick(vcpu_id: i32, first: u64, last: u64);
+    }
 }
 
 /// The window of a vCPU, its watch and its faults.
@@ -73,12 +75,20 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// Allocates a vCPU's [`Watched`], if there is none yet.
-    ///
-    /// # Safety
-    ///
-    /// `vcpu` is a vCPU whose VM's `config_lock` is held.
-    pub(super) unsafe fn allocate(vcpu: *mut bindings::kvm_vcpu) -> Result {
+    /// Returns the place of a vCPU's [`Watched`]. It changes with the VM's `config_lock` held, and
+    /// only once.
+    fn place(vcpu: &Vcpu) -> &AtomicPtr<Opaque> {
+        // SAFETY: The vCPU is alive, and all accesses are atomic.
+        unsafe { AtomicPtr::from_ptr(&raw mut (*vcpu.as_raw()).arch.spe.window) }
+    }
+
+    /// Allocates a vCPU's [`Watched`], if there is none yet. `_setup` is that of the vCPU's VM.
+    pub(super) fn allocate(vcpu: &Vcpu, _setup: &Setup<'_>) -> Result {
+        let place = Self::place(vcpu);
+
+        if !place.load(Ordering::Relaxed).is_null() {
+            return Ok(());
+        }
         let new = KBox::new(
             Self {
                 window: UnsafeCell::new(Window::new()),
@@ -88,17 +98,8 @@ impl Watched {
             },
             GFP_KERNEL_ACCOUNT,
         )?;
-        // SAFETY: By the caller's contract. Tasks that change mappings may read the pointer.
-        let place = unsafe { AtomicPtr::from_ptr(&raw mut (*vcpu).arch.spe.window) };
-        let new = KBox::into_raw(new).cast::<Opaque>();
-
-        if place
-            .compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Relaxed)
-            .is_err()
-        {
-            // SAFETY: `new` comes from `into_raw()`, and no other task has it.
-            drop(unsafe { KBox::from_raw(new.cast::<Self>()) });
-        }
+        // Tasks that change mappings may read the pointer.
+        place.store(KBox::into_raw(new).cast(), Ordering::Release);
         Ok(())
     }
 
@@ -106,16 +107,13 @@ impl Watched {
     ///
     /// # Safety
     ///
-    /// `vcpu` is a vCPU that stays alive for `'a`. This task holds the vCPU's mutex; or it holds
-    /// `mmu_lock` for `'a`, and uses `watch` only.
-    pub(super) unsafe fn of<'a>(vcpu: *mut bindings::kvm_vcpu) -> Option<&'a Self> {
-        // SAFETY: By the caller's contract; it is freed with the vCPU.
-        unsafe {
-            AtomicPtr::from_ptr(&raw mut (*vcpu).arch.spe.window)
-                .load(Ordering::Acquire)
-                .cast::<Self>()
-                .as_ref()
-        }
+    /// This task holds the vCPU's mutex; or it holds `mmu_lock` for as long as the result is used,
+    /// and uses `watch` only.
+    pub(super) unsafe fn of(vcpu: &Vcpu) -> Option<&Self> {
+        let found = Self::place(vcpu).load(Ordering::Acquire).cast::<Self>();
+
+        // SAFETY: `allocate()` has stored the pointer, and it is freed with the vCPU.
+        unsafe { found.as_ref() }
     }
 
     /// Stops letting the unit write; for the task that runs the vCPU.
@@ -148,49 +146,13 @@ unsafe extern "C" fn kvm_spe_destroy_vcpu(vcpu: *mut bindings::kvm_vcpu) {
     }
 }
 
-/// The lock of a VM's stage 2, held.
-struct MmuLock<'a, const WRITE: bool>(&'a Vm);
-
-impl<'a, const WRITE: bool> MmuLock<'a, WRITE> {
-    /// Takes the lock.
-    ///
-    /// Context: process; interrupts are on.
-    fn new(vm: &'a Vm) -> Self {
-        // SAFETY: The VM is alive, and so its lock is initialised.
-        unsafe {
-            let lock = &raw mut (*vm.as_raw()).mmu_lock;
-            if WRITE {
-                bindings::write_lock(lock);
-            } else {
-                bindings::read_lock(lock);
-            }
-        }
-        Self(vm)
-    }
-}
-
-impl<const WRITE: bool> Drop for MmuLock<'_, WRITE> {
-    fn drop(&mut self) {
-        // SAFETY: `new()` has taken it.
-        unsafe {
-            let lock = &raw mut (*self.0.as_raw()).mmu_lock;
-            if WRITE {
-                bindings::write_unlock(lock);
-            } else {
-                bindings::read_unlock(lock);
-            }
-        }
-    }
-}
-
 /// The memory of a vCPU that this task runs.
 ///
 /// # Invariants
 ///
-/// `vcpu` is loaded by this task, which holds `kvm->srcu`; interrupts are on.
+/// `watched` is that of `vcpu`.
 pub(super) struct Guest<'a> {
-    vcpu: &'a Vcpu,
-    vm: &'a Vm,
+    vcpu: Loaded<'a>,
     watched: &'a Watched,
 }
 
@@ -200,110 +162,49 @@ impl Guest<'_> {
     ///
     /// # Safety
     ///
-    /// As for the invariant of the type. This is not called again before `f` returns.
+    /// As for [`Loaded::new`], until `f` returns. This is not called again before.
     pub(super) unsafe fn with<R>(
-        vcpu: *mut bindings::kvm_vcpu,
+        vcpu: &Vcpu,
         f: impl FnOnce(&Guest<'_>, &mut Window) -> R,
     ) -> Option<R> {
-        // SAFETY: By the caller's contract; the window belongs to this task.
-        // INVARIANT: By the caller's contract.
+        // SAFETY: By the caller's contract; the task that loads a vCPU holds its mutex, and the
+        // window belongs to that task. INVARIANT: `watched` is that of `vcpu`.
         let (guest, window) = unsafe {
             let watched = Watched::of(vcpu)?;
-            let (vcpu, vm) = (Vcpu::from_raw(vcpu), Vm::from_raw((*vcpu).kvm));
+            let vcpu = Loaded::new(vcpu);
 
-            (Guest { vcpu, vm, watched }, &mut *watched.window.get())
+            (Guest { vcpu, watched }, &mut *watched.window.get())
         };
 
         Some(f(&guest, window))
     }
 
-    /// Returns a system register of the guest.
-    fn register(&self, register: bindings::vcpu_sysreg) -> u64 {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::vcpu_read_sys_reg(self.vcpu.as_raw(), register) }
-    }
-
     /// Arms the watch if nothing has changed, and all of `frames` are mapped.
     fn arm_with(&self, frames: &[Frame]) -> bool {
-        let _lock = MmuLock::<false>::new(self.vm);
-        let is_mapped = |frame: &Frame| {
-            let gpa = frame.gfn << bindings::PAGE_SHIFT;
+        let lock = MmuLock::<false>::new(self.vcpu.vm());
 
-            // SAFETY: The VM is alive, and the lock is held.
-            unsafe { bindings::kvm_s2_is_mapped(self.vm.as_raw(), gpa, frame.write) }
-        };
-
-        self.watched.watch.arm(|| frames.iter().all(is_mapped))
+        self.watched.watch.arm(|| {
+            frames
+                .iter()
+                .all(|frame| lock.is_mapped(frame.gfn << bindings::PAGE_SHIFT, frame.write))
+        })
     }
-}
 
-/// The context of a walk of stage 1 that shows its descriptors.
-struct Walk<'a> {
-    guest: &'a Guest<'a>,
-    va: u64,
-    seen: &'a mut dyn FnMut(Descriptor),
-}
-
-impl Walk<'_> {
-    /// Shows the descriptor that the walk is about to read.
-    ///
-    /// # Safety
-    ///
-    /// The software walk of stage 1 calls it with a `Walk`.
-    unsafe extern "C" fn show(context: *mut bindings::s1_walk_context, walk: *mut c_void) -> c_int {
-        // SAFETY: By the caller's contract; the context is valid.
-        let (context, info, walk) = unsafe {
-            (
-                &*context,
-                &*(*context).wi,
-                &mut *walk.cast::<Walk<'_>>(), //
-            )
-        };
-        let stride = info.pgshift - 3;
-        let shift = (3 - context.level) as u32 * stride + info.pgshift;
-        // The table of the first level may have fewer entries.
-        let top = if context.level == info.sl {
-            64 - info.txsz
-        } else {
-            shift + stride
-        };
-        let index = (walk.va & (u64::MAX >> (64 - top))) >> shift;
-        let ipa = context.table_ipa | index << 3;
-
-        // Show the frame even if its descriptor cannot be read.
-        let value = walk.guest.descriptor(ipa).unwrap_or(0);
-        let size = if info.be { 0 } else { 1 << shift };
-        (walk.seen)(Descriptor { ipa, value, size });
-        0
+    /// Returns whether the guest enables the hardware update of the dirty state.
+    fn has_dirty(&self) -> bool {
+        TCR_EL1::from_raw(self.vcpu.register(Stage1::Tcr))
+            .HD()
+            .into_bool()
     }
 }
 
 impl Memory for Guest<'_> {
     fn context(&self, va: u64) -> Context {
-        let optional = |has, register| if has { self.register(register) } else { 0 };
-        let ttbr = if va >> 55 & 1 != 0 {
-            bindings::vcpu_sysreg_TTBR1_EL1
-        } else {
-            bindings::vcpu_sysreg_TTBR0_EL1
-        };
+        use Stage1::{Pir, Por, Sctlr, Tcr, Tcr2, Ttbr0, Ttbr1};
 
-        [
-            self.register(bindings::vcpu_sysreg_SCTLR_EL1),
-            self.register(bindings::vcpu_sysreg_TCR_EL1),
-            self.register(ttbr),
-            optional(
-                system_has(cpucap!(HAS_TCR2)),
-                bindings::vcpu_sysreg_TCR2_EL1,
-            ),
-            optional(
-                system_has(cpucap!(HAS_S1PIE)),
-                bindings::vcpu_sysreg_PIR_EL1,
-            ),
-            optional(
-                system_has(cpucap!(HAS_S1POE)),
-                bindings::vcpu_sysreg_POR_EL1,
-            ),
-        ]
+        let ttbr = if va >> 55 & 1 != 0 { Ttbr1 } else { Ttbr0 };
+
+        [Sctlr, Tcr, ttbr, Tcr2, Pir, Por].map(|register| self.vcpu.register(register))
     }
 
     fn translate(&self, va: u64, seen: &mut dyn FnMut(Descriptor)) -> Page {
@@ -311,28 +212,33 @@ impl Memory for Guest<'_> {
         const DBM: u64 = 1 << 51;
 
         // The walk may set an access flag, and so make a page dirty.
-        if self.has_to_stop() {
+        if self.vcpu.has_to_stop() {
             return Page::Later;
         }
-        let (ipa, descriptor, writable) = match self.walk(va, seen) {
+        // Show the frame even if its descriptor cannot be read.
+        let mut show = |step: Step| {
+            seen(Descriptor {
+                ipa: step.ipa,
+                value: self.descriptor(step.ipa).unwrap_or(0),
+                size: if step.is_big_endian { 0 } else { step.size },
+            })
+        };
+        let found = match self.vcpu.translate(va, &mut show) {
             Ok(found) => found,
             Err(error) if error == EAGAIN => return Page::Later,
             Err(_) => return Page::Unwritable,
         };
-        if writable || descriptor & DBM != 0 && self.updates_tables() && self.has_dirty() {
-            Page::At(ipa)
+        let may_become_dirty =
+            || found.descriptor & DBM != 0 && self.updates_tables() && self.has_dirty();
+        if found.is_writable || may_become_dirty() {
+            Page::At(found.ipa)
         } else {
             Page::Unwritable
         }
     }
 
     fn descriptor(&self, ipa: u64) -> Option<u64> {
-        let mut value = 0u64;
-        let place = (&raw mut value).cast();
-
-        // SAFETY: By the type invariant `srcu` is held; the value has this size.
-        let ret = unsafe { bindings::kvm_read_guest(self.vm.as_raw(), ipa, place, 8) };
-        (ret == 0).then_some(value)
+        self.vcpu.read(ipa)
     }
 
     fn gfn(&self, ipa: u64) -> u64 {
@@ -340,35 +246,32 @@ impl Memory for Guest<'_> {
     }
 
     fn updates_tables(&self) -> bool {
-        let pmbidr = Identity::of(self.vm).pmbidr;
-        let tcr = TCR_EL1::from_raw(self.register(bindings::vcpu_sysreg_TCR_EL1));
+        let pmbidr = Identity::of(self.vcpu.vm()).pmbidr;
+        let tcr = TCR_EL1::from_raw(self.vcpu.register(Stage1::Tcr));
 
         pmbidr.F().into_bool() && tcr.HA().into_bool()
     }
 
     fn watch(&self, frames: &Frames) {
-        let _lock = MmuLock::<true>::new(self.vm);
+        let _lock = MmuLock::<true>::new(self.vcpu.vm());
 
         self.watched.watch.set(frames);
     }
 
     fn map(&self, frame: Frame) -> Result<bool, Unmapped> {
-        let gpa = frame.gfn << bindings::PAGE_SHIFT;
-
-        if self.has_to_stop() {
+        if self.vcpu.has_to_stop() {
             return Err(Unmapped::Later);
         }
-        // SAFETY: By the type invariant.
-        match unsafe { bindings::kvm_s2_populate(self.vcpu.as_raw(), gpa, frame.write) } {
-            0 => Ok(false),
-            1.. => Ok(true),
-            ret if [ENOMEM, EINTR].contains(&Error::from_errno(ret)) => Err(Unmapped::Later),
-            _ => Err(Unmapped::Gone),
-        }
+        self.vcpu
+            .populate(frame.gfn << bindings::PAGE_SHIFT, frame.write)
+            .map_err(|error| match error {
+                ENOMEM | EINTR => Unmapped::Later,
+                _ => Unmapped::Gone,
+            })
     }
 
     fn wait(&self) -> bool {
-        if self.has_to_stop() {
+        if self.vcpu.has_to_stop() {
             return false;
         }
         fsleep(Delta::from_micros(50));
@@ -383,10 +286,10 @@ impl Memory for Guest<'_> {
         if !self.arm_with(frames.as_slice()) {
             return false;
         }
-        let relaxed = relaxed(self.vm).load(Ordering::Acquire);
+        let vm = self.vcpu.vm();
+        let relaxed = VmSpu::of(vm).relaxed.load(Acquire);
         if self.watched.flushed.load(Ordering::Relaxed) != relaxed {
-            // SAFETY: The VM is alive.
-            unsafe { bindings::kvm_arch_flush_remote_tlbs(self.vm.as_raw()) };
+            vm.flush_remote_tlbs();
             self.watched.flushed.store(relaxed, Ordering::Relaxed);
         }
         true
@@ -395,64 +298,6 @@ impl Memory for Guest<'_> {
     fn disarm(&self) {
         self.watched.disarm();
     }
-}
-
-impl Guest<'_> {
-    /// Walks the guest's stage 1 tables. Returns the address that `va` translates to, the
-    /// descriptor of its page, and whether EL1 may write there.
-    fn walk(&self, va: u64, seen: &mut dyn FnMut(Descriptor)) -> Result<(u64, u64, bool)> {
-        let mut walk = Walk {
-            guest: self,
-            va,
-            seen,
-        };
-        let mut filter = bindings::s1_walk_filter {
-            fn_: Some(Walk::show),
-            priv_: (&raw mut walk).cast(),
-        };
-        let mut info = bindings::s1_walk_info {
-            filter: &raw mut filter,
-            regime: bindings::trans_regime_TR_EL10,
-            ..Default::default()
-        };
-        let mut result = bindings::s1_walk_result::default();
-
-        // SAFETY: By the type invariant. The walk keeps no pointers, and a walk that succeeds sets
-        // these fields.
-        unsafe {
-            let vcpu = self.vcpu.as_raw();
-
-            to_result(bindings::__kvm_translate_va(
-                vcpu,
-                &raw mut info,
-                &raw mut result,
-                va,
-            ))?;
-            let found = result.__bindgen_anon_1.__bindgen_anon_1;
-            Ok((found.pa, found.desc, found.pw))
-        }
-    }
-
-    /// Returns whether KVM must exit to userspace first: for a signal, or to empty the dirty ring,
-    /// in which each mapping may use an entry.
-    fn has_to_stop(&self) -> bool {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::kvm_spe_has_to_stop(self.vcpu.as_raw()) }
-    }
-
-    /// Returns whether the guest enables the hardware update of the dirty state.
-    fn has_dirty(&self) -> bool {
-        TCR_EL1::from_raw(self.register(bindings::vcpu_sysreg_TCR_EL1))
-            .HD()
-            .into_bool()
-    }
-}
-
-/// Returns the counter of permissions that have been added to mappings of a VM. TLBs may still hold
-/// translations without these permissions.
-fn relaxed(vm: &Vm) -> &AtomicU32 {
-    // SAFETY: The VM is alive, and all accesses are atomic.
-    unsafe { AtomicU32::from_ptr(&raw mut (*vm.as_raw()).arch.spe.relaxed) }
 }
 
 /// Counts a permission that is about to be added to a mapping.
@@ -468,40 +313,19 @@ unsafe extern "C" fn __kvm_spe_relax(kvm: *mut bindings::kvm) {
     let vm = unsafe { Vm::from_raw(kvm) };
 
     // A task that sees the permission must also see the new count.
-    relaxed(vm).fetch_add(1, Ordering::SeqCst);
+    VmSpu::of(vm).relaxed.fetch_add(1, Full);
 }
 
-/// A VM whose `mmu_lock` is held.
-struct Locked<'a>(&'a Vm);
+/// A VM whose `mmu_lock` is held, and the watches of its vCPUs.
+struct Watches<'a>(LockedVm<'a>);
 
-impl<'a> Locked<'a> {
-    /// Wraps a pointer from C.
-    ///
-    /// # Safety
-    ///
-    /// `kvm` is a VM whose `mmu_lock` is held for `'a`.
-    unsafe fn from_raw(kvm: *mut bindings::kvm) -> Self {
-        // SAFETY: By the caller's contract.
-        Self(unsafe { Vm::from_raw(kvm) })
-    }
-
-    /// Returns vCPU `i`, with its watch if it has been set up; [`None`] if there is no such vCPU.
-    fn vcpu(&self, i: c_int) -> Option<(&'a Vcpu, Option<&'a Watch>)> {
-        // SAFETY: The VM is alive, and its mappings change no more when vCPUs are destroyed;
-        // `mmu_lock` is held.
-        unsafe {
-            let vcpu = bindings::kvm_get_vcpu(self.0.as_raw(), i);
-
-            (!vcpu.is_null()).then(|| {
-                let watched = Watched::of(vcpu);
-                (Vcpu::from_raw(vcpu), watched.map(|it| &it.watch))
-            })
-        }
-    }
-
+impl Watches<'_> {
     /// Calls `f` with each vCPU that watches some of the frames from `first` to `last`.
     fn for_each_watching(&self, first: u64, last: u64, mut f: impl FnMut(&Vcpu, &Watch)) {
-        for (vcpu, watch) in (0..).map_while(|i| self.vcpu(i)) {
+        for vcpu in self.0.vcpus() {
+            // SAFETY: `mmu_lock` is held.
+            let watch = unsafe { Watched::of(vcpu) }.map(|it| &it.watch);
+
             if let Some(watch) = watch.filter(|watch| watch.has(first, last)) {
                 f(vcpu, watch);
             }
@@ -511,25 +335,17 @@ impl<'a> Locked<'a> {
     /// Notes that some frames are about to change. If the unit of a vCPU may be writing to them,
     /// requests that the window of that vCPU is made ready again.
     fn invalidate(&self, first: u64, last: u64) {
-        const BITS: usize = c_ulong::BITS as usize;
-        let mut armed = [0 as c_ulong; (bindings::KVM_MAX_VCPUS as usize).div_ceil(BITS)];
-        let mut any = false;
+        let mut armed = VcpuMask::default();
 
         self.for_each_watching(first, last, |vcpu, watch| {
             if watch.change() {
-                let index = vcpu.index();
-                if let Some(word) = armed.get_mut(index / BITS) {
-                    *word |= 1 << (index % BITS);
-                }
+                armed.set(vcpu);
                 stat_add!(vcpu, spe_kicked, 1);
-                // SAFETY: The arguments are plain integers.
-                unsafe { kvm_spe_kick(vcpu.id(), first, last) };
-                any = true;
+                kvm_spe_kick(vcpu.id(), first, last);
             }
         });
-        if any {
-            // SAFETY: The VM is alive, and the mask has a bit for each vCPU.
-            unsafe { bindings::kvm_spe_request_of(self.0.as_raw(), armed.as_mut_ptr()) };
+        if !armed.is_empty() {
+            self.0.vm().request_windows(&mut armed);
         }
     }
 
@@ -557,11 +373,12 @@ impl<'a> Locked<'a> {
 ///
 /// # Safety
 ///
-/// `kvm` is a VM whose `mmu_lock` is held for writing.
+/// `kvm` is a VM whose `mmu_lock` is held for writing. No vCPU is being destroyed: mappings do not
+/// change any more when C destroys vCPUs.
 #[export]
 unsafe extern "C" fn __kvm_spe_invalidate(kvm: *mut bindings::kvm, first: u64, last: u64) {
     // SAFETY: By the caller's contract.
-    unsafe { Locked::from_raw(kvm) }.invalidate(first, last);
+    Watches(unsafe { LockedVm::from_raw(kvm) }).invalidate(first, last);
 }
 
 /// Returns whether a vCPU watches some of the frames from `first` to `last`.
@@ -570,11 +387,11 @@ unsafe extern "C" fn __kvm_spe_invalidate(kvm: *mut bindings::kvm, first: u64, l
 ///
 /// # Safety
 ///
-/// `kvm` is a VM whose `mmu_lock` is held.
+/// As for [`__kvm_spe_invalidate`], but `mmu_lock` may be held for reading.
 #[export]
 unsafe extern "C" fn __kvm_spe_is_watched(kvm: *mut bindings::kvm, first: u64, last: u64) -> bool {
     // SAFETY: By the caller's contract.
-    unsafe { Locked::from_raw(kvm) }.is_watched(first, last)
+    Watches(unsafe { LockedVm::from_raw(kvm) }).is_watched(first, last)
 }
 
 /// Returns whether the frames from `first` to `last` must stay young, since a unit may be writing
@@ -588,5 +405,5 @@ unsafe extern "C" fn __kvm_spe_is_watched(kvm: *mut bindings::kvm, first: u64, l
 #[export]
 unsafe extern "C" fn __kvm_spe_keeps_young(kvm: *mut bindings::kvm, first: u64, last: u64) -> bool {
     // SAFETY: By the caller's contract.
-    unsafe { Locked::from_raw(kvm) }.keeps_young(first, last)
+    Watches(unsafe { LockedVm::from_raw(kvm) }).keeps_young(first, last)
 }

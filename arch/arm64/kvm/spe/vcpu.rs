@@ -11,10 +11,12 @@ use kernel::{
     cpucap,
     interrupt::local_interrupt_disable,
     kvm::{Vcpu, Vm},
-    prelude::*, //
+    prelude::*,
+    sync::atomic::Relaxed, //
 };
 
 use super::{
+    attributes::VmSpu,
     memory::Watched,
     registers::{Name, Register, View}, //
 };
@@ -32,22 +34,12 @@ impl Identity {
     /// Returns the registers of a VM's unit. Until a vCPU runs, the answer may be out of date
     /// unless `config_lock` is held.
     pub(super) fn of(vm: &Vm) -> Self {
-        // SAFETY: The VM is alive. Another task may write a value concurrently, with a single
-        // store; both accesses are marked.
-        let (pmsidr, pmbidr, events) = unsafe {
-            let spe = &raw const (*vm.as_raw()).arch.spe;
-
-            (
-                (&raw const (*spe).pmsidr).read_volatile(),
-                (&raw const (*spe).pmbidr).read_volatile(),
-                (&raw const (*spe).events).read_volatile(),
-            )
-        };
+        let spu = VmSpu::of(vm);
 
         Self {
-            pmsidr: pmsidr.into(),
-            pmbidr: pmbidr.into(),
-            events,
+            pmsidr: spu.pmsidr.load(Relaxed).into(),
+            pmbidr: spu.pmbidr.load(Relaxed).into(),
+            events: spu.events.load(Relaxed),
         }
     }
 }
@@ -55,12 +47,10 @@ impl Identity {
 /// Returns the SPU as a VM sees it; [`None`] for a VM without FEAT_SPE. The answer may be out of
 /// date as for [`Identity::of`].
 pub(super) fn view_of(vm: &Vm) -> Option<View> {
-    let id = ID_AA64DFR0_EL1::ENCODING.as_u32();
-    // SAFETY: The VM is alive, and has a value of this register, which is read at once.
-    let dfr0 = ID_AA64DFR0_EL1::from_raw(unsafe { bindings::kvm_read_vm_id_reg(vm.as_raw(), id) });
+    let version = vm.id_register::<ID_AA64DFR0_EL1>().PMSVer();
     let unit = Identity::of(vm);
 
-    View::new(dfr0.PMSVer(), unit.pmsidr, unit.pmbidr, unit.events)
+    View::new(version, unit.pmsidr, unit.pmbidr, unit.events)
 }
 
 /// The SPU of a vCPU: `vcpu->arch.spe`.
@@ -108,15 +98,16 @@ impl Spu<'_> {
         f: impl FnOnce(&mut Spu<'_>) -> R,
     ) -> R {
         let _guard = local_interrupt_disable();
-        // SAFETY: By the caller's contract; the VM outlives the vCPU. Other tasks may change
-        // `window`, to which no reference is made; debugfs may read old or new values.
+        // SAFETY: By the caller's contract; the VM outlives the vCPU. Other tasks access
+        // `window` atomically; debugfs may read old or new values.
         // INVARIANT: By the caller's contract.
         let mut spu = unsafe {
             let spe = &raw mut (*vcpu).arch.spe;
+            let vcpu = Vcpu::from_raw(vcpu);
 
             Spu {
-                vcpu: Vcpu::from_raw(vcpu),
-                vm: Vm::from_raw((*vcpu).kvm),
+                vcpu,
+                vm: vcpu.vm(),
                 watched: Watched::of(vcpu),
                 registers: &mut (*spe).regs,
                 pmbsr: (*spe).pmbsr,
