@@ -47,12 +47,18 @@ def apply(patches: collections.abc.Sequence[pathlib.Path]) -> None:
 
 
 def failed(results: list[Result], where: str, test: str) -> bool:
-    """Returns whether the test of that boot has failed although the boot has finished: a missing
-    figure does not count as a failure of the test."""
+    """Returns whether the test of that boot has failed. A missing figure does not count, nor does
+    what a machine that has not finished has not printed. The parser of TAP loses the name of a
+    program that ends before its last test."""
     own = [result for result in results if result.where == where and result.status == "fail"]
-    return not any(result.name.startswith("machine/") for result in own) and any(
-        result.name.startswith(test) and "counted nothing" not in result.detail for result in own
-    )
+    unfinished = any(result.name.startswith("machine/") for result in own)
+    program, _, alone = test.partition("/")
+    if program in ("console", "executed"):
+        return not unfinished and any(
+            result.name.startswith(test) and "counted nothing" not in result.detail
+            for result in own
+        )
+    return any(result.name.startswith(test) or result.name == alone for result in own)
 
 
 def broken(patches: list[pathlib.Path]) -> list[Result]:

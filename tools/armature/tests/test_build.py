@@ -213,8 +213,15 @@ class Breaks(unittest.TestCase):
         self.assertFalse(breaks.failed([other], "b", "one"))
         self.assertFalse(breaks.failed([Result("b", "one", "pass")], "b", "one"))
         self.assertFalse(breaks.failed([bad], "c", "one/two"))
-        self.assertFalse(breaks.failed([bad, Result("b", "machine/ended", "fail")], "b", "one/two"))
-        self.assertFalse(breaks.failed([Result("b", "one", "fail", "counted nothing")], "b", "one"))
+        dead = Result("b", "machine/ended", "fail")
+        self.assertTrue(breaks.failed([bad, dead], "b", "one/two"))
+        for name in ("console/two", "executed/two"):
+            self.assertTrue(breaks.failed([Result("b", name, "fail")], "b", name))
+            self.assertFalse(breaks.failed([Result("b", name, "fail"), dead], "b", name))
+        # The program has ended before its last test.
+        self.assertTrue(breaks.failed([Result("b", "two", "fail")], "b", "one/two"))
+        nothing = Result("b", "executed/one", "fail", "counted nothing")
+        self.assertFalse(breaks.failed([nothing], "b", "executed/one"))
 
 
 if __name__ == "__main__":
