@@ -3,7 +3,8 @@
 
 The kernel reads the ID registers of a CPU that comes up with __read_sysreg_by_encoding(). Each time
 that the chosen CPU returns from this function with the chosen register, one field of the result is
-cleared. Nothing else in the machine changes.
+cleared. Or a function of the kernel returns 0 on the chosen CPU. Nothing else in the machine
+changes.
 """
 
 import pathlib
@@ -88,21 +89,33 @@ def clear_in_result(stub: Stub, thread: str, entry: int, mask: int) -> None:
     stub.ask(f"z1,{back:x},4")
 
 
-def lie(path: pathlib.Path, objects: pathlib.Path, what: str, limit: float) -> None:
-    """Clears a field that a CPU reads ("CPU1 lacks REGISTER.FIELD"), until the machine ends."""
+def meaning(objects: pathlib.Path, what: str) -> tuple[int, int, int | None, int]:
+    """Returns the number of the CPU, the address of the function, its argument that counts if not
+    any does, and the bits of its result to clear."""
+    if match := re.fullmatch(r"CPU(\d+) gets 0 from (\w+)", what):
+        return int(match[1]), symbol(objects, match[2]), None, -1
     match = re.fullmatch(r"CPU(\d+) lacks (\w+)\.(\w+)", what)
     assert match, what
-    encoding = constant(objects, f"SYS_{match[2]}")
-    mask = constant(objects, f"{match[2]}_{match[3]}_MASK")
-    entry = symbol(objects, "__read_sysreg_by_encoding")
+    return (
+        int(match[1]),
+        symbol(objects, "__read_sysreg_by_encoding"),
+        constant(objects, f"SYS_{match[2]}"),
+        constant(objects, f"{match[2]}_{match[3]}_MASK"),
+    )
+
+
+def lie(path: pathlib.Path, objects: pathlib.Path, what: str, limit: float) -> None:
+    """Clears a field that a CPU reads ("CPU1 lacks REGISTER.FIELD"), or what a function returns
+    there ("CPU1 gets 0 from FUNCTION"), until the machine ends."""
+    number, entry, encoding, mask = meaning(objects, what)
     try:
         stub = Stub(path, limit)
         stub.ask("?")
         stub.ask(f"Z1,{entry:x},4")
         while True:
             thread = stub.resume("vCont;c")
-            chosen = int(thread.split(".")[-1], 16) == int(match[1]) + 1
-            if chosen and stub.register(X0) & 0xFFFFFFFF == encoding:
+            chosen = int(thread.split(".")[-1], 16) == number + 1
+            if chosen and encoding in (None, stub.register(X0) & 0xFFFFFFFF):
                 clear_in_result(stub, thread, entry, mask)
             else:
                 stub.step_over(thread, entry)

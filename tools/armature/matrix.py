@@ -27,7 +27,8 @@ A [[boot]] is one machine:
             its own kernel
   same      a boot whose console and test output must be the same as those of this boot
   bootargs  false: pass no command line, so that CONFIG_CMDLINE applies
-  lie       "CPU1 lacks REGISTER.FIELD": hide a feature on that CPU once the tests run
+  lie       "CPU1 lacks REGISTER.FIELD", "CPU1 gets 0 from FUNCTION": hide a feature on that CPU
+            once the tests run
   kunit     true: our KUnit suites run at boot and are counted
   tests     commands, one per line: "name: command"; {PLACE/FILE} is a file that is copied to the
             machine (PLACES), and is replaced by its path there

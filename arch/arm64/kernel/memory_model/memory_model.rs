@@ -349,6 +349,15 @@ mod tests {
         assert_eq!(bindings::PR_SET_MEM_MODEL, 0x4d4d444c);
     }
 
+    /// The option is in memory that the kernel makes read-only.
+    #[test]
+    fn read_only_after_init() {
+        let start = (&raw const bindings::__start_ro_after_init).addr();
+        let end = (&raw const bindings::__end_ro_after_init).addr();
+
+        assert!((start..end).contains(&(&raw const GUESTS_WANT_TSO).addr()));
+    }
+
     /// Detection of the control leaves the register unchanged.
     #[test]
     fn detection_restores() {

@@ -54,10 +54,10 @@ fn set_model(cpu: &impl Access, register: Register, model: Model, _: Completed) 
 ///
 /// The CPU has `R`.
 unsafe fn update<R: SystemRegister>(cpu: &impl Access, model: Model) {
-    // SAFETY: By the caller's contract. Only this file changes the register, and no other code runs
-    // on the CPU meanwhile, so the write changes only the bit of the model. It has this meaning
-    // because only CPUs that advertise the control come here. The kernel is written for the default
-    // model, and total store order allows fewer reorderings.
+    // SAFETY: By the caller's contract. Only this file changes the register, never in an interrupt
+    // handler, so the write changes only the bit of the model. It has this meaning because only
+    // CPUs that advertise the control come here. The kernel is written for the default model, and
+    // total store order allows fewer reorderings.
     unsafe { cpu.write(with_model(cpu.read_present::<R>(), model)) }
 }
 

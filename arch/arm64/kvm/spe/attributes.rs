@@ -153,7 +153,7 @@ impl Setup<'_> {
 
     /// Returns the unit of the VM.
     fn unit(&self) -> Option<&Unit> {
-        // SAFETY: The VM has a reference, which changes only with the lock, and by the type invariant
+        // SAFETY: The VM has a reference, which changes only with the lock; by the type invariant,
         // this task holds the lock.
         unsafe { self.spu.unit.load(Relaxed).as_ref() }
     }

@@ -173,6 +173,10 @@ const GROUPS: &[Group] = &[
         "yield",
         &[encoding("1101010100 0 00 011 0010 0000 001 11111")],
     ),
+    group(
+        "psb",
+        &[encoding("1101010100 0 00 011 0010 0010 001 11111")],
+    ),
     // "System instructions" SYS and, for FEAT_D128, "System pair instructions" SYSP with CRn = 8,
     // or 9 for the nXS forms of FEAT_XS (C5.5 "A64 System instructions for TLB maintenance"). All
     // of that space is for TLB maintenance, so operations yet to be allocated count too.
@@ -556,7 +560,12 @@ mod tests {
         let others = (0..0x80).filter(|imm| !matches!(*imm, HINT_START | HINT_STOP));
         for opcode in others.map(|imm| 0xd503_201f | (imm << 5)) {
             assert_eq!(mark(opcode), None, "{opcode:#010x}");
-            expect(if opcode == 0xd503_203f { "yield" } else { "-" }, &[opcode]);
+            let class = match opcode {
+                0xd503_203f => "yield",
+                0xd503_223f => "psb",
+                _ => "-",
+            };
+            expect(class, &[opcode]);
         }
     }
 

@@ -25,6 +25,7 @@ MNEMONICS = {
     "smc": "smc",
     "eret": "eret(aa|ab)?",
     "yield": "yield",
+    "psb": "psb",
     "tlbi": "tlbip?",
 }
 # Classes that LLVM 19 does not name: newer features (FEAT_LSUI, FEAT_LSFE, FEAT_PoPS,

@@ -7,7 +7,10 @@
  * The machine needs an arm_spe_* device. On a machine where not all CPUs have FEAT_SPE,
  * everything but KVM_RUN is done on a CPU that lacks it.
  *
- *   spe [absent|hold]	"absent": KVM must offer nothing; "hold": keep a VM with the unit
+ *   spe [absent|hold|nested]
+ *	absent	KVM must offer nothing
+ *	hold	keep a VM with the unit
+ *	nested	VMs can have EL2, but not with the feature
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -70,7 +73,7 @@ static void guest_undefined(struct ex_regs *regs)
 		READ_ONCE(undefined) - before;				\
 	})
 
-/* Counts the registers of FEAT_SPE that are UNDEFINED, 11 in all versions. */
+/* Counts the registers of FEAT_SPE that are UNDEFINED, 13 in all versions. */
 static void guest_absent(void)
 {
 	u64 count = 0;
@@ -81,6 +84,8 @@ static void guest_absent(void)
 	count += undefined_by(read_sysreg_s(SYS_PMSFCR_EL1));
 	count += undefined_by(read_sysreg_s(SYS_PMSEVFR_EL1));
 	count += undefined_by(read_sysreg_s(SYS_PMSLATFR_EL1));
+	count += undefined_by(read_sysreg_s(SYS_PMSNEVFR_EL1));
+	count += undefined_by(read_sysreg_s(SYS_PMSDSFR_EL1));
 	count += undefined_by(read_sysreg_s(SYS_PMSIDR_EL1));
 	count += undefined_by(read_sysreg_s(SYS_PMBLIMITR_EL1));
 	count += undefined_by(read_sysreg_s(SYS_PMBPTR_EL1));
@@ -101,6 +106,14 @@ static void guest_registers(void)
 	GUEST_SYNC(undefined_by(write_sysreg_s(0, SYS_PMSIDR_EL1)));
 	GUEST_SYNC(undefined_by(read_sysreg_s(SYS_PMSNEVFR_EL1)));
 	GUEST_SYNC(undefined_by(read_sysreg_s(SYS_PMSDSFR_EL1)));
+	GUEST_DONE();
+}
+
+/* Says whether the interrupt is pending. */
+static void guest_pending(void)
+{
+	gic_init(GIC_V3, 2);
+	GUEST_SYNC(gic_irq_get_pending(SPE_PPI));
 	GUEST_DONE();
 }
 
@@ -220,7 +233,7 @@ static void vm_without(void)
 	kvm_arch_vm_finalize_vcpus(vm);
 	vcpu_run(vcpu[0]);
 	sync_global_from_guest(vm, undefined);
-	check(get_ucall(vcpu[0], NULL) == UCALL_DONE && undefined == 11,
+	check(get_ucall(vcpu[0], NULL) == UCALL_DONE && undefined == 13,
 	      "without: every register is UNDEFINED\n");
 	kvm_vm_free(vm);
 }
@@ -363,6 +376,26 @@ static void vm_registers(void)
 	kvm_vm_free(vm);
 }
 
+/* Checks that a vCPU with a unit lists all registers above, and else what others list. */
+static void vm_list(void)
+{
+	struct kvm_vcpu *vcpu[2], *other[2];
+	struct kvm_vm *vm = new_vm(vcpu, BIT(KVM_ARM_VCPU_SPE), guest_registers);
+	struct kvm_vm *without = new_vm(other, 0, guest_absent);
+	struct kvm_reg_list *list, *less;
+	u64 more;
+
+	TEST_ASSERT(!set_spu(vcpu[0], unit_type), "SPU");
+	list = vcpu_get_reg_list(vcpu[0]);
+	less = vcpu_get_reg_list(other[0]);
+	more = ARRAY_SIZE(writable) + ARRAY_SIZE(invariant) + listed(vcpu[0], inverted.id);
+	check(list->n == less->n + more, "the list has %lu registers more\n", more);
+	free(list);
+	free(less);
+	kvm_vm_free(vm);
+	kvm_vm_free(without);
+}
+
 static u64 next_sync(struct kvm_vcpu *vcpu)
 {
 	struct ucall uc;
@@ -394,6 +427,33 @@ static void run_elsewhere(struct kvm_vcpu *vcpu[2])
 	      "the guest goes on, and reads PMSIDR_EL1\n");
 }
 
+/* The line follows a PMBSR_EL1.S that userspace restores, before INIT and after it. */
+static void vm_pending(void)
+{
+	u64 id = KVM_ARM64_SYS_REG(SYS_PMBSR_EL1);
+	struct kvm_vcpu *vcpu[2];
+
+	for (int early = 0; early < 2; early++) {
+		struct kvm_vm *vm = new_vm(vcpu, BIT(KVM_ARM_VCPU_SPE), guest_pending);
+
+		kvm_arch_vm_finalize_vcpus(vm);
+		TEST_ASSERT(!set_spu(vcpu[0], unit_type), "SPU");
+		for (int i = 0; i < 2; i++) {
+			TEST_ASSERT(!set_irq(vcpu[i], SPE_PPI), "IRQ");
+			if (early)
+				vcpu_set_reg(vcpu[i], id, i ? 0 : PMBSR_EL1_S);
+			TEST_ASSERT(!init(vcpu[i]), "INIT");
+			if (!early)
+				vcpu_set_reg(vcpu[i], id, i ? 0 : PMBSR_EL1_S);
+		}
+		pin_self_to_cpu(right_cpu);
+		check(next_sync(vcpu[0]) == 1 && next_sync(vcpu[1]) == 0,
+		      "PMBSR_EL1.S restored %s INIT raises the interrupt\n",
+		      early ? "before" : "after");
+		kvm_vm_free(vm);
+	}
+}
+
 static void vm_guest(void)
 {
 	struct kvm_vcpu *vcpu[2];
@@ -409,6 +469,8 @@ static void vm_guest(void)
 	check(next_sync(vcpu[0]) == 1, "PMSDSFR_EL1 is UNDEFINED\n");
 	kvm_get_default_vcpu_target(vm, &init);
 	init.features[0] |= BIT(KVM_ARM_VCPU_SPE) | BIT(KVM_ARM_VCPU_PSCI_0_2);
+	if (wrong_cpu >= 0)
+		pin_self_to_cpu(wrong_cpu);
 	vcpu_ioctl(vcpu[0], KVM_ARM_VCPU_INIT, &init);
 	check(vcpu_get_reg(vcpu[0], KVM_ARM64_SYS_REG(SYS_PMBPTR_EL1)) == 0 &&
 	      version(vcpu[0]) != 0, "KVM_ARM_VCPU_INIT resets registers, and not the VM\n");
@@ -525,6 +587,15 @@ static void absent(void)
 	ksft_finished();
 }
 
+/* On a machine whose VMs can have EL2. */
+static void nested(void)
+{
+	ksft_set_plan(5);
+	check(kvm_check_cap(KVM_CAP_ARM_EL2) == 1, "VMs can have EL2\n");
+	vm_features();
+	ksft_finished();
+}
+
 /* Keeps a VM with the unit until a signal comes. */
 static void hold(void)
 {
@@ -537,32 +608,46 @@ static void hold(void)
 		pause();
 }
 
-int main(int argc, char **argv)
+static void all(void)
 {
-	ksft_print_header();
-	if (argc > 1 && !strcmp(argv[1], "absent"))
-		absent();
-
-	find_unit();
-	if (argc > 1 && !strcmp(argv[1], "hold"))
-		hold();
 	ksft_print_msg("perf type %d, CPU %d has the unit, CPU %d does not\n", unit_type,
 		       right_cpu, wrong_cpu);
-	ksft_set_plan(64);
+	ksft_set_plan(67);
 	if (wrong_cpu >= 0)
 		pin_self_to_cpu(wrong_cpu);
 	check(kvm_check_cap(KVM_CAP_ARM_SPE) == 1, "KVM_CAP_ARM_SPE is 1\n");
 	vm_features();
 	vm_without();
 	vm_attributes();
-	for (int i = 0; i < 2; i++)
-		clashes(i);
 	if (wrong_cpu >= 0)
 		pin_self_to_cpu(wrong_cpu);
-	vm_registers();
-	vm_guest();
 	for (int i = 0; i < 2; i++)
+		clashes(i);
+	vm_registers();
+	vm_list();
+	vm_guest();
+	vm_pending();
+	for (int i = 0; i < 2; i++) {
+		if (wrong_cpu >= 0)
+			pin_self_to_cpu(wrong_cpu);
 		masks(i);
+	}
 	cpu_offline();
 	ksft_finished();
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "";
+
+	ksft_print_header();
+	if (!strcmp(what, "absent"))
+		absent();
+
+	find_unit();
+	if (!strcmp(what, "hold"))
+		hold();
+	if (!strcmp(what, "nested"))
+		nested();
+	all();
 }

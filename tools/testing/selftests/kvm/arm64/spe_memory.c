@@ -5,8 +5,9 @@
  * One sample in PERIOD is in the buffer, without a gap, and the guest gets no event, unless the
  * memory is gone. Statistics show that the host has made the change under test.
  *
- * usage: spe_memory [-l] [-t TRAPS]
+ * usage: spe_memory [-l] [-o WORDS] [-t TRAPS]
  *   -l		faults of this unit lose data: only the facts in which it faults are checked
+ *   -o WORDS	only the facts with these words in their names
  *   -t TRAPS	how often a start and a stop trap (default 3: there is FEAT_FGT)
  */
 #include <errno.h>
@@ -35,6 +36,7 @@
 #define TURNS		4000000
 #define SHORT_TURNS	400000
 #define PAIRS		10000
+#define SWITCHES	1000
 #define BATCH		100
 /* The pause between two changes by the host, in microseconds */
 #define PAUSE		2000UL
@@ -119,6 +121,39 @@ static void guest_pairs(void)
 	GUEST_SYNC(0);
 	/* Only the last one counts. */
 	profile(buffer, SIZE);
+	GUEST_DONE();
+}
+
+/* The accesses of Linux's driver when it starts and stops the unit, without FEAT_SPEv1p2 */
+static void guest_switches(void)
+{
+	set_up_unit();
+	for (int i = 0; i < SWITCHES; i++) {
+		if (i % BATCH == 0)
+			GUEST_SYNC(0);
+		write_sysreg_s((u64)buffer, SYS_PMBPTR_EL1);
+		write_sysreg_s(((u64)buffer + SIZE) | PMBLIMITR_EL1_E, SYS_PMBLIMITR_EL1);
+		isb();
+		write_sysreg_s(0, SYS_PMSFCR_EL1);
+		write_sysreg_s(0, SYS_PMSEVFR_EL1);
+		write_sysreg_s(0, SYS_PMSLATFR_EL1);
+		write_sysreg_s(INTERVAL, SYS_PMSIRR_EL1);
+		isb();
+		write_sysreg_s(0, SYS_PMSICR_EL1);
+		isb();
+		write_sysreg_s(PMSCR_EL1_E1SPE, SYS_PMSCR_EL1);
+		loop(100);
+		write_sysreg_s(0, SYS_PMSCR_EL1);
+		isb();
+		psb_csync();
+		dsb(nsh);
+		write_sysreg_s(0, SYS_PMBLIMITR_EL1);
+		isb();
+		read_sysreg_s(SYS_PMBSR_EL1);
+		read_sysreg_s(SYS_PMBPTR_EL1);
+		read_sysreg_s(SYS_PMSICR_EL1);
+	}
+	GUEST_SYNC(0);
 	GUEST_DONE();
 }
 
@@ -247,6 +282,7 @@ static struct run run;
 /* A fault of the unit loses data. */
 static bool loses;
 static unsigned int traps = 3;
+static const char *only = "";
 
 static bool same(const char *what, u64 value, u64 min, u64 max)
 {
@@ -326,6 +362,19 @@ static bool has_trapped(void)
 	return same("traps of a pair", run.least / BATCH, traps, traps);
 }
 
+/*
+ * Counts the traps of a task switch by Linux's driver. With FEAT_FGT, writes of PMBPTR_EL1 and
+ * PMBLIMITR_EL1 trap, and then of PMBLIMITR_EL1 and reads of PMBSR_EL1, PMBPTR_EL1 and PMSICR_EL1.
+ */
+static bool has_switched(void)
+{
+	unsigned int expected = traps == 3 ? 6 : 13;
+
+	ksft_print_msg("%lu exits in %u switches\n", run.least, BATCH);
+	return same("traps of a switch", run.least / BATCH, expected, expected) &&
+	       same("lost", vcpu_get_stat(run.vcpu, spe_lost), 0, 0);
+}
+
 static bool has_compared(void)
 {
 	return is_complete(SHORT_TURNS) && has_trapped() &&
@@ -356,6 +405,13 @@ static bool was_stopped(void)
 static bool was_left_alone(void)
 {
 	return is_complete(TURNS) && same("times", run.times, 2, -1UL);
+}
+
+/* And nothing is stopped, however often other memory changes. */
+static bool was_unaffected(void)
+{
+	return was_left_alone() && same("kicked", vcpu_get_stat(run.vcpu, spe_kicked), 0, 0) &&
+	       same("postponed", vcpu_get_stat(run.vcpu, spe_postponed), 0, 0);
 }
 
 /* PMBSR_EL1: EC 0x1f, DL; PMBPTR_EL1 is where the memory ends */
@@ -449,7 +505,7 @@ static bool is_as_it_was(void)
 
 static bool is_copied(void)
 {
-	return is_complete(TURNS) && !memcmp(run.copy, run.mem, SIZE);
+	return was_disturbed() && !memcmp(run.copy, run.mem, SIZE);
 }
 
 #define FAULTS	"/sys/kernel/debug/fail_page_alloc/"
@@ -585,13 +641,14 @@ static void by_looking(void)
 	fclose(file);
 }
 
-/* Maps and unmaps memory of the process that is not the guest's. */
+/* Maps and unmaps memory of the process, and of the guest, that the unit does not write to. */
 static void by_others(void)
 {
 	void *other = mmap(NULL, SZ_2M, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
 	munmap(other, SZ_2M);
+	TEST_ASSERT(!madvise(run.mem + SIZE, SIZE, MADV_DONTNEED), "madvise");
 }
 
 /* Returns the host's page, or 0. */
@@ -791,6 +848,8 @@ static const struct fact {
 	/* What the host does when the guest pauses */
 	void (*at_pause)(void);
 	bool manual, ring, memfd, traced, postcopy, failing, moved;
+	/* There is no pause between two changes, and as much memory as the buffer behind it. */
+	bool endless;
 	/* What a page's translation becomes */
 	u64 other_gpa;
 	/* What another vCPU runs */
@@ -811,6 +870,7 @@ static const struct fact {
 	{ "PMBLIMITR_EL1 is the guest's", guest_limit, TURNS, has_limit },
 	{ "starts at the same place compare", guest_pairs, SHORT_TURNS, has_compared,
 	  .at_pause = count_exits },
+	{ "the driver switches tasks", guest_switches, 0, has_switched, .at_pause = count_exits },
 	{ "allocations that fail", guest_spread, 0, has_tried_again, .failing = true,
 	  .at_pause = start_failing },
 	{ "fork", guest_profile, TURNS, was_disturbed, by_fork },
@@ -823,9 +883,10 @@ static const struct fact {
 	{ "debugfs", guest_profile, TURNS, is_shown, by_looking },
 	{ "page out of shared memory", guest_profile, TURNS, was_disturbed, by_pageout,
 	  .src = VM_MEM_SRC_SHMEM },
-	{ "merged pages", guest_profile, TURNS, was_left_alone, by_ksm },
+	{ "merged pages", guest_profile, TURNS, was_disturbed, by_ksm },
 	{ "idle page tracking", guest_profile, TURNS, was_left_alone, by_idle_tracking },
-	{ "other memory comes and goes", guest_profile, TURNS, was_left_alone, by_others },
+	{ "other memory comes and goes", guest_profile, TURNS, was_unaffected, by_others,
+	  .endless = true },
 	{ "moved while pages are awaited", guest_profile, TURNS, has_come_back, .postcopy = true,
 	  .moved = true },
 	{ "another vCPU faults all around", guest_beside, SHORT_TURNS, is_not_alone, by_collapse,
@@ -884,7 +945,8 @@ static void *disturb_it(void *context)
 		fact->disturb();
 		run.times++;
 		/* A debug kernel needs long to map a window that was write-protected. */
-		usleep(fact->flags ? max(PAUSE, 10 * (now() - begun)) : PAUSE);
+		if (!fact->endless)
+			usleep(fact->flags ? max(PAUSE, 3 * (now() - begun)) : PAUSE);
 	}
 	return NULL;
 }
@@ -964,7 +1026,7 @@ static void create_vm(const struct fact *fact)
 
 static void add_buffer(const struct fact *fact)
 {
-	u64 size = fact->failing ? TABLES * SZ_2M : SIZE;
+	u64 size = fact->failing ? TABLES * SZ_2M : fact->endless ? 2 * SIZE : SIZE;
 
 	if (fact->memfd) {
 		run.memfd = vm_create_guest_memfd(run.vm, SIZE, GUEST_MEMFD_FLAG_MMAP |
@@ -1126,7 +1188,7 @@ static bool holds_at_last(const struct fact *fact)
 /* Returns whether a fact is of interest to this run. */
 static bool is_asked(const struct fact *fact)
 {
-	return !loses || fact->other_gpa;
+	return (!loses || fact->other_gpa) && strstr(fact->name, only);
 }
 
 /* Returns what the kernel lacks for a fact, or NULL. */
@@ -1143,13 +1205,15 @@ int main(int argc, char **argv)
 {
 	int option, n = 0;
 
-	while ((option = getopt(argc, argv, "lt:")) != -1) {
+	while ((option = getopt(argc, argv, "lo:t:")) != -1) {
 		if (option == 'l')
 			loses = true;
+		else if (option == 'o')
+			only = optarg;
 		else if (option == 't')
 			traps = atoi_positive("TRAPS", optarg);
 		else
-			ksft_exit_fail_msg("usage: spe_memory [-l] [-t TRAPS]\n");
+			ksft_exit_fail_msg("usage: spe_memory [-l] [-o WORDS] [-t TRAPS]\n");
 	}
 	ksft_print_header();
 	find_unit();
