@@ -22,7 +22,7 @@ from armature import (
     steps,
 )
 from armature.kernels import Kernel
-from armature.place import BUILD, LOGS, asked
+from armature.place import BUILD, LOGS, asked, misspelt
 from armature.process import Failure
 
 Words = list[str]
@@ -99,6 +99,8 @@ def main(words: Words) -> int:
     for directory in (BUILD, LOGS):
         directory.mkdir(exist_ok=True)
     try:
+        if name := misspelt():
+            raise Failure(f"{name}={asked(name)} is no number")
         return COMMANDS[words[0]](words[1:])
     except Failure as failure:
         print(f"armature: {failure}", file=sys.stderr)

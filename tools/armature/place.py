@@ -12,7 +12,8 @@ REPORT = BUILD / "report"
 CACHE = pathlib.Path(os.environ.get("CACHE", BUILD / "cache"))
 ROOT = pathlib.Path(os.environ.get("ROOT", "/"))
 TREE = BUILD / "tree"
-JOBS = max(1, int(os.environ.get("JOBS") or os.cpu_count() or 1))
+# What a command's variables count.
+NUMBERS = ("DEADLINE", "JOBS", "MOVING", "SEEDS", "SEQUENCES", "SMP")
 STARTED = float(os.environ.get("STARTED") or time.time())
 
 
@@ -21,13 +22,24 @@ def asked(name: str, default: str = "") -> str:
     return os.environ.get(name) or default
 
 
+def misspelt() -> str | None:
+    """Returns the name of a variable that should be a number and is not, if there is one."""
+    return next((name for name in NUMBERS if not asked(name, "0").isdecimal()), None)
+
+
+def number(name: str) -> int:
+    """Returns the number in a variable, or 0 if there is none."""
+    return int(asked(name)) if asked(name).isdecimal() else 0
+
+
+JOBS = number("JOBS") or os.cpu_count() or 1
 # The default number of random programs per topology, and of those that move to another machine.
 SEEDS, MOVING = 1000, 20
 
 
 def programs_asked() -> tuple[int, int]:
     """Returns the numbers of random programs, and of those that move, of this run."""
-    return int(asked("SEEDS") or SEEDS), int(asked("MOVING") or MOVING)
+    return number("SEEDS") or SEEDS, number("MOVING") or MOVING
 
 
 def spent() -> float:

@@ -13,7 +13,7 @@ import subprocess
 from armature import kernels, process
 from armature.kernels import OBJECTS, SOURCE, fragment, options
 from armature.place import BUILD, JOBS, LOGS, TREE
-from armature.process import inside, say
+from armature.process import Failure, inside, say
 
 OURS = re.compile(
     r"^ +--> /armature/src/(arch/arm64|drivers/perf/arm_spe_unit|rust/kernel/(arm64|kvm)|"
@@ -156,11 +156,14 @@ def check(report: Report, configurations: list[str]) -> None:
 def main(words: list[str]) -> int:
     """Checks every prefix, or starts at the patch whose number is in `words`; returns 1 if a
     prefix does not build."""
+    first = words[0] if words else "1"
+    if not first.isdecimal() or first == "0":
+        raise Failure(f"prefixes takes the number of a patch, from 1, not '{first}'")
     kernels.tree()
     report = Report()
     try:
         commits = git("rev-list", "--reverse", "base..series").split()
-        for commit in commits[int(words[0]) - 1 if words else 0 :]:
+        for commit in commits[int(first) - 1 :]:
             git("checkout", "-q", "-f", "--detach", commit)
             check(report, ["on", "off", "norust"])
         for option in names():

@@ -12,7 +12,7 @@ import sys
 from armature import build, machine
 from armature.kernels import Kernel
 from armature.matrix import Machine
-from armature.place import BUILD, asked
+from armature.place import BUILD, asked, number
 from armature.process import Failure, inside, say
 
 WORK = BUILD / "show"
@@ -250,7 +250,7 @@ def scenes() -> collections.abc.Sequence[Scene]:
     """Returns the scenes: every capability, or the kernel's findings on CPU= with SMP= CPUs."""
     if not asked("CPU"):
         return SCENES
-    own = Machine(asked("CPU"), int(asked("SMP", "2")), "2G")
+    own = Machine(asked("CPU"), number("SMP") or 2, "2G")
     return [
         Scene("A machine of your own", "what does the kernel find?", own, FOUND, ("hw-breakpoint",))
     ]

@@ -53,6 +53,10 @@ says "CONFIG=nonsense is unknown: debug" "an unknown CONFIG names the choices" \
 	env CONFIG=nonsense "$TOP/tools/armature.sh" test
 says "matches nothing; it may be words of" "an ONLY that matches nothing names the choices" \
 	env ONLY=no-such-test "$TOP/tools/armature.sh" test
+says "SEEDS=many is no number" "a number that is none is named" \
+	env SEEDS=many "$TOP/tools/armature.sh" test
+says "prefixes takes the number of a patch" "so is a patch that has no number" \
+	"$TOP/tools/armature.sh" prefixes first
 says "there is no kernel 'nonsense'" "an unknown kernel names the choices" \
 	"$TOP/tools/armature.sh" kernel nonsense
 

@@ -158,6 +158,14 @@ fn of_one(a: &Host, b: &Host, register: &Register) -> Option<String> {
     Some(format!("{register}: only {} has it", host.name))
 }
 
+/// Returns the bits outside of known fields in which the values of two hosts differ, if any.
+fn of_rest(a: &Host, b: &Host, register: &Register) -> Option<String> {
+    let rest = |host: &Host| Some(host.registers.get(register.name)?.0 & !register.mask());
+    let (one, other) = (rest(a)?, rest(b)?);
+    let what = format!("{register}, bits outside of known fields");
+    difference(&what, spelled(Some(Hex(one))), spelled(Some(Hex(other))))
+}
+
 /// Returns what is known of hosts only.
 fn details(host: &Host) -> [Fact; 7] {
     let facts = &host.facts;
@@ -196,6 +204,7 @@ pub fn lines(a: &Side, b: &Side) -> Vec<String> {
     match (a, b) {
         (Side::Host(a), Side::Host(b)) => {
             found.extend(registers::all().filter_map(|register| of_one(a, b, register)));
+            found.extend(registers::all().filter_map(|register| of_rest(a, b, register)));
             found.extend(of_facts(details(a), details(b)));
         }
         (Side::Text(a), Side::Text(b)) => found.extend(difference("el2", el2(a), el2(b))),

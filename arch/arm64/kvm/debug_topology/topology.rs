@@ -18,7 +18,7 @@
 //! first bank: ID_AA64DFR0_EL1 describes its breakpoints up to the last context-aware
 //! one. ID_AA64DFR1_EL1 is needed only for the number of registers in that bank.
 //!
-//! Pure logic: no kernel types, no state, every function total.
+//! Pure logic: no state, every function total.
 
 use kernel::arm64::sysreg::{ID_AA64DFR0_EL1, ID_AA64DFR1_EL1};
 

@@ -8,7 +8,7 @@
 //! affects no other register: a link that hardware would apply to another breakpoint must
 //! not reach one of the CPU's spare breakpoints.
 //!
-//! Pure logic: no kernel types, no state, every function total.
+//! Pure logic: no state, every function total.
 
 use super::{topology::*, Registers};
 use kernel::{

@@ -2,9 +2,8 @@
 
 //! The choice between invalidation by line and full invalidation.
 //!
-//! Pure logic: no kernel types, no state, every function total. The same file
-//! is compiled into the kernel proper, into the nVHE object and into a test
-//! program for the build host.
+//! Pure logic: no state, every function total. The same file is compiled into the kernel proper,
+//! into the nVHE object and into a test program for the build host.
 
 use kernel::arm64::sysreg::CTR_EL0;
 
