@@ -52,6 +52,8 @@
 
 /* The page of the buffer that changes, or goes away, while the unit writes elsewhere */
 #define ODD_PAGE	16
+/* Where the second memslot begins */
+#define SPLIT		(SZ_1M + 3 * SZ_4K)
 /* What another vCPU writes to: the rest of the unit's block, and the next one */
 #define OTHERS		SZ_512K
 /* Where a page that was taken away is looked for */
@@ -432,6 +434,35 @@ static bool has_arrived(void)
 	return is_complete(TURNS) && same("times", run.times, pages, SIZE / SZ_4K);
 }
 
+/* The unit has written on, to new pages where the old ones were. */
+static bool has_new_pages(void)
+{
+	u64 expected = TURNS * 4 / PERIOD;
+	u64 dropped = DROPPED * (vcpu_get_stat(run.vcpu, spe_moved) +
+				 vcpu_get_stat(run.vcpu, spe_kicked));
+
+	ksft_print_msg("records %lu, of which %lu are left, kicked %lu\n", records, in_loops,
+		       vcpu_get_stat(run.vcpu, spe_kicked));
+	return same("records", records, expected - min(expected / 2, dropped), expected + 2) &&
+	       same("records that are left", in_loops, 1, records - 1) &&
+	       same("kicked", vcpu_get_stat(run.vcpu, spe_kicked), 1, -1UL) &&
+	       same("interrupts", interrupts, 0, 0) &&
+	       same("lost", vcpu_get_stat(run.vcpu, spe_lost), 0, 0);
+}
+
+/* The unit cannot write anywhere. */
+static bool has_lost_the_first_page(void)
+{
+	return has_lost_a_page() && same("PMBPTR_EL1", pointer, BUFFER_GVA, BUFFER_GVA);
+}
+
+/* The mappings have changed while userspace ran, and the unit writes on. */
+static bool has_continued(void)
+{
+	return is_complete(SHORT_TURNS + PERIOD) &&
+	       same("kicked", vcpu_get_stat(run.vcpu, spe_kicked), 1, 2);
+}
+
 static bool has_lost_the_second_page(void)
 {
 	return has_lost_a_page() &&
@@ -673,6 +704,42 @@ static void by_munmap(void)
 		usleep(1000);
 }
 
+/* Makes that page read-only. */
+static void by_mprotect(void)
+{
+	while (!READ_ONCE(run.done) && !READ_ONCE(run.mem[SZ_512K]))
+		usleep(100);
+	mprotect(run.mem + SZ_1M, SZ_4K, PROT_READ);
+	while (!READ_ONCE(run.done))
+		usleep(1000);
+}
+
+/* Takes every other 64 KiB away, and gives other pages, as a balloon does. */
+static void by_ballooning(void)
+{
+	u64 at = run.times % (SIZE / SZ_128K) * SZ_128K;
+
+	if (run.memfd)
+		fallocate(run.memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, SZ_64K);
+	else
+		madvise(run.mem + at, SZ_64K, MADV_DONTNEED);
+}
+
+/* Takes away the page of the table that translates the buffer. */
+static void by_pageout_of_tables(void)
+{
+	u64 table = (u64)virt_get_pte_hva(run.vm, BUFFER_GVA) & ~(SZ_4K - 1UL);
+
+	madvise((void *)table, SZ_4K, MADV_PAGEOUT);
+}
+
+/* Makes the buffer read-only, and writable again. */
+static void protect(void)
+{
+	TEST_ASSERT(!mprotect(run.mem, SIZE, PROT_READ) &&
+		    !mprotect(run.mem, SIZE, PROT_READ | PROT_WRITE), "mprotect");
+}
+
 /* Notes how often a batch of pairs has taken the vCPU out of the guest. */
 static void count_exits(void)
 {
@@ -850,6 +917,8 @@ static const struct fact {
 	bool manual, ring, memfd, traced, postcopy, failing, moved;
 	/* There is no pause between two changes, and as much memory as the buffer behind it. */
 	bool endless;
+	/* The buffer has two memslots, or one that is read-only. */
+	bool slots, readonly;
 	/* What a page's translation becomes */
 	u64 other_gpa;
 	/* What another vCPU runs */
@@ -881,6 +950,12 @@ static const struct fact {
 	{ "page out, traced", guest_profile, TURNS, is_traced, by_pageout, .traced = true },
 	{ "postcopy", guest_profile, TURNS, has_arrived, .postcopy = true },
 	{ "debugfs", guest_profile, TURNS, is_shown, by_looking },
+	{ "page out of stage 1 tables", guest_profile, TURNS, was_disturbed, by_pageout_of_tables },
+	{ "mprotect and back", guest_paused, SHORT_TURNS, has_continued, .at_pause = protect },
+	{ "a balloon", guest_profile, TURNS, has_new_pages, by_ballooning },
+	{ "holes in guest_memfd", guest_profile, TURNS, has_new_pages, by_ballooning,
+	  .memfd = true },
+	{ "across memslots", guest_profile, TURNS, is_undisturbed, .slots = true },
 	{ "page out of shared memory", guest_profile, TURNS, was_disturbed, by_pageout,
 	  .src = VM_MEM_SRC_SHMEM },
 	{ "merged pages", guest_profile, TURNS, was_disturbed, by_ksm },
@@ -899,6 +974,10 @@ static const struct fact {
 	  .at_pause = remap },
 	{ "a page that is gone: event and address", guest_profile, TURNS,
 	  has_lost_the_second_page, by_munmap },
+	{ "a page that is read-only: event and address", guest_profile, TURNS,
+	  has_lost_the_second_page, by_mprotect },
+	{ "a memslot that is read-only: event and address", guest_profile, TURNS,
+	  has_lost_the_first_page, .readonly = true },
 	{ "a page that somebody else gets: nothing is written", guest_paused, SHORT_TURNS,
 	  has_left_it_alone, .at_pause = give_away },
 	{ "a memslot that is gone: nothing is written", guest_profile, TURNS, is_as_it_was,
@@ -1024,6 +1103,22 @@ static void create_vm(const struct fact *fact)
 			      KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET);
 }
 
+/* Replaces the memslot of the buffer by two. */
+static void split_slot(void)
+{
+	struct kvm_userspace_memory_region2 region = { .slot = SLOT };
+
+	TEST_ASSERT(!__vm_ioctl(run.vm, KVM_SET_USER_MEMORY_REGION2, &region), "no memslot");
+	for (int i = 0; i < 2; i++) {
+		region.slot = SLOT + i;
+		/* In the middle of a window */
+		region.guest_phys_addr = BUFFER_GPA + i * SPLIT;
+		region.memory_size = i ? SIZE - SPLIT : SPLIT;
+		region.userspace_addr = (u64)run.mem + i * SPLIT;
+		TEST_ASSERT(!__vm_ioctl(run.vm, KVM_SET_USER_MEMORY_REGION2, &region), "memslot");
+	}
+}
+
 static void add_buffer(const struct fact *fact)
 {
 	u64 size = fact->failing ? TABLES * SZ_2M : fact->endless ? 2 * SIZE : SIZE;
@@ -1037,9 +1132,11 @@ static void add_buffer(const struct fact *fact)
 					   run.mem, run.memfd, 0);
 	} else {
 		vm_userspace_mem_region_add(run.vm, fact->src, BUFFER_GPA, SLOT, size / SZ_4K,
-					    fact->flags);
+					    fact->readonly ? KVM_MEM_READONLY : fact->flags);
 		run.mem = addr_gpa2hva(run.vm, BUFFER_GPA);
 	}
+	if (fact->slots)
+		split_slot();
 	/* Then only tables of stage 2 are to be allocated. */
 	for (u64 i = 0; fact->failing && i < size; i += SZ_2M)
 		memset(run.mem + i, 0, TABLE_PAGES * SZ_4K);
@@ -1116,6 +1213,9 @@ static void start_others(const struct fact *fact)
 	if (fact->postcopy)
 		run.uffd = uffd_setup_demand_paging(UFFDIO_REGISTER_MODE_MISSING, 0, run.mem, SIZE,
 						    1, send_page);
+	/* The first round of a migration takes longest, and has nothing of the unit. */
+	if (fact->flags && !fact->ring)
+		fact->disturb();
 	if (fact->disturb)
 		TEST_ASSERT(!pthread_create(&run.disturber, NULL, disturb_it, (void *)fact),
 			    "no thread");
