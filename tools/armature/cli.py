@@ -99,8 +99,8 @@ def main(words: Words) -> int:
     for directory in (BUILD, LOGS):
         directory.mkdir(exist_ok=True)
     try:
-        if name := misspelt():
-            raise Failure(f"{name}={asked(name)} is no number")
+        if wrong := misspelt():
+            raise Failure(f"{wrong}={asked(wrong)} is no number")
         return COMMANDS[words[0]](words[1:])
     except Failure as failure:
         print(f"armature: {failure}", file=sys.stderr)
