@@ -27,9 +27,9 @@ def misspelt() -> str | None:
     return next((name for name in NUMBERS if not asked(name, "0").isdecimal()), None)
 
 
-def number(name: str) -> int:
-    """Returns the number in a variable, or 0 if there is none."""
-    return int(asked(name)) if asked(name).isdecimal() else 0
+def number(name: str, default: int = 0) -> int:
+    """Returns the number in a variable, or the default if there is none."""
+    return int(asked(name)) if asked(name).isdecimal() else default
 
 
 JOBS = number("JOBS") or os.cpu_count() or 1
@@ -39,7 +39,7 @@ SEEDS, MOVING = 1000, 20
 
 def programs_asked() -> tuple[int, int]:
     """Returns the numbers of random programs, and of those that move, of this run."""
-    return number("SEEDS") or SEEDS, number("MOVING") or MOVING
+    return number("SEEDS", SEEDS), number("MOVING", MOVING)
 
 
 def spent() -> float:

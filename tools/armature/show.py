@@ -250,7 +250,7 @@ def scenes() -> collections.abc.Sequence[Scene]:
     """Returns the scenes: every capability, or the kernel's findings on CPU= with SMP= CPUs."""
     if not asked("CPU"):
         return SCENES
-    own = Machine(asked("CPU"), number("SMP") or 2, "2G")
+    own = Machine(asked("CPU"), number("SMP", 2), "2G")
     return [
         Scene("A machine of your own", "what does the kernel find?", own, FOUND, ("hw-breakpoint",))
     ]
