@@ -88,7 +88,8 @@ at_el1:
 
 	mark_start				// restarted by the next one
 	ic	iallu				//= ic_iallu 1
-	hint	#17				//= psb 1 (PSB CSYNC, which .arch does not name)
+	hint	#17				// PSB CSYNC
+						//= psb 1
 	mark_start
 	times	1, casp x0, x1, x2, x3, [x20]	//= lse 1
 						//= mark 2 lse 1
