@@ -7,8 +7,9 @@
  * The machine needs an arm_spe_* device. On a machine where not all CPUs have FEAT_SPE,
  * everything but KVM_RUN is done on a CPU that lacks it.
  *
- *   spe [absent|hold|nested]
+ *   spe [absent|differs|hold|nested]
  *	absent	KVM must offer nothing
+ *	differs	the unit's registers differ between its CPUs, so no VM can have the unit
  *	hold	keep a VM with the unit
  *	nested	VMs can have EL2, but not with the feature
  */
@@ -587,6 +588,21 @@ static void absent(void)
 	ksft_finished();
 }
 
+static void differs(void)
+{
+	struct kvm_vcpu *vcpu[2];
+	struct kvm_vm *vm = new_vm(vcpu, BIT(KVM_ARM_VCPU_SPE), guest_absent);
+
+	ksft_set_plan(4);
+	check(fails(set_spu(vcpu[0], unit_type), ENXIO), "SPU that differs: ENXIO\n");
+	check(!version(vcpu[0]), "the VM does not see FEAT_SPE\n");
+	kvm_arch_vm_finalize_vcpus(vm);
+	check(!set_irq(vcpu[0], SPE_PPI) && fails(init(vcpu[0]), ENXIO), "INIT without SPU: ENXIO\n");
+	check(fails(__vcpu_run(vcpu[0]), EPERM), "KVM_RUN: EPERM\n");
+	kvm_vm_free(vm);
+	ksft_finished();
+}
+
 /* On a machine whose VMs can have EL2. */
 static void nested(void)
 {
@@ -645,6 +661,8 @@ int main(int argc, char **argv)
 		absent();
 
 	find_unit();
+	if (!strcmp(what, "differs"))
+		differs();
 	if (!strcmp(what, "hold"))
 		hold();
 	if (!strcmp(what, "nested"))
