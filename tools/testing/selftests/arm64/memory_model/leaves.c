@@ -4,6 +4,7 @@
  *
  *   leaves suspend		suspend to idle, without the idle state: devices stop and start
  *   leaves hotplug		CPU1 goes offline and comes back
+ *   leaves hibernate		write an image to the swap device zram0, and resume from it
  *   leaves kexec IMAGE INITRD CMDLINE
  *   leaves crash IMAGE INITRD CMDLINE
  *				boot IMAGE, after a panic for "crash": the new kernel
@@ -85,6 +86,24 @@ static void test_hotplug(void)
 	ksft_test_result(pin(1) && has_tso(), "the thread has TSO there again\n");
 }
 
+/* The image is read back at once, so nothing needs to survive a reset. */
+static void test_hibernate(void)
+{
+	char dev[16] = "";
+	int fd = open("/sys/block/zram0/dev", O_RDONLY);
+	bool known = fd >= 0 && read(fd, dev, sizeof(dev) - 1) > 0, ready;
+
+	if (fd >= 0)
+		close(fd);
+	if (access("/sys/power/disk", F_OK))
+		ksft_exit_skip("this kernel cannot hibernate\n");
+	ksft_set_plan(3);
+	ready = known && put("/sys/power/resume", dev) && put("/sys/power/disk", "test_resume");
+	ksft_test_result(ready, "the image will be in zram0, and will be read back\n");
+	ksft_test_result(ready && put("/sys/power/state", "disk"), "hibernates and resumes\n");
+	ksft_test_result(has_tso(), "the thread has TSO\n");
+}
+
 static bool load(char **argv, bool crash)
 {
 	int image = open(argv[0], O_RDONLY), initrd = open(argv[1], O_RDONLY);
@@ -128,9 +147,11 @@ int main(int argc, char **argv)
 		test_suspend();
 	else if (argc == 2 && !strcmp(what, "hotplug"))
 		test_hotplug();
+	else if (argc == 2 && !strcmp(what, "hibernate"))
+		test_hibernate();
 	else if (argc == 5 && (crash || !strcmp(what, "kexec")))
 		boot(argv + 2, crash);
 	else
-		ksft_exit_skip("suspend, hotplug, kexec or crash: which?\n");
+		ksft_exit_skip("suspend, hotplug, hibernate, kexec or crash: which?\n");
 	ksft_finished();
 }
