@@ -11,6 +11,8 @@ import dataclasses
 import functools
 import gzip
 import pathlib
+import struct
+import zlib
 
 from armature import oracle, process
 from armature.ktap import Result, fact
@@ -136,13 +138,30 @@ BROWSER = (
 )
 
 
+def is_written_on(png: bytes) -> bool:
+    """Returns whether a picture shows more than a blank page: at least a tenth of its rows have
+    pixels of several kinds."""
+    at, data = 8, b""
+    width, height, depth, kind = struct.unpack_from(">IIBB", png, 16)
+    while at < len(png):
+        (size,) = struct.unpack_from(">I", png, at)
+        if png[at + 4 : at + 8] == b"IDAT":
+            data += png[at + 8 : at + 8 + size]
+        at += size + 12
+    # A row begins with the number of its filter. Types 2 and 6 have 3 and 4 samples a pixel.
+    samples = {2: 3, 6: 4}.get(kind, 1)
+    rows, length = zlib.decompress(data), 1 + width * samples * depth // 8
+    written = sum(len(set(rows[i + 1 : i + length])) > 8 for i in range(0, len(rows), length))
+    return bool(written * 10 >= height)
+
+
 def picture() -> Result:
-    """Takes a picture of the report, as a browser shows it; returns whether there is one."""
+    """Takes a picture of the report, as a browser shows it; returns whether the report is there."""
     out = REPORT / "index.png"
     out.unlink(missing_ok=True)
     command = inside(*BROWSER, f"--screenshot={out}", (REPORT / "index.html").as_uri())
     with process.started(command, LOGS / "browser.log") as browser:
-        good = browser.wait() == 0 and out.exists()
+        good = browser.wait() == 0 and out.exists() and is_written_on(out.read_bytes())
     return fact("fleet", "a browser shows the report", good, "see build/log/browser.log")
 
 

@@ -18,7 +18,6 @@ from armature.process import Failure, inside, say
 
 STEP = "pure"
 WORK = BUILD / STEP
-CONSTS = BUILD / "sysreg/consts.rs"
 RUSTC = ("rustc", "--edition", "2021", "-O")
 EPOCH = pathlib.Path("arch/arm64/kvm/icache/epoch.rs")
 BARRIER = "        cpu.complete();\n"

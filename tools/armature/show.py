@@ -64,6 +64,12 @@ perf record -q -c 2048 -e arm_spe_0/jitter=1/u -- workload profile > /dev/null 2
 echo "guest: perf record: $(perf script --itrace=i1i -F ip 2> /dev/null | grep -c .) samples"
 perf report --stdio -q --itrace=i1i -F overhead,symbol 2> /dev/null | grep hot_ |
     head -n 2 | sed 's/^ */guest: perf report: /'
+perf mem record --ldlat 1 --all-user -c 2048 -o mem.data -- workload profile > /dev/null 2>&1
+perf mem report -i mem.data --stdio 2> /dev/null | awk '
+    /hot_loads/ { print "guest: perf mem report: " $1 " of what loads cost is in hot_loads"; exit }'
+perf c2c record --ldlat 1 --all-user -c 2048 -o c2c.data -- workload profile > /dev/null 2>&1
+perf c2c report -i c2c.data --stdio 2> /dev/null | awk '
+    /Load Operations/ { print "guest: perf c2c report: " $NF " loads"; exit }'
 """
 
 FOUND = r"""
@@ -137,7 +143,10 @@ SCENES = (
         "perf in a Linux guest whose VMM starts on CPU 0; CPU 1 has FEAT_SPE, CPU 0 has not",
         Machine("max,spe=off:on", memory="2G"),
         PROFILE,
-        ("vCPU 0: CPU 0 does not have arm_spe_0: moved", "perf record: ", "perf report: "),
+        (
+            "vCPU 0: CPU 0 does not have arm_spe_0: moved",
+            *("perf record: ", "perf report: ", "perf mem report: ", "perf c2c report: "),
+        ),
         "vmm",
         guest=IN_GUEST,
     ),
