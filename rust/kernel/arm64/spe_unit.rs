@@ -9,6 +9,7 @@ use crate::{
     bindings,
     cpumask::Cpumask,
     prelude::*,
+    sync::atomic::{Atomic, Relaxed},
     types::Opaque, //
 };
 use core::{mem::ManuallyDrop, ops::Deref, ptr::NonNull};
@@ -21,6 +22,9 @@ use core::{mem::ManuallyDrop, ops::Deref, ptr::NonNull};
 /// that describe a registered unit are not written.
 #[repr(transparent)]
 pub struct Unit(Opaque<bindings::arm_spe_unit>);
+
+// SAFETY: The fields of a registered unit are not written.
+unsafe impl Sync for Unit {}
 
 impl Unit {
     /// Returns ID_AA64DFR0_EL1.PMSVer of the unit's CPUs.
@@ -77,6 +81,9 @@ impl Unit {
 /// `arm_spe_unit_get()` has returned the pointer, and nobody has put the reference.
 pub struct UnitRef(NonNull<Unit>);
 
+// SAFETY: Any task may put a reference.
+unsafe impl Send for UnitRef {}
+
 impl UnitRef {
     /// Returns the unit whose device has this perf type; [`None`] if there is none, if it differs
     /// from CPU to CPU, or if its module is being removed.
@@ -89,27 +96,6 @@ impl UnitRef {
 
         // INVARIANT: The call takes a reference to the unit that it returns.
         NonNull::new(unit.cast_mut().cast()).map(Self)
-    }
-
-    /// Gives the reference away.
-    ///
-    /// Context: any.
-    #[inline]
-    pub fn into_raw(self) -> NonNull<Unit> {
-        ManuallyDrop::new(self).0
-    }
-
-    /// Takes a reference back that was given away.
-    ///
-    /// Context: any.
-    ///
-    /// # Safety
-    ///
-    /// [`UnitRef::into_raw`] has returned `unit`, and nobody else takes it back.
-    #[inline]
-    pub unsafe fn from_raw(unit: NonNull<Unit>) -> Self {
-        // INVARIANT: By the caller's contract.
-        Self(unit)
     }
 }
 
@@ -129,5 +115,53 @@ impl Drop for UnitRef {
     fn drop(&mut self) {
         // SAFETY: By the type invariant.
         unsafe { bindings::arm_spe_unit_put(self.0.as_ptr().cast()) };
+    }
+}
+
+/// A field of a C structure for a unit.
+///
+/// # Invariants
+///
+/// The field is null, or points to a unit of which it has a reference. Only this value changes the
+/// field, or puts that reference.
+pub struct Slot<'a>(&'a Atomic<*mut Unit>);
+
+impl Slot<'_> {
+    /// Wraps a pointer from C.
+    ///
+    /// Context: any.
+    ///
+    /// # Safety
+    ///
+    /// For as long as the value exists, `field` is valid, only this value changes it, C reads it
+    /// with READ_ONCE(), and nobody else puts its reference. It is null, or has got its unit from
+    /// [`Slot::replace`].
+    #[inline]
+    pub unsafe fn from_raw(field: *mut *const bindings::arm_spe_unit) -> Self {
+        // SAFETY: By the caller's contract.
+        // INVARIANT: By the caller's contract.
+        Self(unsafe { Atomic::from_ptr(field.cast()) })
+    }
+
+    /// Returns the unit.
+    ///
+    /// Context: any.
+    #[inline]
+    pub fn get(&self) -> Option<&Unit> {
+        // SAFETY: By the type invariant the field has a reference of the unit, and only
+        // `replace()`, which `self` excludes, puts it.
+        unsafe { self.0.load(Relaxed).as_ref() }
+    }
+
+    /// Replaces the unit, and puts the old one.
+    ///
+    /// Context: any.
+    #[inline]
+    pub fn replace(&mut self, unit: UnitRef) {
+        // INVARIANT: The field takes over the reference of `unit`.
+        let old = self.0.xchg(ManuallyDrop::new(unit).0.as_ptr(), Relaxed);
+
+        // INVARIANT: The field had a reference of `old`, which is now that of the `UnitRef`.
+        drop(NonNull::new(old).map(UnitRef));
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ID registers of VMs: their defaults, and the values that userspace may give them.
+//! The ID registers of VMs, and other numbers that describe VMs: their defaults, and the values
+//! that userspace may give them.
 //!
 //! C header: [`asm/kvm_baseline.h`](srctree/arch/arm64/include/asm/kvm_baseline.h)
 
@@ -111,6 +112,28 @@ impl IdRegister {
         // SAFETY: By the type invariant; a vCPU is alive.
         unsafe { bindings::kvm_id_reg_lower(vcpu, features, self.0, limit, want, mask) }
     }
+}
+
+/// Returns the features that VMs of this host can have: bits `KVM_ARM_VCPU_*`.
+///
+/// Context: any, once KVM has initialised: before that, C may stop the kernel (BUG).
+#[inline]
+pub fn offered_features() -> usize {
+    // SAFETY: Always safe to call.
+    unsafe { bindings::kvm_baseline_features() }
+}
+
+/// Returns whether VMs of this host can have a number, and the number that they have by default.
+/// `ssbs` says whether they see FEAT_SSBS.
+///
+/// Context: any, once KVM has initialised.
+#[inline]
+pub fn try_number(key: bindings::kvm_baseline_key, number: u64, ssbs: bool) -> (bool, u64) {
+    let mut own = 0;
+
+    // SAFETY: The default is written to `own`.
+    let good = unsafe { bindings::kvm_baseline_check(key, number, ssbs, &raw mut own) };
+    (good, own)
 }
 
 /// Returns the AIDR_EL1 that guests see where userspace has set `aidr`.

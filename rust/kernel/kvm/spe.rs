@@ -11,7 +11,8 @@ use crate::{
     cpu::CpuId,
     cpumask::CpumaskVar,
     error::to_result,
-    prelude::*, //
+    prelude::*,
+    sync::atomic::Atomic, //
 };
 
 /// Counts a VM that has an SPU, until C destroys the VM.
@@ -23,7 +24,46 @@ pub fn add_user() {
     unsafe { bindings::kvm_spe_add_user() };
 }
 
+/// The registers that identify the SPU of a VM, and other properties of the SPU, except the unit
+/// itself. The task that holds `config_lock` may change them until a vCPU has run, and `relaxed`
+/// may be incremented at any time. Other tasks may read them at the same time.
+pub struct VmSpu<'a> {
+    /// The highest value of ID_AA64DFR0_EL1.PMSVer.
+    pub pmsver: &'a Atomic<i8>,
+    /// PMSIDR_EL1.
+    pub pmsidr: &'a Atomic<u64>,
+    /// PMBIDR_EL1, as an exception level reads it that may use the buffer.
+    pub pmbidr: &'a Atomic<u64>,
+    /// The bits of PMSEVFR_EL1 and PMSNEVFR_EL1 that the unit has.
+    pub events: &'a Atomic<u64>,
+    /// The interrupt of each vCPU, or 0.
+    pub irq: &'a Atomic<u32>,
+    /// Counts the permissions that mappings have got. TLBs may hold translations without them.
+    pub relaxed: &'a Atomic<u32>,
+}
+
 impl Vm {
+    /// Returns the properties of the VM's SPU: `kvm->arch.spe`.
+    ///
+    /// Context: any.
+    #[inline]
+    pub fn spu(&self) -> VmSpu<'_> {
+        // SAFETY: The VM is alive. C reads `pmsver` and `pmsidr` with READ_ONCE() if another task
+        // may change them, and `irq` with `config_lock` held.
+        unsafe {
+            let spe = &raw mut (*self.as_raw()).arch.spe;
+
+            VmSpu {
+                pmsver: Atomic::from_ptr((&raw mut (*spe).pmsver).cast()),
+                pmsidr: Atomic::from_ptr(&raw mut (*spe).pmsidr),
+                pmbidr: Atomic::from_ptr(&raw mut (*spe).pmbidr),
+                events: Atomic::from_ptr(&raw mut (*spe).events),
+                irq: Atomic::from_ptr(&raw mut (*spe).irq),
+                relaxed: Atomic::from_ptr(&raw mut (*spe).relaxed),
+            }
+        }
+    }
+
     /// Returns whether the VM can no longer get an SPU: a vCPU has run, or is about to. The answer
     /// may be out of date unless `config_lock` is held.
     ///
@@ -143,7 +183,7 @@ impl Vcpu {
     }
 
     /// Returns a pointer that names this vCPU's SPU as the owner of an interrupt: C compares it.
-    fn spu(&self) -> *mut c_void {
+    fn spu_owner(&self) -> *mut c_void {
         // SAFETY: The vCPU is alive; no reference is made.
         unsafe { (&raw mut (*self.as_raw()).arch.spe).cast() }
     }
@@ -156,7 +196,7 @@ impl Vcpu {
     #[inline]
     pub fn own_spu_interrupt(&self, irq: u32) -> Result {
         // SAFETY: The vCPU is alive.
-        to_result(unsafe { bindings::kvm_vgic_set_owner(self.as_raw(), irq, self.spu()) })
+        to_result(unsafe { bindings::kvm_vgic_set_owner(self.as_raw(), irq, self.spu_owner()) })
     }
 
     /// Sets the level of an interrupt, if the SPU owns it.
@@ -168,7 +208,7 @@ impl Vcpu {
 
         // SAFETY: Both are alive. The call fails for an interrupt that does not exist, which has no
         // level.
-        unsafe { bindings::kvm_vgic_inject_irq(kvm, vcpu, irq, level, self.spu()) };
+        unsafe { bindings::kvm_vgic_inject_irq(kvm, vcpu, irq, level, self.spu_owner()) };
     }
 }
 

@@ -25,6 +25,7 @@ void kvm_debug_topology_fix(struct kvm *kvm);
 int kvm_debug_topology_create(struct kvm_vcpu *vcpu);
 void kvm_debug_topology_destroy(struct kvm_vcpu *vcpu);
 void __kvm_debug_topology_load(struct kvm_vcpu *vcpu);
+void __kvm_debug_topology_stale(struct kvm_vcpu *vcpu);
 bool kvm_debug_topology_has(struct kvm_vcpu *vcpu, u8 op2, u8 crm);
 void __kvm_debug_topology_written(struct kvm_vcpu *vcpu, u8 op2, u8 crm);
 bool __kvm_debug_topology_access(struct kvm_vcpu *vcpu, u8 op2, u8 crm, bool is_write, u64 *val);
@@ -68,7 +69,7 @@ static inline int kvm_debug_topology_first_run(struct kvm_vcpu *vcpu)
  */
 static __always_inline void kvm_debug_topology_load(struct kvm_vcpu *vcpu)
 {
-	if (unlikely(vcpu->arch.debug_mapping) && vcpu->arch.debug_cpu != vcpu->cpu)
+	if (unlikely(vcpu->arch.debug_mapping))
 		__kvm_debug_topology_load(vcpu);
 }
 
@@ -132,7 +133,8 @@ static inline bool kvm_debug_topology_access(struct kvm_vcpu *vcpu, u8 op2, u8 c
  */
 static inline void kvm_debug_topology_stale(struct kvm_vcpu *vcpu)
 {
-	vcpu->arch.debug_cpu = -1;
+	if (unlikely(vcpu->arch.debug_mapping))
+		__kvm_debug_topology_stale(vcpu);
 }
 
 #else

@@ -35,13 +35,12 @@ enum kvm_icache_result {
 #include <nvhe/pkvm.h>
 #endif
 
-enum kvm_icache_result __kvm_icache_request(struct kvm_vcpu *vcpu, u64 ctr,
-					    bool aliasing, u64 size,
-					    u64 max_lines);
+enum kvm_icache_result kvm_icache_serve(u64 ctr, bool aliasing, u64 size, u64 max_lines);
 
-/* Called by __kvm_icache_request(): icache_inval_all_pou(), and at EL2 the hypervisor event */
+/* Called by kvm_icache_serve(): icache_inval_all_pou() */
 void __kvm_icache_inval_all_pou(void);
-void __kvm_icache_trace(u64 size, enum kvm_icache_result result);
+/* Emits the tracepoint; at EL2, the hypervisor event */
+void kvm_icache_trace(u64 size, enum kvm_icache_result result);
 
 static inline const char *kvm_icache_result_str(u32 result)
 {
@@ -90,6 +89,39 @@ static inline struct kvm_vcpu *kvm_icache_vcpu(void)
 #endif
 }
 
+/*
+ * Counts a request. Only one task at a time makes a vCPU's requests. Other writers (debugfs, or in
+ * protected mode a malicious host) change a number that only userspace reads.
+ */
+static inline void kvm_icache_count(struct kvm_vcpu *vcpu, enum kvm_icache_result result)
+{
+	switch (result) {
+	case KVM_ICACHE_NOTHING:
+		break;
+	case KVM_ICACHE_BY_LINE:
+		vcpu->stat.icache_by_line++;
+		break;
+	case KVM_ICACHE_FULL:
+		vcpu->stat.icache_full++;
+		break;
+	case KVM_ICACHE_SHARED:
+		vcpu->stat.icache_shared++;
+		break;
+	}
+}
+
+/* Serves, counts and traces a request of @vcpu, or of none. */
+static inline enum kvm_icache_result __kvm_icache_request(struct kvm_vcpu *vcpu, size_t size)
+{
+	enum kvm_icache_result result;
+
+	result = kvm_icache_serve(kvm_icache_ctr(), icache_is_aliasing(), size, MAX_DVM_OPS);
+	if (vcpu)
+		kvm_icache_count(vcpu, result);
+	kvm_icache_trace(size, result);
+	return result;
+}
+
 /**
  * kvm_icache_request() - Invalidate the instruction cache for a new mapping
  * @size: number of bytes that become executable, before the range is split
@@ -106,9 +138,7 @@ static __always_inline bool kvm_icache_request(size_t size)
 	if (alternative_has_cap_unlikely(ARM64_HAS_CACHE_DIC))
 		return false;
 
-	return __kvm_icache_request(kvm_icache_vcpu(), kvm_icache_ctr(),
-				    icache_is_aliasing(), size,
-				    MAX_DVM_OPS) == KVM_ICACHE_BY_LINE;
+	return __kvm_icache_request(kvm_icache_vcpu(), size) == KVM_ICACHE_BY_LINE;
 }
 
 /* Invalidates a range line by line, after kvm_icache_request() has returned true. */
@@ -128,8 +158,7 @@ static __always_inline void kvm_icache_inval_all(struct kvm_vcpu *vcpu)
 	if (alternative_has_cap_unlikely(ARM64_HAS_CACHE_DIC))
 		return;
 
-	__kvm_icache_request(vcpu, kvm_icache_ctr(), icache_is_aliasing(),
-			     SIZE_MAX, MAX_DVM_OPS);
+	__kvm_icache_request(vcpu, SIZE_MAX);
 }
 
 #else

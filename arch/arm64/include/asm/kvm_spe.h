@@ -108,7 +108,7 @@ static inline void kvm_spe_check_request(struct kvm_vcpu *vcpu)
 /* Notes that a stage-2 entry is about to get a permission that cached translations may lack. */
 static inline void kvm_spe_relax(struct kvm *kvm)
 {
-	if (static_branch_unlikely(&kvm_spe_used) && kvm->arch.spe.unit)
+	if (static_branch_unlikely(&kvm_spe_used) && READ_ONCE(kvm->arch.spe.unit))
 		__kvm_spe_relax(kvm);
 }
 
@@ -122,13 +122,13 @@ static inline void kvm_spe_load(struct kvm_vcpu *vcpu)
 /* Returns the highest value of ID_AA64DFR0_EL1.PMSVer that @kvm may have, in place. */
 static inline u64 kvm_spe_dfr0(struct kvm *kvm)
 {
-	return SYS_FIELD_PREP(ID_AA64DFR0_EL1, PMSVer, kvm->arch.spe.pmsver);
+	return SYS_FIELD_PREP(ID_AA64DFR0_EL1, PMSVer, READ_ONCE(kvm->arch.spe.pmsver));
 }
 
 /* Returns PMSIDR_EL1 of the VM's SPU, on any CPU. */
 static inline u64 kvm_spe_pmsidr(struct kvm *kvm)
 {
-	return kvm->arch.spe.pmsidr;
+	return READ_ONCE(kvm->arch.spe.pmsidr);
 }
 
 /* Returns whether FEAT_SPE permits vCPUs with this combination of @features on this machine. */
@@ -217,7 +217,7 @@ static inline void kvm_spe_load_fgt(struct kvm_vcpu *vcpu)
 					HDFGRTR_EL2_PMBLIMITR_EL1 | HDFGRTR_EL2_PMSIDR_EL1;
 	*vcpu_fgt(vcpu, HDFGWTR_EL2) |= HDFGWTR_EL2_PMBLIMITR_EL1 | HDFGWTR_EL2_PMBPTR_EL1 |
 					HDFGWTR_EL2_PMBSR_EL1;
-	if (vcpu->kvm->arch.spe.pmsidr & (PMSIDR_EL1_FDS | PMSIDR_EL1_EFT))
+	if (kvm_spe_pmsidr(vcpu->kvm) & (PMSIDR_EL1_FDS | PMSIDR_EL1_EFT))
 		*vcpu_fgt(vcpu, HDFGWTR_EL2) |= HDFGWTR_EL2_PMSFCR_EL1;
 	*vcpu_fgt(vcpu, HFGITR_EL2) &= ~HFGITR_EL2_PSBCSYNC;
 }

@@ -30,8 +30,7 @@ use kernel::{
         atomic::{Atomic, Relaxed},
         global_lock,
         Arc, //
-    },
-    tracepoint::declare_trace, //
+    }, //
 };
 
 mod description;
@@ -41,13 +40,6 @@ mod text;
 
 use description::{Baseline, Name, Number};
 use keys::IMPLEMENTATION;
-
-declare_trace! {
-    /// # Safety
-    ///
-    /// `id` is the encoding of an ID register.
-    unsafe fn kvm_baseline_lower(vcpu_id: i32, id: u32, limit: u64, value: u64);
-}
 
 /// For `pr_err!()` and the like.
 const __LOG_PREFIX: &[u8] = b"kvm\0";
@@ -117,11 +109,6 @@ fn lowered(baseline: &Baseline, vcpu: &Vcpu, id: u32, limit: u64) -> u64 {
     IdRegister::new(id).map_or(limit, |it| {
         it.lower(Owner::Vcpu(vcpu), limit, set.value, set.mask)
     })
-}
-
-/// Calls [`lowered`] with the baseline of the vCPU's VM; returns `limit` if there is none.
-fn lower(vcpu: &Vcpu, id: u32, limit: u64) -> u64 {
-    of_vm(vcpu.vm()).map_or(limit, |baseline| lowered(baseline, vcpu, id, limit))
 }
 
 /// Prints a baseline's text, and the ID registers, numbers and features that it lowers for a vCPU.
@@ -263,7 +250,9 @@ pub unsafe extern "C" fn __kvm_baseline_lower(
     limit: u64,
 ) -> u64 {
     // SAFETY: By the caller's contract.
-    lower(unsafe { Vcpu::from_raw(vcpu) }, id, limit)
+    let vcpu = unsafe { Vcpu::from_raw(vcpu) };
+
+    of_vm(vcpu.vm()).map_or(limit, |baseline| lowered(baseline, vcpu, id, limit))
 }
 
 /// Returns a number of the VM's baseline, or `otherwise` if it has none.
@@ -311,28 +300,6 @@ pub unsafe extern "C" fn kvm_baseline_hidden_features(kvm: *const bindings::kvm)
     of_vm(unsafe { Vm::from_raw(kvm.cast_mut()) }).map_or(0, Baseline::hidden_features)
 }
 
-/// Does the same as [`__kvm_baseline_lower`], and traces a lowered value.
-///
-/// # Safety
-///
-/// As for [`__kvm_baseline_lower`].
-#[export]
-pub unsafe extern "C" fn __kvm_baseline_reset(
-    vcpu: *mut bindings::kvm_vcpu,
-    id: u32,
-    limit: u64,
-) -> u64 {
-    // SAFETY: By the caller's contract.
-    let vcpu = unsafe { Vcpu::from_raw(vcpu) };
-    let value = lower(vcpu, id, limit);
-
-    if value != limit {
-        // SAFETY: By the caller's contract.
-        unsafe { kvm_baseline_lower(vcpu.id(), id, limit, value) };
-    }
-    value
-}
-
 /// Prints the text of a VM's baseline, and the values that it lowers for a vCPU.
 ///
 /// # Safety
@@ -359,6 +326,7 @@ mod tests {
     use kernel::{
         arm64::sysreg::*,
         fmt::Write,
+        kvm::id_register::offered_features,
         str::Formatter, //
     };
 
@@ -415,9 +383,10 @@ mod tests {
             ID_AA64MMFR2_EL1::ENCODING,
             CTR_EL0::ENCODING,
         ] {
-            // SAFETY: Callable once KVM has initialised.
-            let features = unsafe { bindings::kvm_baseline_features() };
-            let limit = Host { features }.limit(id.as_u32());
+            let limit = Host {
+                features: offered_features(),
+            }
+            .limit(id.as_u32());
             let text = whole_register(id.as_u32(), limit)?;
             let Some(it) = Baseline::new(&text)? else {
                 panic!("a text gives a baseline");

@@ -6,7 +6,7 @@ use kernel::{
     arm64::sysreg::*,
     bindings,
     fmt::{self, Write},
-    kvm::id_register::{IdRegister, Owner},
+    kvm::id_register::{offered_features, try_number, IdRegister, Owner},
     prelude::*,
     str::{BStr, Formatter},
     sync::Arc, //
@@ -215,12 +215,10 @@ impl Baseline {
 
     /// Returns the ID registers of a VM of this host with all features that this baseline leaves.
     fn host(&self) -> Host {
-        // SAFETY: Callable once KVM has initialised.
-        let offered = unsafe { bindings::kvm_baseline_features() };
         let aa32 = usize::from(self.hides_aa32()) << NO_AA32;
 
         Host {
-            features: offered & !self.off | aa32,
+            features: offered_features() & !self.off | aa32,
         }
     }
 
@@ -251,7 +249,6 @@ impl Baseline {
     /// Returns whether VMs of this host can have a number, and the number that they have without a
     /// baseline.
     fn judge_number(&self, host: &Host, key: &Key, value: u64) -> (bool, u64) {
-        let mut own = 0;
         let pfr1 = ID_AA64PFR1_EL1::ENCODING.as_u32();
         let limit = host.limit(pfr1);
         let pfr1 = self
@@ -259,9 +256,7 @@ impl Baseline {
             .map_or(limit, |it| limit & !it.mask | it.value);
         let ssbs = ID_AA64PFR1_EL1::from_raw(pfr1).SSBS() >= ID_AA64PFR1_EL1_SSBS_IMP;
 
-        // SAFETY: Callable once KVM has initialised.
-        let good = unsafe { bindings::kvm_baseline_check(key.id, value, ssbs, &mut own) };
-        (good, own)
+        try_number(key.id, value, ssbs)
     }
 
     /// Checks that VMs of this host can have a number. If not, logs why.

@@ -15,12 +15,21 @@
 #include <asm/kvm_baseline.h>
 
 #define CREATE_TRACE_POINTS
-#define CREATE_RUST_TRACE_POINTS
 #include "trace.h"
 
 /* The text on the command line. It can be checked only when all PMUs are known. */
 static char *at_boot;
 static bool has_booted;
+
+/* Does the same as __kvm_baseline_lower(), and traces a lowered value. */
+u64 __kvm_baseline_reset(struct kvm_vcpu *vcpu, u32 id, u64 limit)
+{
+	u64 value = __kvm_baseline_lower(vcpu, id, limit);
+
+	if (value != limit)
+		trace_kvm_baseline_lower(vcpu->vcpu_id, id, limit, value);
+	return value;
+}
 
 static int baseline_set(const char *val, const struct kernel_param *kp)
 {

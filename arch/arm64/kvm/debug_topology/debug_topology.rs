@@ -16,9 +16,9 @@
 //!
 //! The ID registers of a VM stop changing when it first runs. [`kvm_debug_topology_fix`]
 //! stores their fields in `kvm->arch.debug_topology`, under `config_lock`, and all code
-//! that runs later reads this copy. `vcpu_debug_state`, the image and
-//! `arch.debug_image` belong to the task that holds the vCPU's mutex. That task may be
-//! preempted, and loads the vCPU again when it continues, so code that accesses them outside of
+//! that runs later reads this copy. `vcpu_debug_state`, the image and its state, and
+//! `arch.debug_image`, which C reads, belong to the task that holds the vCPU's mutex. That task may
+//! be preempted, and loads the vCPU again when it continues, so code that accesses them outside of
 //! a load runs with preemption off.
 //!
 //! C header: [`asm/kvm_debug_topology.h`](srctree/arch/arm64/include/asm/kvm_debug_topology.h)
@@ -111,14 +111,25 @@ fn stored(it: Stored) -> Option<Features> {
     })
 }
 
+/// The state of an [`Image`].
+#[derive(Clone, Copy, Default)]
+enum State {
+    /// Not known for the next load: `vcpu_debug_state` may have changed.
+    #[default]
+    Stale,
+    /// This CPU uses `vcpu_debug_state`.
+    Unmapped(CpuId),
+    /// This CPU uses the image, which was derived for this guest.
+    For(CpuId, Guest),
+}
+
 /// The image that a CPU uses in place of `vcpu_debug_state`: `struct kvm_debug_mapping`.
 #[derive(Default)]
 #[repr(C)]
 struct Image {
     /// Must be first, since `kvm_vcpu_arch.debug_image` points to it.
     registers: Registers,
-    /// The guest and CPU that `registers` was derived for; [`None`] if there are none.
-    of: Option<Guest>,
+    state: State,
 }
 
 /// Exclusive access to the breakpoint and watchpoint registers of a vCPU.
@@ -156,18 +167,25 @@ unsafe fn with_loaded<R>(
 }
 
 impl Loaded<'_> {
-    /// Derives the image for this CPU. Returns whether the CPU uses the image.
+    /// Derives the image for this CPU, unless it is known. Returns whether the CPU uses the image.
     fn load(self) -> bool {
-        let cpu = self.vcpu.cpu().and_then(topology_of);
-        let guest = cpu.and_then(|cpu| Guest::new(self.features, cpu));
-        let Some(image) = self.image else {
+        let (Some(image), Some(cpu)) = (self.image, self.vcpu.cpu()) else {
             return false;
         };
 
-        image.of = guest;
-        if let Some(guest) = guest {
-            guest.derive(self.view, &mut image.registers);
+        match image.state {
+            State::Unmapped(known) if known == cpu => return false,
+            State::For(known, _) if known == cpu => return true,
+            _ => (),
         }
+        let guest = topology_of(cpu).and_then(|topology| Guest::new(self.features, topology));
+        image.state = match guest {
+            Some(guest) => {
+                guest.derive(self.view, &mut image.registers);
+                State::For(cpu, guest)
+            }
+            None => State::Unmapped(cpu),
+        };
         guest.is_some()
     }
 
@@ -191,7 +209,7 @@ impl Loaded<'_> {
         self.features.keep(register, self.view);
         let Some(Image {
             registers,
-            of: Some(guest),
+            state: State::For(_, guest),
         }) = self.image
         else {
             return;
@@ -299,8 +317,8 @@ pub unsafe extern "C" fn kvm_debug_topology_fix(kvm: *mut bindings::kvm) {
 /// `vcpu` is alive, its mutex is held by this task, and it is not loaded.
 #[export]
 pub unsafe extern "C" fn kvm_debug_topology_create(vcpu: *mut bindings::kvm_vcpu) -> c_int {
-    // SAFETY: By the caller's contract no other code accesses the fields.
-    let (slot, cpu) = unsafe { (&mut (*vcpu).arch.debug_mapping, &mut (*vcpu).arch.debug_cpu) };
+    // SAFETY: By the caller's contract no other code accesses the field.
+    let slot = unsafe { &mut (*vcpu).arch.debug_mapping };
 
     from_result(|| {
         // An earlier KVM_RUN has allocated the image and then failed.
@@ -314,7 +332,6 @@ pub unsafe extern "C" fn kvm_debug_topology_create(vcpu: *mut bindings::kvm_vcpu
             bindings::kvm_share_hyp(start.cast_mut().cast(), start.add(1).cast_mut().cast())
         })?;
         *slot = KBox::into_raw(image).cast();
-        *cpu = -1;
         Ok(0)
     })
 }
@@ -352,8 +369,18 @@ pub unsafe extern "C" fn __kvm_debug_topology_load(vcpu: *mut bindings::kvm_vcpu
         } else {
             null_mut()
         };
-        (*vcpu).arch.debug_cpu = (*vcpu).cpu;
     }
+}
+
+/// Notes that the registers of a vCPU have changed; see `kvm_debug_topology_stale()`.
+///
+/// # Safety
+///
+/// `vcpu` points to a vCPU with an image that is not loaded, and whose mutex is held by this task.
+#[export]
+pub unsafe extern "C" fn __kvm_debug_topology_stale(vcpu: *mut bindings::kvm_vcpu) {
+    // SAFETY: By the caller's contract no other code accesses the image.
+    unsafe { (*(*vcpu).arch.debug_mapping.cast::<Image>()).state = State::Stale };
 }
 
 /// Returns whether the VM has the register with the encoding (2, 0, 0, `crm`, `op2`).

@@ -19,24 +19,13 @@ mod request;
 ///
 /// # Safety
 ///
-/// `vcpu` is NULL or points to the host's vCPU that the hypervisor has loaded, and so
-/// pinned, on this CPU.
+/// Always safe to call; `#[export]` requires it to be unsafe.
 #[export]
-pub unsafe extern "C" fn __kvm_icache_request(
-    vcpu: *mut bindings::kvm_vcpu,
+pub unsafe extern "C" fn kvm_icache_serve(
     ctr: u64,
     aliasing: bool,
     size: u64,
     max_lines: u64,
 ) -> bindings::kvm_icache_result {
-    let outcome = request::request(ctr.into(), aliasing, size, max_lines);
-    // SAFETY: By the caller's contract the vCPU is alive. The host may write to the counters: no
-    // code here relies on their values. The arguments of the trace are integers.
-    unsafe {
-        if !vcpu.is_null() {
-            request::count(&raw mut (*vcpu).stat, outcome);
-        }
-        bindings::__kvm_icache_trace(size, outcome as u32);
-    }
-    outcome as bindings::kvm_icache_result
+    request::request(ctr.into(), aliasing, size, max_lines) as bindings::kvm_icache_result
 }

@@ -7,50 +7,27 @@
 //!
 //! C header: [`arch/arm64/include/asm/kvm_icache.h`](srctree/arch/arm64/include/asm/kvm_icache.h)
 
-use kernel::{
-    bindings,
-    kvm::{
-        declare_traces,
-        HasStat,
-        Vcpu, //
-    },
-    prelude::*,
-};
+use kernel::{bindings, prelude::*};
 
 mod cpu;
 mod epoch;
 mod plan;
 mod request;
 
-declare_traces! {
-    // SAFETY: It records its arguments, which are integers.
-    unsafe extern {
-        safe fn kvm_icache_inval(size: u64, result: u32);
-    }
-}
-
 /// Serves a request for `size` bytes; see `kvm_icache_request()` and
 /// `kvm_icache_inval_all()`.
 ///
 /// # Safety
 ///
-/// `vcpu` is NULL or points to a vCPU that is alive, and only the current task, which has
-/// loaded the vCPU or holds its mutex, makes requests for it.
+/// Always safe to call; `#[export]` requires it to be unsafe.
 #[export]
-pub unsafe extern "C" fn __kvm_icache_request(
-    vcpu: *mut bindings::kvm_vcpu,
+pub unsafe extern "C" fn kvm_icache_serve(
     ctr: u64,
     aliasing: bool,
     size: u64,
     max_lines: u64,
 ) -> bindings::kvm_icache_result {
-    let outcome = request::request(ctr.into(), aliasing, size, max_lines);
-    if !vcpu.is_null() {
-        // SAFETY: By the caller's contract the vCPU is alive.
-        unsafe { request::count(Vcpu::from_raw(vcpu).stat(), outcome) };
-    }
-    kvm_icache_inval(size, outcome as u32);
-    outcome as bindings::kvm_icache_result
+    request::request(ctr.into(), aliasing, size, max_lines) as bindings::kvm_icache_result
 }
 
 #[cfg(CONFIG_KVM_ARM64_ICACHE_BOUND_KUNIT_TEST)]

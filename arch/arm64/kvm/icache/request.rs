@@ -53,27 +53,3 @@ pub(crate) fn request(ctr: CTR_EL0, aliasing: bool, size: u64, max_lines: u64) -
         },
     }
 }
-
-/// Counts a request in the one counter that it belongs to.
-///
-/// Uses a load and a store, as C does for such counters: only one task at a time makes a vCPU's
-/// requests. Other writers (debugfs, or in protected mode a malicious host) change a
-/// number that only user space reads.
-///
-/// # Safety
-///
-/// `stat` points to the counters of a vCPU.
-#[inline]
-pub(crate) unsafe fn count(stat: *mut bindings::kvm_vcpu_stat, outcome: Outcome) {
-    // SAFETY: By the caller's contract the fields exist. Volatile accesses of an aligned word are
-    // single-copy atomic.
-    unsafe {
-        let counter = match outcome {
-            Outcome::Nothing => return,
-            Outcome::ByLine => &raw mut (*stat).icache_by_line,
-            Outcome::Full => &raw mut (*stat).icache_full,
-            Outcome::Shared => &raw mut (*stat).icache_shared,
-        };
-        counter.write_volatile(counter.read_volatile().wrapping_add(1));
-    }
-}

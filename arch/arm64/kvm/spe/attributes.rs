@@ -5,12 +5,10 @@
 //! `kvm->arch.spe` and the setup of a vCPU change with `config_lock` held. Without the lock,
 //! other tasks read the fields that describe the unit, so no reference to these fields is made.
 
-use core::ptr::NonNull;
-
 use kernel::{
     arm64::{
         cpufeature::any_possible_cpu,
-        spe_unit::{Unit, UnitRef},
+        spe_unit::{Slot, Unit, UnitRef},
         sysreg::*, //
     },
     bindings::{
@@ -24,12 +22,12 @@ use kernel::{
     cpumask::Cpumask,
     error::from_result,
     kvm::{
-        spe::add_user,
+        spe::{add_user, VmSpu},
         Vcpu,
         Vm, //
     },
     prelude::*,
-    sync::atomic::{Atomic, Relaxed},
+    sync::atomic::Relaxed,
     uaccess::{UserPtr, UserSlice},
 };
 
@@ -68,55 +66,15 @@ impl Usable<'_> {
     }
 }
 
-/// The SPU of a VM: `kvm->arch.spe`. Tasks read it while another task, which holds `config_lock`,
-/// may change it.
-///
-/// # Invariants
-///
-/// `unit` is null, or a unit with a reference of the VM, and changes with `config_lock` held.
-pub(super) struct VmSpu<'a> {
-    unit: &'a Atomic<*mut Unit>,
-    pmsver: &'a Atomic<i8>,
-    pub(super) pmsidr: &'a Atomic<u64>,
-    pub(super) pmbidr: &'a Atomic<u64>,
-    /// The filters of events that the unit has.
-    pub(super) events: &'a Atomic<u64>,
-    /// The interrupt of each vCPU, or 0.
-    pub(super) irq: &'a Atomic<u32>,
-    /// Counts the permissions that mappings have got. TLBs may hold translations without them.
-    pub(super) relaxed: &'a Atomic<u32>,
-}
-
-impl<'a> VmSpu<'a> {
-    /// Returns the SPU of a VM.
-    pub(super) fn of(vm: &'a Vm) -> Self {
-        // SAFETY: The VM is alive. Accesses that may be concurrent are single-copy atomic, also
-        // those of C. INVARIANT: C initialises `unit` with null, and then only `Setup::store()`
-        // changes it.
-        unsafe {
-            let spe = &raw mut (*vm.as_raw()).arch.spe;
-
-            Self {
-                unit: Atomic::from_ptr((&raw mut (*spe).unit).cast()),
-                pmsver: Atomic::from_ptr((&raw mut (*spe).pmsver).cast()),
-                pmsidr: Atomic::from_ptr(&raw mut (*spe).pmsidr),
-                pmbidr: Atomic::from_ptr(&raw mut (*spe).pmbidr),
-                events: Atomic::from_ptr(&raw mut (*spe).events),
-                irq: Atomic::from_ptr(&raw mut (*spe).irq),
-                relaxed: Atomic::from_ptr(&raw mut (*spe).relaxed),
-            }
-        }
-    }
-}
-
 /// The setup of a VM: the parts of `kvm->arch.spe` that this task may change.
 ///
 /// # Invariants
 ///
-/// This task holds `config_lock` of `vm`, whose SPU is `spu`.
+/// This task holds `config_lock` of `vm`, whose SPU is `spu` and whose unit is `unit`.
 pub(super) struct Setup<'a> {
     vm: &'a Vm,
     spu: VmSpu<'a>,
+    unit: Slot<'a>,
     /// The CPUs of the PMU, if userspace has named one.
     pmu: &'a mut Option<&'static Cpumask>,
 }
@@ -128,15 +86,19 @@ impl Setup<'_> {
     ///
     /// `kvm` is a VM whose `config_lock` is held; this task has no other [`Setup`] of it.
     unsafe fn with<R>(kvm: *mut bindings::kvm, f: impl FnOnce(&mut Setup<'_>) -> R) -> R {
-        // SAFETY: By the caller's contract. C initialises `pmu_cpus` with null, which stands for
-        // `None`, and then only `set_pmu()` writes it. INVARIANT: By the caller's contract.
+        // SAFETY: By the caller's contract. C initialises `pmu_cpus` and `unit` with null, which
+        // stands for `None`; then only `set_pmu()` and `store()` write them. C puts the unit's
+        // reference when it destroys the VM.
+        // INVARIANT: By the caller's contract.
         let mut setup = unsafe {
             let vm = Vm::from_raw(kvm);
+            let spe = &raw mut (*kvm).arch.spe;
 
             Setup {
                 vm,
-                spu: VmSpu::of(vm),
-                pmu: &mut *(&raw mut (*kvm).arch.spe.pmu_cpus).cast(),
+                spu: vm.spu(),
+                unit: Slot::from_raw(&raw mut (*spe).unit),
+                pmu: &mut *(&raw mut (*spe).pmu_cpus).cast(),
             }
         };
 
@@ -151,13 +113,6 @@ impl Setup<'_> {
         }
     }
 
-    /// Returns the unit of the VM.
-    fn unit(&self) -> Option<&Unit> {
-        // SAFETY: The VM has a reference, which changes only with the lock; by the type invariant,
-        // this task holds the lock.
-        unsafe { self.spu.unit.load(Relaxed).as_ref() }
-    }
-
     /// Returns the interrupt of the SPU, or 0.
     fn irq(&self) -> u32 {
         self.spu.irq.load(Relaxed)
@@ -165,7 +120,7 @@ impl Setup<'_> {
 
     /// Returns the CPUs of the VM's SPU.
     fn spu_cpus(&self) -> Option<&Cpumask> {
-        self.unit().map(Unit::cpus)
+        self.unit.get().map(Unit::cpus)
     }
 
     /// Checks that the VM can have a PMU of these CPUs.
@@ -224,13 +179,11 @@ impl Setup<'_> {
         self.spu.pmsidr.store(unit.pmsidr().into(), Relaxed);
         self.spu.pmbidr.store(unit.pmbidr().into(), Relaxed);
         self.spu.events.store(unit.events(), Relaxed);
-        if self.unit().is_none() {
+        if self.unit.get().is_none() {
             add_user();
         }
         self.vm.set_id_register(dfr0.with_PMSVer(version));
-        let old = self.spu.unit.xchg(unit.into_raw().as_ptr(), Relaxed);
-        // SAFETY: The VM had a reference of the old unit, and has it no more.
-        drop(NonNull::new(old).map(|old| unsafe { UnitRef::from_raw(old) }));
+        self.unit.replace(unit);
     }
 }
 
@@ -340,7 +293,7 @@ impl Target<'_, '_> {
         if !self.vm.vm.has_vgic() {
             return Err(ENODEV);
         }
-        if !*self.has_irq || self.vm.unit().is_none() {
+        if !*self.has_irq || self.vm.unit.get().is_none() {
             return Err(ENXIO);
         }
         Watched::allocate(self.vcpu, self.vm)?;

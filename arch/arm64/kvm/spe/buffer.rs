@@ -14,7 +14,6 @@ use kernel::{
 };
 
 use super::{
-    attributes::VmSpu,
     memory::Guest,
     registers::{is_enabled, lost, what_of, Event, Register},
     vcpu::Spu,
@@ -68,9 +67,9 @@ impl Spu<'_> {
     }
 
     /// Forgets where the unit has faulted.
-    fn forget_faults(&self) {
-        if let Some(watched) = self.watched {
-            watched.faults.forget();
+    fn forget_faults(&mut self) {
+        if let Some(faults) = &mut self.faults {
+            faults.forget();
         }
     }
 
@@ -88,12 +87,13 @@ impl Spu<'_> {
     }
 
     /// Returns the PMBSR_EL1 that the guest sees after an event, and updates the statistics.
-    fn event_of_guest(&self) -> PMBSR_EL1 {
+    fn event_of_guest(&mut self) -> PMBSR_EL1 {
         let (pmbptr, pmbsr) = (self.registers.pmbptr, self.registers.pmbsr);
         let is_clipped = *self.limit != self.registers.pmblimitr;
-        let resolves = || self.watched.is_some_and(|it| it.faults.note(pmbptr));
+        let event = what_of(pmbsr.into(), self.pmbsr.into(), is_clipped);
+        let mut resolves = || self.faults.as_mut().is_some_and(|it| it.note(pmbptr));
 
-        match what_of(pmbsr.into(), self.pmbsr.into(), is_clipped) {
+        match event {
             Event::OfGuest(seen) => seen,
             Event::WindowFull(seen) => {
                 stat_add!(self.vcpu, spe_moved, 1);
@@ -113,7 +113,7 @@ impl Spu<'_> {
 
     /// Sets the level of the vCPU's interrupt.
     fn set_interrupt(&self, level: bool) {
-        let irq = VmSpu::of(self.vm).irq.load(Relaxed);
+        let irq = self.vm.spu().irq.load(Relaxed);
 
         self.vcpu.set_spu_interrupt(irq, level);
     }
@@ -131,8 +131,8 @@ impl Spu<'_> {
         *self.enabled = is_enabled(self.registers.pmblimitr.into(), pmbsr);
         *self.ready &= *self.enabled;
         if !*self.enabled {
-            if let Some(watched) = self.watched {
-                watched.disarm();
+            if let Some(watch) = self.watch {
+                watch.disarm();
             }
         }
         *self.switched = (*self.enabled || !*self.fixed.fine_grained).into();
@@ -213,10 +213,11 @@ impl Spu<'_> {
     }
 
     /// Watches nothing any more.
-    fn forget(&self) {
-        if let Some(watched) = self.watched {
-            watched.forget();
+    fn forget(&mut self) {
+        if let Some(watch) = self.watch {
+            watch.forget();
         }
+        self.forget_faults();
     }
 
     /// Disables the buffer, and clears its events.

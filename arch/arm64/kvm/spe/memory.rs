@@ -13,18 +13,11 @@
 //! not enter the guest. The watch is armed with the lock held for reading, so a change is either
 //! noted before, and then the watch is not armed, or makes a request.
 
-use core::{
-    cell::UnsafeCell,
-    ptr,
-    sync::atomic::{AtomicPtr, AtomicU32, Ordering}, //
-};
+use core::{cell::UnsafeCell, ptr};
 
 use kernel::{
     arm64::sysreg::*,
-    bindings::{
-        self,
-        kvm_spe_window as Opaque, //
-    },
+    bindings,
     kvm::{
         declare_traces,
         memory::{Loaded, LockedVm, MmuLock, Stage1, Step},
@@ -34,12 +27,12 @@ use kernel::{
         Vm, //
     },
     prelude::*,
-    sync::atomic::{Acquire, Full},
+    sync::atomic::{Acquire, Atomic, Full, Relaxed, Release},
     time::{delay::fsleep, Delta},
 };
 
 use super::{
-    attributes::{Setup, VmSpu},
+    attributes::Setup,
     vcpu::Identity,
     window::{
         Context,
@@ -62,69 +55,58 @@ declare_traces! {
     }
 }
 
-/// The window of a vCPU, its watch and its faults.
+/// The window of a vCPU, its watch and its faults: `vcpu->arch.spe.window`.
 pub(super) struct Watched {
     /// Belongs to the task that runs the vCPU.
     window: UnsafeCell<Window>,
     /// Set by that task with `mmu_lock` held for writing.
-    watch: Watch,
-    /// Belongs to that task, too, and is accessed with interrupts off.
-    pub(super) faults: Faults,
+    pub(super) watch: Watch,
+    /// Belongs to the task that holds the vCPU's mutex, and is accessed with interrupts off.
+    pub(super) faults: UnsafeCell<Faults>,
     /// The value of `kvm->arch.spe.relaxed` at the vCPU's last flush of translations.
-    flushed: AtomicU32,
+    flushed: Atomic<u32>,
 }
+
+// SAFETY: Only `Guest::with()` and `Spu::with()` access `window` and `faults`, for the task that
+// holds the vCPU's mutex. The rest is atomic.
+unsafe impl Sync for Watched {}
 
 impl Watched {
     /// Returns the place of a vCPU's [`Watched`]. It changes with the VM's `config_lock` held, and
     /// only once.
-    fn place(vcpu: &Vcpu) -> &AtomicPtr<Opaque> {
+    fn place(vcpu: &Vcpu) -> &Atomic<*mut bindings::kvm_spe_window> {
         // SAFETY: The vCPU is alive, and all accesses are atomic.
-        unsafe { AtomicPtr::from_ptr(&raw mut (*vcpu.as_raw()).arch.spe.window) }
+        unsafe { Atomic::from_ptr(&raw mut (*vcpu.as_raw()).arch.spe.window) }
     }
 
     /// Allocates a vCPU's [`Watched`], if there is none yet. `_setup` is that of the vCPU's VM.
     pub(super) fn allocate(vcpu: &Vcpu, _setup: &Setup<'_>) -> Result {
         let place = Self::place(vcpu);
 
-        if !place.load(Ordering::Relaxed).is_null() {
+        if !place.load(Relaxed).is_null() {
             return Ok(());
         }
         let new = KBox::new(
             Self {
                 window: UnsafeCell::new(Window::new()),
                 watch: Watch::new(),
-                faults: Faults::new(),
-                flushed: AtomicU32::new(0),
+                faults: UnsafeCell::new(Faults::new()),
+                flushed: Atomic::new(0),
             },
             GFP_KERNEL_ACCOUNT,
         )?;
         // Tasks that change mappings may read the pointer.
-        place.store(KBox::into_raw(new).cast(), Ordering::Release);
+        place.store(KBox::into_raw(new).cast(), Release);
         Ok(())
     }
 
     /// Returns a vCPU's [`Watched`], if it is allocated.
-    ///
-    /// # Safety
-    ///
-    /// This task holds the vCPU's mutex; or it holds `mmu_lock` for as long as the result is used,
-    /// and uses `watch` only.
-    pub(super) unsafe fn of(vcpu: &Vcpu) -> Option<&Self> {
-        let found = Self::place(vcpu).load(Ordering::Acquire).cast::<Self>();
+    pub(super) fn of(vcpu: &Vcpu) -> Option<&Self> {
+        let found = Self::place(vcpu).load(Acquire).cast::<Self>();
 
-        // SAFETY: `allocate()` has stored the pointer, and it is freed with the vCPU.
+        // SAFETY: Only `allocate()` stores a pointer, and it is freed when the vCPU is not used any
+        // more.
         unsafe { found.as_ref() }
-    }
-
-    /// Stops letting the unit write; for the task that runs the vCPU.
-    pub(super) fn disarm(&self) {
-        self.watch.disarm();
-    }
-
-    /// Watches nothing any more; for the task that holds the vCPU's mutex.
-    pub(super) fn forget(&self) {
-        self.watch.forget();
-        self.faults.forget();
     }
 }
 
@@ -287,16 +269,16 @@ impl Memory for Guest<'_> {
             return false;
         }
         let vm = self.vcpu.vm();
-        let relaxed = VmSpu::of(vm).relaxed.load(Acquire);
-        if self.watched.flushed.load(Ordering::Relaxed) != relaxed {
+        let relaxed = vm.spu().relaxed.load(Acquire);
+        if self.watched.flushed.load(Relaxed) != relaxed {
             vm.flush_remote_tlbs();
-            self.watched.flushed.store(relaxed, Ordering::Relaxed);
+            self.watched.flushed.store(relaxed, Relaxed);
         }
         true
     }
 
     fn disarm(&self) {
-        self.watched.disarm();
+        self.watched.watch.disarm();
     }
 }
 
@@ -313,7 +295,7 @@ unsafe extern "C" fn __kvm_spe_relax(kvm: *mut bindings::kvm) {
     let vm = unsafe { Vm::from_raw(kvm) };
 
     // A task that sees the permission must also see the new count.
-    VmSpu::of(vm).relaxed.fetch_add(1, Full);
+    vm.spu().relaxed.fetch_add(1, Full);
 }
 
 /// A VM whose `mmu_lock` is held, and the watches of its vCPUs.
@@ -323,8 +305,7 @@ impl Watches<'_> {
     /// Calls `f` with each vCPU that watches some of the frames from `first` to `last`.
     fn for_each_watching(&self, first: u64, last: u64, mut f: impl FnMut(&Vcpu, &Watch)) {
         for vcpu in self.0.vcpus() {
-            // SAFETY: `mmu_lock` is held.
-            let watch = unsafe { Watched::of(vcpu) }.map(|it| &it.watch);
+            let watch = Watched::of(vcpu).map(|it| &it.watch);
 
             if let Some(watch) = watch.filter(|watch| watch.has(first, last)) {
                 f(vcpu, watch);

@@ -19,8 +19,6 @@
 //!
 //! C header: [`asm/kvm_spe.h`](srctree/arch/arm64/include/asm/kvm_spe.h)
 
-use core::sync::atomic;
-
 use kernel::{
     arm64::cpufeature::system_has,
     bindings::{
@@ -31,7 +29,8 @@ use kernel::{
     cpucap,
     error::from_result,
     kvm::Vm,
-    prelude::*, //
+    prelude::*,
+    sync::atomic::{Atomic, Relaxed}, //
 };
 
 mod attributes;
@@ -47,7 +46,7 @@ use registers::Name;
 use vcpu::{view_of, Spu};
 
 /// True once a CPU has come up that has FEAT_SPE, and whose firmware leaves it to the kernel.
-static SEEN: atomic::AtomicBool = atomic::AtomicBool::new(false);
+static SEEN: Atomic<bool> = Atomic::new(false);
 
 /// Notes that this CPU has FEAT_SPE, and that the kernel may use it.
 ///
@@ -58,7 +57,7 @@ static SEEN: atomic::AtomicBool = atomic::AtomicBool::new(false);
 /// Always safe to call; `#[export]` requires it to be unsafe.
 #[export]
 unsafe extern "C" fn kvm_spe_seen() {
-    SEEN.store(true, atomic::Ordering::Relaxed);
+    SEEN.store(true, Relaxed);
 }
 
 /// Returns whether a VM can get an SPU. In protected mode the hypervisor does not switch it.
@@ -70,7 +69,7 @@ unsafe extern "C" fn kvm_spe_seen() {
 /// Always safe to call; `#[export]` requires it to be unsafe.
 #[export]
 unsafe extern "C" fn kvm_spe_supported() -> bool {
-    SEEN.load(atomic::Ordering::Relaxed) && !system_has(cpucap!(KVM_PROTECTED_MODE))
+    SEEN.load(Relaxed) && !system_has(cpucap!(KVM_PROTECTED_MODE))
 }
 
 /// Returns whether a VM has the register with this encoding, one of those of FEAT_SPE.

@@ -16,9 +16,9 @@ use kernel::{
 };
 
 use super::{
-    attributes::VmSpu,
     memory::Watched,
-    registers::{Name, Register, View}, //
+    registers::{Name, Register, View},
+    window::{Faults, Watch}, //
 };
 
 /// The registers that identify the unit of a VM.
@@ -34,7 +34,7 @@ impl Identity {
     /// Returns the registers of a VM's unit. Until a vCPU runs, the answer may be out of date
     /// unless `config_lock` is held.
     pub(super) fn of(vm: &Vm) -> Self {
-        let spu = VmSpu::of(vm);
+        let spu = vm.spu();
 
         Self {
             pmsidr: spu.pmsidr.load(Relaxed).into(),
@@ -61,8 +61,10 @@ pub(super) fn view_of(vm: &Vm) -> Option<View> {
 pub(super) struct Spu<'a> {
     pub(super) vcpu: &'a Vcpu,
     pub(super) vm: &'a Vm,
-    /// The window and its watch; [`None`] before the setup is complete.
-    pub(super) watched: Option<&'a Watched>,
+    /// The watch of the window; [`None`] before the setup is complete.
+    pub(super) watch: Option<&'a Watch>,
+    /// The faults of the unit; [`None`] as for `watch`.
+    pub(super) faults: Option<&'a mut Faults>,
     pub(super) registers: &'a mut Registers,
     /// PMBSR_EL1 before the event.
     pub(super) pmbsr: u64,
@@ -99,16 +101,19 @@ impl Spu<'_> {
     ) -> R {
         let _guard = local_interrupt_disable();
         // SAFETY: By the caller's contract; the VM outlives the vCPU. Other tasks access
-        // `window` atomically; debugfs may read old or new values.
+        // `window` atomically; debugfs may read old or new values. The faults belong to the task
+        // that holds the mutex.
         // INVARIANT: By the caller's contract.
         let mut spu = unsafe {
             let spe = &raw mut (*vcpu).arch.spe;
             let vcpu = Vcpu::from_raw(vcpu);
+            let watched = Watched::of(vcpu);
 
             Spu {
                 vcpu,
                 vm: vcpu.vm(),
-                watched: Watched::of(vcpu),
+                watch: watched.map(|it| &it.watch),
+                faults: watched.map(|it| &mut *it.faults.get()),
                 registers: &mut (*spe).regs,
                 pmbsr: (*spe).pmbsr,
                 limit: &mut (*spe).limit,

@@ -9,9 +9,11 @@
 //!
 //! Pure logic: the guest's memory is behind [`Memory`], for which tests have a simulation.
 
-use core::{
-    cell::Cell,
-    sync::atomic::{AtomicBool, Ordering::Relaxed}, //
+use core::sync::atomic::{
+    AtomicBool,
+    AtomicU64,
+    AtomicUsize,
+    Ordering::Relaxed, //
 };
 
 /// The unit in which `PMBLIMITR_EL1.LIMIT` counts, and the smallest page of a guest.
@@ -113,8 +115,8 @@ impl Frames {
 /// [`Watch::disarm`] and [`Watch::forget`].
 pub(crate) struct Watch {
     /// The numbers of the frames: the first `len` ones.
-    gfns: [Cell<u64>; FRAMES],
-    len: Cell<usize>,
+    gfns: [AtomicU64; FRAMES],
+    len: AtomicUsize,
     /// None of the frames has changed.
     valid: AtomicBool,
     /// The unit may write to them.
@@ -124,8 +126,8 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) const fn new() -> Self {
         Self {
-            gfns: [const { Cell::new(0) }; FRAMES],
-            len: Cell::new(0),
+            gfns: [const { AtomicU64::new(0) }; FRAMES],
+            len: AtomicUsize::new(0),
             valid: AtomicBool::new(false),
             armed: AtomicBool::new(false),
         }
@@ -136,17 +138,17 @@ impl Watch {
         let frames = frames.as_slice();
 
         for (gfn, frame) in self.gfns.iter().zip(frames) {
-            gfn.set(frame.gfn);
+            gfn.store(frame.gfn, Relaxed);
         }
-        self.len.set(frames.len());
+        self.len.store(frames.len(), Relaxed);
         self.valid.store(true, Relaxed);
     }
 
     /// Returns whether a watched frame is in `first..=last`, and none of them has changed.
     pub(crate) fn has(&self, first: u64, last: u64) -> bool {
-        let mut gfns = self.gfns.iter().take(self.len.get());
+        let mut gfns = self.gfns.iter().take(self.len.load(Relaxed));
 
-        self.valid.load(Relaxed) && gfns.any(|gfn| (first..=last).contains(&gfn.get()))
+        self.valid.load(Relaxed) && gfns.any(|gfn| (first..=last).contains(&gfn.load(Relaxed)))
     }
 
     /// Notes that one of them is about to change. Returns whether the unit may be writing to it.
@@ -193,25 +195,31 @@ impl Watch {
 }
 
 /// The address of the unit's last fault at stage 2, and the number of faults there in a row.
-pub(crate) struct Faults(Cell<(u64, u32)>);
+pub(crate) struct Faults {
+    pointer: u64,
+    count: u32,
+}
 
 impl Faults {
     pub(crate) const fn new() -> Self {
-        Self(Cell::new((0, 0)))
+        Self {
+            pointer: 0,
+            count: 0,
+        }
     }
 
     /// Notes a fault in which nothing was lost. Returns whether it is to be resolved.
-    pub(crate) fn note(&self, pointer: u64) -> bool {
-        let (last, n) = self.0.get();
-        let n = if n > 0 && last == pointer { n + 1 } else { 1 };
-
-        self.0.set((pointer, n));
-        n <= FAULTS
+    pub(crate) fn note(&mut self, pointer: u64) -> bool {
+        if pointer != self.pointer {
+            *self = Self { pointer, count: 0 };
+        }
+        self.count += 1;
+        self.count <= FAULTS
     }
 
     /// Notes that the unit has gone on, or starts elsewhere.
-    pub(crate) fn forget(&self) {
-        self.0.set((0, 0));
+    pub(crate) fn forget(&mut self) {
+        *self = Self::new();
     }
 }
 

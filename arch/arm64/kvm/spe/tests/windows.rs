@@ -443,7 +443,7 @@ fn the_same_place_compares() {
 /// Faults in which nothing is lost are resolved, but not for ever at the same place.
 #[test]
 fn faults() {
-    let faults = Faults::new();
+    let mut faults = Faults::new();
 
     for pointer in [0, BASE] {
         for _ in 0..8 {
