@@ -97,8 +97,8 @@ def tests_of(name: str, log: Log, good: bool) -> list[Result]:
 
 def tool() -> list[Result]:
     """Returns the results of the tests of tools/baseline."""
-    log = Log("pure-baseline")
-    return tests_of("baseline", log, log.run(testing(TOP / "tools/baseline")))
+    log = Log("pure-baseline-tool")
+    return tests_of("baseline-tool", log, log.run(testing(TOP / "tools/baseline")))
 
 
 def testing(tool_: pathlib.Path) -> list[str]:

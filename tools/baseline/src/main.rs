@@ -72,9 +72,9 @@ enum Command {
     /// Gives the CPU to a scratch VM, runs the VM, and names the first field that KVM refuses. Run
     /// this before the VMM's daemon starts.
     Check {
-        /// What "merge" has written, as JSON or for the kernel.
+        /// The output of "merge", as JSON or for the kernel.
         file: PathBuf,
-        /// Also checks that VMs have it without their VMM's help, as with kvm.baseline=.
+        /// Also checks that VMs have the CPU without their VMM's help, as with kvm.baseline=.
         #[arg(long)]
         applied: bool,
     },
@@ -93,7 +93,7 @@ enum Command {
         /// What "probe", "dump" or "merge --format json" has written.
         file: PathBuf,
     },
-    /// Describes a host that is not at hand by a dump of its ID registers.
+    /// Describes a host that is not at hand, from a dump of its ID registers.
     ///
     /// Reads what Firecracker's cpu-template-helper writes, or lines with a register and its value.
     /// What KVM accepts there is derived from that kernel's masks: run "check" on the host later.
