@@ -597,7 +597,8 @@ static void differs(void)
 	check(fails(set_spu(vcpu[0], unit_type), ENXIO), "SPU that differs: ENXIO\n");
 	check(!version(vcpu[0]), "the VM does not see FEAT_SPE\n");
 	kvm_arch_vm_finalize_vcpus(vm);
-	check(!set_irq(vcpu[0], SPE_PPI) && fails(init(vcpu[0]), ENXIO), "INIT without SPU: ENXIO\n");
+	check(!set_irq(vcpu[0], SPE_PPI) && fails(init(vcpu[0]), ENXIO),
+	      "INIT without SPU: ENXIO\n");
 	check(fails(__vcpu_run(vcpu[0]), EPERM), "KVM_RUN: EPERM\n");
 	kvm_vm_free(vm);
 	ksft_finished();
