@@ -44,6 +44,8 @@ VARIANTS = {
     # The base alone, with the same configuration; only the second's C code is counted.
     "vanilla": "base",
     "vanilla64k": "base small 64k norust",
+    # Debian stable's own kernel, older than the base, which is not built.
+    "stable": "",
     # Without Rust, and so without our options; and the reference for the C code of that kernel: the
     # base with the changes that depend on no option.
     "off": "base norust",
@@ -122,7 +124,7 @@ class Kernel:
     @property
     def of_base(self) -> bool:
         """Returns whether the kernel is the same for all checkouts."""
-        return self.variant.startswith("vanilla")
+        return self.variant.startswith("vanilla") or self.variant == "stable"
 
     def wanted(self) -> str:
         """Returns the required configuration."""
@@ -141,6 +143,8 @@ class Kernel:
 
     def image(self) -> pathlib.Path:
         """Returns the path of the image that a machine boots."""
+        if self.variant == "stable":
+            return packaged() / "boot/Image"
         return self.objects() / "arch/arm64/boot/Image"
 
     def make(self, *words: str) -> list[str]:
@@ -189,6 +193,9 @@ class Kernel:
 
     def build(self, *targets: str) -> None:
         """Configures and builds the targets, or all of it."""
+        if self.variant == "stable":
+            packaged()
+            return
         objects = self.objects()
         if not self.of_base:
             self.prepare(objects)
@@ -222,6 +229,11 @@ class Kernel:
             self.configure()
             process.logged(f"kernel-{self.variant}", self.make(*(targets or whole)))
         say(self.variant, "kernel ready")
+
+
+def packaged() -> pathlib.Path:
+    """Returns the directory of Debian stable's own kernel, laid out as in a machine."""
+    return pathlib.Path(process.output([process.script("machine/foreign.sh"), "linux"]))
 
 
 def base() -> pathlib.Path:

@@ -46,8 +46,7 @@ echo 'dczid_el0=0x9' > zero
 says "check names DCZID_EL0" 'DCZID_EL0 is' "$tool" check zero
 echo 'pmcr_el0.n=31' > counters
 says "check names the event counters" 'PMCR_EL0.N: 31 event counters' "$tool" check counters
-below=id_aa64isar0_el1=0x0/0xff000000fffffff0,id_aa64mmfr0_el1=0x0/0xf
-echo "$below,id_aa64pfr0_el1=0x0/0xf0000000" > below
+echo id_aa64isar0_el1=0x0/0xff000000fffffff0,id_aa64mmfr0_el1=0x0/0xf > below
 "$tool" check below > out 2> err
 check $? "check of what is hidden"
 says "a file that is not there" 'none: No such file' "$tool" merge none
@@ -63,9 +62,18 @@ ln -s real link
 check $? "a link to a file stays, and the file is written"
 sed 's/"midr_el1": *"0x[0-9a-f]*"/"midr_el1":"0x410fd070"/; s/"name": *"here"/"name":"a57"/' \
 	here.json > a57.json
-grep -q 0x410fd070 a57.json && "$tool" merge here.json a57.json -o both.json 2> err &&
-	[ -s both.json ]
-check $? "JSON keeps hosts, whatever their errata"
+grep -q 0x410fd070 a57.json || : > a57.json
+case $(uname -r) in
+6.*)
+	# KVM_CAP_ARM_WRITABLE_IMP_ID_REGS came later.
+	says "MIDR_EL1 cannot be changed" 'MIDR_EL1: the hosts differ' \
+		"$tool" merge here.json a57.json -o both.json
+	;;
+*)
+	"$tool" merge here.json a57.json -o both.json 2> err && [ -s both.json ]
+	check $? "JSON keeps hosts, whatever their errata"
+	;;
+esac
 
 "$tool" check --applied text > out 2> err && grep -q '^VMs of this host have it\.$' out
 check $? "VMs have this host's own CPU"
