@@ -123,6 +123,13 @@ enum State {
     For(CpuId, Guest),
 }
 
+impl State {
+    /// Returns whether a load on this CPU changes nothing.
+    fn is_known_for(&self, cpu: CpuId) -> bool {
+        matches!(*self, Self::Unmapped(known) | Self::For(known, _) if known == cpu)
+    }
+}
+
 /// The image that a CPU uses in place of `vcpu_debug_state`: `struct kvm_debug_mapping`.
 #[derive(Default)]
 #[repr(C)]
@@ -167,17 +174,12 @@ unsafe fn with_loaded<R>(
 }
 
 impl Loaded<'_> {
-    /// Derives the image for this CPU, unless it is known. Returns whether the CPU uses the image.
+    /// Derives the image for this CPU. Returns whether the CPU uses the image.
     fn load(self) -> bool {
         let (Some(image), Some(cpu)) = (self.image, self.vcpu.cpu()) else {
             return false;
         };
 
-        match image.state {
-            State::Unmapped(known) if known == cpu => return false,
-            State::For(known, _) if known == cpu => return true,
-            _ => (),
-        }
         let guest = topology_of(cpu).and_then(|topology| Guest::new(self.features, topology));
         image.state = match guest {
             Some(guest) => {
@@ -360,8 +362,13 @@ pub unsafe extern "C" fn kvm_debug_topology_destroy(vcpu: *mut bindings::kvm_vcp
 /// `vcpu` points to a vCPU with an image that is being loaded on this CPU; preemption is off.
 #[export]
 pub unsafe extern "C" fn __kvm_debug_topology_load(vcpu: *mut bindings::kvm_vcpu) {
-    // SAFETY: By the caller's contract.
+    // SAFETY: By the caller's contract, the vCPU has an image, which no other code accesses.
     unsafe {
+        let cpu = Vcpu::from_raw(vcpu).cpu();
+        let state = &(*(*vcpu).arch.debug_mapping.cast::<Image>()).state;
+        if cpu.is_some_and(|cpu| state.is_known_for(cpu)) {
+            return;
+        }
         let mapped = with_loaded(vcpu, |loaded| loaded.load()) == Some(true);
 
         (*vcpu).arch.debug_image = if mapped {
