@@ -12,6 +12,7 @@
 #include "vm.h"
 
 #define REPEAT		1001
+#define CREATIONS	101
 #define SZ_4K		0x1000UL
 #define SZ_2M		0x200000UL
 
@@ -115,6 +116,20 @@ static void check_known_lengths(void)
 	report_once("self.guest_hypercall_more", exit_and_nops - exit);
 }
 
+/* The first vCPU of a VM sets the VM's ID registers as it is initialised. */
+static void measure_creation(void)
+{
+	uint64_t created[CREATIONS], initialised[CREATIONS];
+	struct vm vm;
+
+	for (int i = 0; i < CREATIONS; i++) {
+		vm_create_counted(&vm, &created[i], &initialised[i]);
+		vm_destroy(&vm);
+	}
+	report("vm_create", created, CREATIONS);
+	report("vcpu_init", initialised, CREATIONS);
+}
+
 /* KVM_RUN from call to return: enter, a guest instruction or two, leave. */
 static void measure_exit(const char *name, char *loop, int narrow)
 {
@@ -195,4 +210,5 @@ void bench_kvm(void)
 	bench_debug();
 	for (int i = 0; i < 2; i++)
 		measure_exec_fault(&exec_faults[i]);
+	measure_creation();
 }

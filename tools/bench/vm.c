@@ -18,15 +18,20 @@
 	(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE |		\
 	 KVM_REG_ARM_CORE_REG(field))
 
-static void init_vcpu(struct vm *vm, int spe)
+static void init_vcpu(struct vm *vm, int spe, uint64_t *count)
 {
 	struct kvm_vcpu_init init;
+	uint64_t before;
+	int ret;
 
 	check(!ioctl(vm->fd, KVM_ARM_PREFERRED_TARGET, &init), "vCPU target");
 	init.features[0] |= 1U << KVM_ARM_VCPU_PSCI_0_2;
 	if (spe)
 		init.features[0] |= 1U << KVM_ARM_VCPU_SPE;
-	check(!ioctl(vm->vcpu, KVM_ARM_VCPU_INIT, &init), "KVM_ARM_VCPU_INIT");
+	before = counter();
+	ret = ioctl(vm->vcpu, KVM_ARM_VCPU_INIT, &init);
+	*count = between(before, counter());
+	check(!ret, "KVM_ARM_VCPU_INIT");
 }
 
 static void map_run(struct vm *vm)
@@ -40,22 +45,33 @@ static void map_run(struct vm *vm)
 	check(vm->run != MAP_FAILED, "mmap of kvm_run");
 }
 
-static void create(struct vm *vm, int spe)
+static void create(struct vm *vm, int spe, uint64_t *vm_count, uint64_t *vcpu_count)
 {
+	uint64_t before;
+
 	vm->slots = 0;
 	vm->kvm = open("/dev/kvm", O_RDWR);
 	check(vm->kvm >= 0, "/dev/kvm");
+	before = counter();
 	vm->fd = ioctl(vm->kvm, KVM_CREATE_VM, 0);
+	*vm_count = between(before, counter());
 	check(vm->fd >= 0, "KVM_CREATE_VM");
 	vm->vcpu = ioctl(vm->fd, KVM_CREATE_VCPU, 0);
 	check(vm->vcpu >= 0, "KVM_CREATE_VCPU");
 	map_run(vm);
-	init_vcpu(vm, spe);
+	init_vcpu(vm, spe, vcpu_count);
+}
+
+void vm_create_counted(struct vm *vm, uint64_t *vm_count, uint64_t *vcpu_count)
+{
+	create(vm, 0, vm_count, vcpu_count);
 }
 
 void vm_create(struct vm *vm)
 {
-	create(vm, 0);
+	uint64_t vm_count, vcpu_count;
+
+	vm_create_counted(vm, &vm_count, &vcpu_count);
 }
 
 static void set_attr(int fd, uint32_t group, uint64_t attr, const void *value)
@@ -93,9 +109,10 @@ int vm_has_spe(void)
 
 void vm_create_with_gic(struct vm *vm, int spe)
 {
+	uint64_t vm_count, vcpu_count;
 	int irq = SPE_PPI;
 
-	create(vm, spe);
+	create(vm, spe, &vm_count, &vcpu_count);
 	create_gic(vm);
 	if (!spe)
 		return;
