@@ -594,7 +594,7 @@ static void differs(void)
 	struct kvm_vm *vm = new_vm(vcpu, BIT(KVM_ARM_VCPU_SPE), guest_absent);
 
 	ksft_set_plan(4);
-	check(fails(set_spu(vcpu[0], unit_type), ENXIO), "SPU that differs: ENXIO\n");
+	check(fails(set_spu(vcpu[0], unit_type), ENXIO), "SPU of unlike CPUs: ENXIO\n");
 	check(!version(vcpu[0]), "the VM does not see FEAT_SPE\n");
 	kvm_arch_vm_finalize_vcpus(vm);
 	check(!set_irq(vcpu[0], SPE_PPI) && fails(init(vcpu[0]), ENXIO),
