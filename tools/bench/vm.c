@@ -18,7 +18,7 @@
 	(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE |		\
 	 KVM_REG_ARM_CORE_REG(field))
 
-static void init_vcpu(struct vm *vm, int spe, uint64_t *count)
+static void init_vcpu(struct vm *vm, int spe)
 {
 	struct kvm_vcpu_init init;
 	uint64_t before;
@@ -30,7 +30,7 @@ static void init_vcpu(struct vm *vm, int spe, uint64_t *count)
 		init.features[0] |= 1U << KVM_ARM_VCPU_SPE;
 	before = counter();
 	ret = ioctl(vm->vcpu, KVM_ARM_VCPU_INIT, &init);
-	*count = between(before, counter());
+	vm->init_count = between(before, counter());
 	check(!ret, "KVM_ARM_VCPU_INIT");
 }
 
@@ -45,7 +45,7 @@ static void map_run(struct vm *vm)
 	check(vm->run != MAP_FAILED, "mmap of kvm_run");
 }
 
-static void create(struct vm *vm, int spe, uint64_t *vm_count, uint64_t *vcpu_count)
+static void create(struct vm *vm, int spe)
 {
 	uint64_t before;
 
@@ -54,24 +54,17 @@ static void create(struct vm *vm, int spe, uint64_t *vm_count, uint64_t *vcpu_co
 	check(vm->kvm >= 0, "/dev/kvm");
 	before = counter();
 	vm->fd = ioctl(vm->kvm, KVM_CREATE_VM, 0);
-	*vm_count = between(before, counter());
+	vm->create_count = between(before, counter());
 	check(vm->fd >= 0, "KVM_CREATE_VM");
 	vm->vcpu = ioctl(vm->fd, KVM_CREATE_VCPU, 0);
 	check(vm->vcpu >= 0, "KVM_CREATE_VCPU");
 	map_run(vm);
-	init_vcpu(vm, spe, vcpu_count);
-}
-
-void vm_create_counted(struct vm *vm, uint64_t *vm_count, uint64_t *vcpu_count)
-{
-	create(vm, 0, vm_count, vcpu_count);
+	init_vcpu(vm, spe);
 }
 
 void vm_create(struct vm *vm)
 {
-	uint64_t vm_count, vcpu_count;
-
-	vm_create_counted(vm, &vm_count, &vcpu_count);
+	create(vm, 0);
 }
 
 static void set_attr(int fd, uint32_t group, uint64_t attr, const void *value)
@@ -109,10 +102,9 @@ int vm_has_spe(void)
 
 void vm_create_with_gic(struct vm *vm, int spe)
 {
-	uint64_t vm_count, vcpu_count;
 	int irq = SPE_PPI;
 
-	create(vm, spe, &vm_count, &vcpu_count);
+	create(vm, spe);
 	create_gic(vm);
 	if (!spe)
 		return;

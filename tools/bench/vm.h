@@ -18,11 +18,12 @@ struct vm {
 	int slots;
 	size_t run_size;
 	struct kvm_run *run;
+	/* The instructions of KVM_CREATE_VM and of KVM_ARM_VCPU_INIT */
+	uint64_t create_count;
+	uint64_t init_count;
 };
 
 void vm_create(struct vm *vm);
-/* Does the same, and counts the instructions of KVM_CREATE_VM and of KVM_ARM_VCPU_INIT. */
-void vm_create_counted(struct vm *vm, uint64_t *vm_count, uint64_t *vcpu_count);
 void vm_destroy(struct vm *vm);
 /* Returns @size bytes of private memory at @where, which is free. */
 void *map_anonymous(uintptr_t where, size_t size);
